@@ -1,0 +1,1 @@
+"""Augmenters: from a training text to variants that say the same."""

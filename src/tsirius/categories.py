@@ -1,0 +1,117 @@
+"""The fixed category names, what each means, and which one means that no product is mentioned."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tsirius.errors import UserError, nearest
+
+NONE_NAMES = ("нет товара", "no product", "none")
+"""Names that mark the none-category in a plain text file, which cannot mark it otherwise."""
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category: its name as it appears in the submission, and what a new annotator would be told of it."""
+
+    name: str
+    description: str = ""
+    none: bool = False
+
+
+class Categories(Sequence[Category]):
+    """The categories in the file's order, which is the order of every probability vector.
+
+    Raises:
+        UserError: fewer than two, a repeated or empty name, or not exactly one none-category.
+    """
+
+    def __init__(self, items: Sequence[Category], *, where: str | Path = "categories") -> None:
+        self._items = tuple(items)
+        self.names = [item.name for item in self._items]
+        if len(self._items) < 2:
+            raise UserError(f"{len(self._items)} categories named", where=where, remedy="Name at least two.")
+        seen: dict[str, int] = {}
+        for number, name in enumerate(self.names, 1):
+            if not name.strip():
+                raise UserError(f"category {number} has an empty name", where=where, remedy="Give it one.")
+            if name.casefold() in seen:
+                first = seen[name.casefold()]
+                raise UserError(f"category {number} repeats the name {name!r} of category {first}", where=where,
+                                remedy="Remove one of the two.")  # fmt: skip
+            seen[name.casefold()] = number
+        nones = [item.name for item in self._items if item.none]
+        if len(nones) != 1:
+            found = "no category" if not nones else f"{len(nones)} categories ({', '.join(nones)})"
+            raise UserError(f"{found} marked as the one without a product", where=where,
+                            remedy="Put 'none = true' on exactly one category, «нет товара» for example.")  # fmt: skip
+        self.none = nones[0]
+        self.none_index = self.names.index(self.none)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Categories) and self._items == other._items
+
+    def __hash__(self) -> int:
+        return hash(self._items)
+
+    def to_json(self) -> str:
+        """The categories as JSON text, which :meth:`from_json` takes back."""
+        return json.dumps([asdict(item) for item in self._items], ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Categories:
+        """The categories that :meth:`to_json` wrote."""
+        return cls([Category(**item) for item in json.loads(text)])
+
+
+def load(path: Path) -> Categories:
+    """Read a categories file: TOML with ``[[category]]`` tables, or plain text with one name a line.
+
+    Raises:
+        UserError: the file is not readable, not valid, or its categories are not usable.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 text (byte {error.start})", where=path, remedy="Save the file as UTF-8.") from None
+    if path.suffix.lower() == ".toml":
+        return Categories(_from_toml(text, path), where=path)
+    names = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return Categories([Category(name, none=name.casefold() in NONE_NAMES) for name in names], where=path)
+
+
+def _from_toml(text: str, path: Path) -> list[Category]:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", where=path, remedy="Mend that line.") from None
+    tables = data.get("category")
+    if not isinstance(tables, list) or not tables or set(data) - {"category"}:
+        raise UserError("not a categories file", where=path, remedy="Write one [[category]] table a category.")
+    kinds = {"name": str, "description": str, "none": bool}
+    items = []
+    for number, table in enumerate(tables, 1):
+        where = f"{path}, category {number}"
+        if not isinstance(table, dict):
+            raise UserError("not a table", where=where, remedy="Write [[category]] with a name.")
+        for key, value in table.items():
+            if key not in kinds:
+                raise UserError(f"unknown key {key!r}{nearest(key, kinds)}", where=where,
+                                remedy=f"Known keys: {', '.join(kinds)}.")  # fmt: skip
+            if not isinstance(value, kinds[key]):
+                raise UserError(f"{key} is not of type {kinds[key].__name__}", where=where, remedy="Mend its value.")
+        if "name" not in table:
+            raise UserError("has no name", where=where, remedy="Add name = \"…\".")
+        items.append(Category(**table))
+    return items

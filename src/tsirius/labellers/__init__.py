@@ -1,0 +1,1 @@
+"""Labellers: from texts and categories to a probability for each category, without answers."""

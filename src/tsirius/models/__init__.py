@@ -1,0 +1,1 @@
+"""Models: training, saving, loading and predicting; they know nothing of stages or configuration."""

@@ -1,0 +1,77 @@
+"""Progress on standard error: a bar with rate and time left in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal, a line is written at most this often."""
+
+
+class Advance(Protocol):
+    """Report that ``rows`` more rows are done."""
+
+    def __call__(self, rows: int = 1) -> None: ...
+
+
+def say(line: str) -> None:
+    """Write one line to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+    """Show the progress of ``what`` over ``total`` rows (None: unknown) while the block runs.
+
+    Example:
+        >>> with progress("label", total=2) as advance:
+        ...     for _ in range(2):
+        ...         advance()
+    """
+    if sys.stderr.isatty():
+        with _bar(what, total) as advance:
+            yield advance
+    else:
+        yield _lines(what, total)
+
+
+@contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"  {what}", total=total)
+
+        def advance(rows: int = 1) -> None:
+            bar.advance(task, rows)
+
+        yield advance
+
+
+def _lines(what: str, total: int | None) -> Advance:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(rows: int = 1) -> None:
+        nonlocal last, done
+        done += rows
+        now = time.monotonic()
+        if now - last < PLAIN_SECONDS:
+            return
+        last = now
+        rate = done / (now - start)
+        left = f" of {total:,}, {(total - done) / rate:,.0f} s left" if total else ""
+        say(f"  {what}: {done:,}{left} ({rate:,.0f}/s)")
+
+    return advance

@@ -1,0 +1,78 @@
+"""Select: which labels are trusted enough to learn from.
+
+A review is *sure* where its label's confidence reaches ``sure``. A category that has fewer than ``min_per_class`` sure
+reviews is topped up from the grey zone (confidence between ``grey`` and ``sure``), the most confident first. Every
+review keeps the reason why it was kept or left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field, model_validator
+
+from tsirius import tables
+from tsirius.progress import say
+from tsirius.section import Section
+
+VERSION = 1
+
+
+class Config(Section):
+    sure: float = Field(0.6, ge=0, le=1)
+    """Keep a review whose label has at least this confidence."""
+    grey: float = Field(0.4, ge=0, le=1)
+    """Down to this confidence, reviews top up a category that is short of sure ones."""
+    min_per_class: int = Field(50, ge=0)
+    """A category with fewer sure reviews than this is topped up from the grey zone."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Config:
+        if self.grey > self.sure:
+            raise ValueError(f"grey ({self.grey}) is above sure ({self.sure}); lower grey or raise sure")
+        return self
+
+
+def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
+    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
+    labels = tables.read(given["label"] / "labels.parquet", tables.LABELS)
+    labelled = choose(
+        reviews.join(labels, on="id", how="left", maintain_order="left"),
+        sure=config.sure,
+        grey=config.grey,
+        min_per_class=config.min_per_class,
+    )
+    tables.write(labelled, tables.LABELLED, out / "labelled.parquet")
+    reasons = {reason: count for reason, count in labelled["reason"].value_counts(sort=True).iter_rows()}
+    kept = int(labelled["kept"].sum())
+    say(f"  {kept:,} of {labelled.height:,} reviews kept: " + ", ".join(f"{n:,} {r}" for r, n in reasons.items()))
+    return {"rows": labelled.height, "kept": kept, "reasons": reasons}
+
+
+def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: int) -> pl.DataFrame:
+    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke) and ``confidence``.
+
+    Ties in confidence are broken by the order of the rows, so that the same reviews give the same choice.
+    """
+    confidence = pl.col("confidence").fill_null(0.0)
+    zone = (
+        pl.when(pl.col("label").is_null()).then(pl.lit("no label"))
+        .when(confidence >= sure).then(pl.lit("sure"))
+        .when(confidence >= grey).then(pl.lit("grey"))
+        .otherwise(pl.lit("unsure"))
+    )  # fmt: skip
+    zoned = labelled.with_columns(zone.alias("zone")).with_row_index("place")
+    missing = min_per_class - (pl.col("zone") == "sure").sum().over("label")
+    rank = pl.struct(-confidence, pl.col("place")).rank("ordinal").over("label", "zone")
+    topped = (pl.col("zone") == "grey") & (rank <= missing)
+    return zoned.with_columns(
+        kept=(pl.col("zone") == "sure") | topped,
+        reason=pl.when(topped)
+        .then(pl.lit("grey, tops up"))
+        .when(pl.col("zone") == "grey")
+        .then(pl.lit("grey, not needed"))
+        .otherwise(pl.col("zone")),
+    ).drop("place", "zone")

@@ -1,0 +1,104 @@
+"""The tables that flow between stages: their columns, checked each time that one is written or read.
+
+Every table is a Parquet file in a stage's folder. A column named here means the same thing everywhere:
+
+- ``id`` names a review: the file's own id where it has one, else its 0-based row number, as text.
+- ``row`` is the 1-based data row in ``source``, the file's name (a header is not counted).
+- ``text`` is the review as it came; ``clean`` the same after :func:`tsirius.text.normalise`.
+- ``group`` is shared by exact and near duplicates; it never crosses the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+Schema = Mapping[str, Any]
+
+PROBABILITIES = pl.List(pl.Float32)
+
+REVIEWS: Schema = {
+    "id": pl.String,
+    "source": pl.String,
+    "row": pl.Int64,
+    "text": pl.String,
+    "clean": pl.String,
+    "group": pl.Int64,
+}
+"""ingest: the reviews that go on."""
+
+REJECTED: Schema = {"id": pl.String, "source": pl.String, "row": pl.Int64, "reason": pl.String}
+"""ingest: the rows that do not go on, and why: ``empty``, ``too long`` or ``nothing left``."""
+
+VOTES: Schema = {"id": pl.String, "labeller": pl.String, "probabilities": PROBABILITIES, "evidence": pl.String}
+"""label: one row a review and labeller; ``probabilities`` in the categories' order, null where it abstains."""
+
+LABELS: Schema = {
+    "id": pl.String,
+    "label": pl.String,
+    "confidence": pl.Float32,
+    "margin": pl.Float32,
+    "labellers": pl.String,
+}
+"""label: the reconciled label of each review, null where every labeller abstained.
+
+``confidence`` is the label's probability, ``margin`` its lead over the second, ``labellers`` who gave that label.
+"""
+
+LABELLED: Schema = {
+    "id": pl.String,
+    "clean": pl.String,
+    "group": pl.Int64,
+    "label": pl.String,
+    "confidence": pl.Float32,
+    "kept": pl.Boolean,
+    "reason": pl.String,
+}
+"""select: every review with the decision about it."""
+
+EXAMPLES: Schema = {
+    "id": pl.String,
+    "clean": pl.String,
+    "group": pl.Int64,
+    "label": pl.String,
+    "confidence": pl.Float32,
+    "origin": pl.String,
+    "method": pl.String,
+}
+"""split, balance, augment: labelled rows. ``origin`` is the id of the review that a row was made from (its own id
+where ``method`` is ``written``, that is, where a person wrote it)."""
+
+PREDICTIONS: Schema = {"id": pl.String, "category": pl.String, "confidence": pl.Float32}
+"""predict: one row a review of the file, in its order."""
+
+
+def write(table: pl.DataFrame, schema: Schema, path: Path) -> None:
+    """Write ``table`` as Parquet with exactly the columns of ``schema``, in its order.
+
+    Raises:
+        ValueError: a column is missing or of another type: a mistake in the stage, not in its input.
+    """
+    _check(table.schema, schema, path)
+    table.select(schema.keys()).write_parquet(path)
+
+
+def read(path: Path, schema: Schema) -> pl.DataFrame:
+    """Read a table that :func:`write` wrote.
+
+    Raises:
+        ValueError: the file has other columns than ``schema``.
+    """
+    table = pl.read_parquet(path)
+    _check(table.schema, schema, path)
+    return table
+
+
+def _check(found: Mapping[str, Any], schema: Schema, path: Path) -> None:
+    for name, kind in schema.items():
+        if name not in found:
+            raise ValueError(f"{path}: column {name!r} is missing")
+        if found[name] != kind:
+            raise ValueError(f"{path}: column {name!r} is {found[name]}, not {kind}")
