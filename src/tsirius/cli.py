@@ -1,0 +1,169 @@
+"""The command line: parse, call, print. Data goes to standard output, progress and messages to standard error."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsirius.errors import UserError
+
+app = typer.Typer(
+    help="From unlabelled product reviews and a list of category names to a classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run's configuration file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[section.key=value]...", help="Settings that override the file's.")
+]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The new run's name: NAME.toml is written.")],
+    train: Annotated[Path, typer.Option(help="The file of unlabelled reviews.")] = Path("reviews.csv"),
+    test: Annotated[Path | None, typer.Option(help="The file of reviews to predict.")] = None,
+    categories: Annotated[Path, typer.Option(help="The categories file; an example is written if there is none.")] = Path(
+        "categories.toml"
+    ),
+) -> None:
+    """Write a configuration file with every setting in it, and an example categories file."""
+    from tsirius import scaffold
+
+    for path in scaffold.new(name, train=train, test=test, categories=categories):
+        print(path)
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Check the configuration, the files, the columns and the models; do no work."""
+    from tsirius import config as configuration
+    from tsirius import pipeline
+
+    loaded = configuration.load(config, overrides or [])
+    pipeline.check(loaded)
+    print(f"{config}: ready to run as {loaded.runs / loaded.name}")
+
+
+@app.command()
+def plan(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Say for each stage whether it would run or be skipped, and why."""
+    from tsirius import config as configuration
+    from tsirius import pipeline
+
+    loaded = configuration.load(config, overrides or [])
+    pipeline.check(loaded)
+    for stage, decision in pipeline.plan(loaded):
+        print(f"{stage:<9} {'run ' if decision.run else 'skip'}  {decision.why}")
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    again: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage even if nothing changed.")] = None,
+) -> None:
+    """Run the whole road, or what of it is not done yet; print the scores and where the results are."""
+    from tsirius import config as configuration
+    from tsirius import pipeline, results
+
+    folder = pipeline.run(configuration.load(config, overrides or []), again=again)
+    print(results.summary(folder))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
+    reviews: Annotated[Path, typer.Argument(help="The file of reviews.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out.")] = None,
+    text_column: Annotated[str, typer.Option(help="The column of the reviews.")] = "auto",
+    id_column: Annotated[str, typer.Option(help="The column of the ids.")] = "auto",
+) -> None:
+    """Predict the category of every review of a file, in its order, with the confidence."""
+    from tsirius import results
+
+    results.predict_file(model, reviews, output, text_column=text_column, id_column=id_column)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
+    gold: Annotated[Path, typer.Argument(help="Answers: columns text and category, or id and category of the test file.")],
+) -> None:
+    """Score a run or a model against answers that people gave."""
+    from tsirius import results
+
+    print(results.evaluate_file(model, gold))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+    """Write the report of a finished run anew and print its path."""
+    from tsirius import pipeline
+
+    print(pipeline.rebuild_report(folder))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do: cores, memory, GPU, network settings, packages, models at hand."""
+    from tsirius import machine
+
+    for name, value in machine.describe().items():
+        print(f"{name:<22} {value}")
+
+
+REMEDIES = {
+    errno.ENOSPC: "Free some space there, then run again: it goes on where it was.",
+    errno.EDQUOT: "Free some of your quota there, then run again: it goes on where it was.",
+    errno.EACCES: "Change its rights, or name another place.",
+    errno.EPERM: "Change its rights, or name another place.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOENT: "Check the path.",
+    errno.EFBIG: "Raise the limit on file sizes, or name another place.",
+}
+"""What to do about a failure that the operating system reports."""
+
+
+def main() -> None:
+    """The entry point: a failure that the user can mend is one line on standard error and exit code 2."""
+    # Libraries must not phone home, and their notices must not bury ours.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=os.environ.get("TSIRIUS_LOG", "WARNING").upper(), stream=sys.stderr, format="%(message)s")
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        if error.errno == errno.EPIPE:  # the reader of our output has gone, `| head` for example
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        place = f"{error.filename}: " if error.filename else ""
+        reason = os.strerror(error.errno).lower()
+        _fail(f"{place}{reason}. {REMEDIES.get(error.errno, 'Mend that, then run again: it goes on where it was.')}")
+    except MemoryError:
+        _fail("out of memory. Use a machine with more, or fewer reviews at a time.")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(line: str) -> None:
+    print(f"tsirius: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

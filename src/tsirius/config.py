@@ -1,0 +1,182 @@
+"""The configuration of a run: a seed and one section a stage; load, override, check, describe.
+
+A configuration file is TOML. Paths in it are relative to the folder that the command is run from. On the command line,
+``section.key=value`` overrides the file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from tsirius.errors import UserError, nearest
+from tsirius.section import Section
+from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
+
+
+class Config(Section):
+    name: str = Field(pattern=r"^[\w][\w.-]*$")
+    """The run's name: its folder under ``runs``."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Where every random choice starts from."""
+    runs: Path = Path("runs")
+    """The folder that holds the runs' folders."""
+    ingest: ingest.Config
+    label: label.Config = label.Config()
+    select: select.Config = select.Config()
+    split: split.Config = split.Config()
+    balance: balance.Config = balance.Config()
+    augment: augment.Config = augment.Config()
+    train: train.Config = train.Config()
+    evaluate: evaluate.Config = evaluate.Config()
+    predict: predict.Config = predict.Config()
+    report: report.Config = report.Config()
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file; each of ``overrides`` (``section.key=value``) takes the place of what it says.
+
+    Raises:
+        UserError: the file or an override is not valid; the message names the key, and the nearest known one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        data = tomllib.loads(text)
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, remedy="Write one with 'tsirius new NAME'.") from None
+    except IsADirectoryError:
+        raise UserError("is a folder, not a configuration file", where=path, remedy="Name a .toml file.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 text (byte {error.start})", where=path, remedy="Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML: {error}", where=path, remedy="Mend that line.") from None
+    data.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
+    for override in overrides:
+        _override(data, override)
+    return parse(data, where=str(path))
+
+
+def parse(data: dict[str, Any], *, where: str) -> Config:
+    """Make a :class:`Config` of what a TOML file says.
+
+    Raises:
+        UserError: an unknown key or a value that is not valid.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise _mendable(error, where) from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    *sections, key = name.strip().split(".")
+    if not equals or not key:
+        raise UserError(f"not an override: {override!r}", remedy="Write section.key=value, select.sure=0.7 for example.")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word or path: quotes are a burden on a command line
+    table = data
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{section!r} is not a section", where=override, remedy="Write section.key=value.")
+    table[key] = parsed
+
+
+def _mendable(error: ValidationError, where: str) -> UserError:
+    problems = error.errors()
+    # An unknown key comes first: it is often the reason why another one is missing.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
+    name = ".".join(str(part) for part in first["loc"])
+    return UserError(_words(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
+
+
+def _words(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        *sections, key = [str(part) for part in problem["loc"]]
+        return f"unknown key{nearest(key, _fields(sections))}"
+    if problem["type"] == "missing":
+        return "is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{message[:1].lower()}{message[1:]}, got {problem['input']!r}" if "ctx" in problem else message
+
+
+def _remedy(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        *sections, _ = [str(part) for part in problem["loc"]]
+        known = list(_fields(sections))
+        return f"Known keys: {', '.join(known)}." if known else "Remove it."
+    return "Set it in the file or as section.key=value." if problem["type"] == "missing" else "Mend its value."
+
+
+def _fields(sections: Sequence[str]) -> dict[str, Any]:
+    model: Any = Config
+    for section in sections:
+        field = model.model_fields.get(section)
+        if field is None or not _is_section(field.annotation):
+            return {}
+        model = field.annotation
+    return dict(model.model_fields)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def reference() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Every section's name with its settings as (key, default as TOML, what it means); the top level's name is ''."""
+    tops = [(key, field) for key, field in Config.model_fields.items() if not _is_section(field.annotation)]
+    yield "", [(key, _default(field), _meaning(field)) for key, field in tops]
+    for name, field in Config.model_fields.items():
+        if _is_section(field.annotation):
+            fields = field.annotation.model_fields.items()  # type: ignore[union-attr]  # narrowed by _is_section
+            yield name, [(key, _default(inner), _meaning(inner)) for key, inner in fields]
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "required"
+    return _toml(value)
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, (str, Path)):
+        return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def _meaning(field: Any) -> str:
+    return " ".join((field.description or "").split())
+
+
+def starter(name: str, *, train: str, test: str | None, categories: str) -> str:
+    """The text of a new configuration file: the input files, and every other setting as a comment with its default."""
+    lines = [f"# Run it with: tsirius run {name}.toml", f'name = "{name}"', "seed = 0", "", "[ingest]"]
+    lines += [f"train = {_toml(train)}", f"{'' if test else '# '}test = {_toml(test or 'test.csv')}"]
+    lines += [f"categories = {_toml(categories)}"]
+    for section, fields in reference():
+        if not section:
+            continue
+        if section != "ingest":
+            lines += ["", f"[{section}]"]
+        for key, default, meaning in fields:
+            if section == "ingest" and key in ("train", "test", "categories"):
+                continue
+            lines += [f"# {meaning}", f"# {key} = {default}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,68 @@
+"""What a user does with a finished run: its scores, predictions for a file, a score against answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tsirius import files, tables
+from tsirius.errors import UserError
+from tsirius.metrics import Score
+from tsirius.models.classifier import Classifier
+from tsirius.progress import say
+from tsirius.stages import evaluate, predict
+from tsirius.store import replacing
+
+AGAINST = {"pseudo_label": "against pseudo-labels", "gold": "against gold"}
+"""How each score of ``scores.json`` is called: the first is agreement with the labeller, only the second is truth."""
+
+
+def summary(run: Path) -> str:
+    """The scores of a run and where its results lie, a line each."""
+    scores = json.loads((run / "evaluate" / "scores.json").read_text(encoding="utf-8"))
+    lines = [score_line(scores[kind], AGAINST[kind]) for kind in AGAINST if scores.get(kind)]
+    names = ("submission.csv", "report.html")
+    return "\n".join([*lines, *(str(run / name) for name in names if (run / name).is_file())])
+
+
+def score_line(score: dict[str, Any], against: str) -> str:
+    """A score beside its majority baseline, in one line."""
+    low, high = score["interval"]
+    majority = score["majority"]
+    return (
+        f"weighted F1 {score['weighted_f1']:.3f} {against} (95 % interval {low:.3f}-{high:.3f}, {score['rows']:,} rows;"
+        f" always «{majority['category']}»: {majority['weighted_f1']:.3f})"
+    )
+
+
+def predict_file(model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str) -> None:
+    """Predict every review of a file; the output (None: standard output) appears whole or not at all.
+
+    Raises:
+        UserError: the model or the file cannot be read.
+    """
+    source = files.open_source(reviews, text_column=text_column, id_column=id_column, encoding="auto")
+    classifier = Classifier.load(model)
+    batch_rows = predict.Config().batch_rows
+    if output is None:
+        for _ in predict.write_predictions(classifier, source, sys.stdout, batch_rows=batch_rows, confidence=True):
+            pass
+        return
+    if output.is_dir():
+        raise UserError("is a folder", where=output, remedy="Name the file to write.")
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        parts = predict.write_predictions(classifier, source, handle, batch_rows=batch_rows, confidence=True)
+        rows = sum(part.height for part in parts)
+    say(f"{rows:,} reviews predicted: {output}")
+
+
+def evaluate_file(model: Path, gold: Path) -> str:
+    """Score a run or model against a file of answers; the per-category report as text.
+
+    The file has the reviews' text beside the category, or the test file's ids: then the run's predictions are scored.
+
+    Raises:
+        UserError: the file has neither, or names an unknown category.
+    """

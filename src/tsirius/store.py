@@ -1,0 +1,258 @@
+"""Stage folders: published whole or not at all, each with a record that says what it was made from.
+
+A stage writes into a work folder; the folder is renamed into ``runs/<name>/<stage>/`` once its ``record.json``, written
+last, is in it. A stage runs again when its key (version, settings, seed, fingerprints of what it reads) differs from the
+record's, or when its files no longer match the recorded hash. A killed stage leaves only its work folder behind: what it
+put under ``scratch`` there is found again by the next run with the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tsirius.errors import UserError
+
+RECORD = "record.json"
+WORK = ".work"
+PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft")
+
+Key = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a stage has to run, and the reason in words."""
+
+    run: bool
+    why: str
+
+
+class Store:
+    """The folder of one run.
+
+    Args:
+        root: ``runs/<name>``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run's folder against a second process; released by the system when the holder dies.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError("another run is at work in this folder", where=self.root,
+                            remedy="Wait for it to end, or give this run another name.") from None  # fmt: skip
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def folder(self, stage: str) -> Path:
+        """Where the published output of ``stage`` lies."""
+        return self.root / stage
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """The record of the published output of ``stage``; None where there is none that can be read."""
+        try:
+            record = json.loads((self.folder(stage) / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) and {"key", "output"} <= record.keys() else None
+
+    def decide(self, stage: str, key: Key) -> Decision:
+        """Whether ``stage`` has to run to have the output that ``key`` stands for."""
+        record = self.record(stage)
+        if record is None:
+            return Decision(True, "has not run yet")
+        change = _first_change(record["key"], _plain(key))
+        if change:
+            return Decision(True, change)
+        if fingerprint(self.folder(stage)) != record["output"]:
+            return Decision(True, "its files were altered since it ran")
+        return Decision(False, "nothing that it depends on has changed")
+
+    def make(self, stage: str, key: Key, work: Callable[[Path, Path], Mapping[str, Any]], source: str) -> dict[str, Any]:
+        """Run ``work(out, scratch)`` and publish ``out`` as the output of ``stage``; returns its record.
+
+        Args:
+            stage: the stage's name.
+            key: what the output depends on.
+            work: fills the empty folder ``out``; may leave in ``scratch`` what the next try goes on from.
+            source: fingerprint of the stage's code, kept to warn when it changes under the same version.
+        """
+        place = self.root / WORK / f"{stage}-{digest(key)}"
+        for other in place.parent.glob(f"{stage}-*"):
+            if other != place:
+                shutil.rmtree(other)
+        out, scratch = place / "out", place / "scratch"
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        scratch.mkdir(exist_ok=True)
+        _reset_peak_memory()
+        start = time.monotonic()
+        notes = work(out, scratch)
+        record = {
+            "stage": stage,
+            "key": _plain(key),
+            "output": fingerprint(out),
+            "source": source,
+            "notes": _plain(notes),
+            "seconds": round(time.monotonic() - start, 3),
+            "peak_memory_mib": _peak_memory_mib(),
+            "versions": versions(),
+        }
+        write_text(out / RECORD, json.dumps(record, ensure_ascii=False, indent=1))
+        _sync(out)
+        self._publish(stage, out)
+        shutil.rmtree(place)
+        return record
+
+    def _publish(self, stage: str, out: Path) -> None:
+        target, old = self.folder(stage), self.root / WORK / f"{stage}-replaced"
+        if old.exists():
+            shutil.rmtree(old)
+        if target.exists():
+            target.rename(old)
+        out.rename(target)
+        if old.exists():
+            shutil.rmtree(old)
+
+    def export(self, stage: str, name: str) -> Path:
+        """Copy the file ``name`` of ``stage`` to the run's folder, unless the same bytes are there already."""
+        source, target = self.folder(stage) / name, self.root / name
+        if not target.is_file() or file_fingerprint(target) != file_fingerprint(source):
+            with replacing(target) as temporary:
+                shutil.copyfile(source, temporary)
+        return target
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well; else ``path`` stays as it was.
+
+    What is not an ordinary file (a pipe, a device) is not replaced: it is yielded itself.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_fingerprint(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 128 bits, hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """The same for a file, or for all names and files of a folder but its record."""
+    if path.is_file():
+        return file_fingerprint(path)
+    total = hashlib.blake2b(digest_size=16)
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        name = file.relative_to(path).as_posix()
+        if name != RECORD:
+            total.update(f"{name}\0{file_fingerprint(file)}\n".encode())
+    return total.hexdigest()
+
+
+def digest(key: Key) -> str:
+    """A short name for a key."""
+    text = json.dumps(_plain(key), ensure_ascii=False, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of the packages that decide a result."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as it comes back from JSON, so that keys compare equal across a save."""
+    return json.loads(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _first_change(old: Any, new: Any, name: str = "") -> str:
+    """The first difference between two keys in words; empty where they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for part in sorted(old.keys() | new.keys()):
+            # "settings.sure" reads as the user wrote it; the other parts keep their name.
+            inner = part if name in ("", "settings") else f"{name} {part}"
+            change = _first_change(old.get(part), new.get(part), inner)
+            if change:
+                return change
+        return ""
+    if old == new:
+        return ""
+    if name.startswith(("inputs ", "files ")):
+        kind, what = name.split(" ", 1)
+        return f"the output of {what} changed" if kind == "inputs" else f"the file of {what} changed"
+    return f"{name} changed from {old} to {new}"
+
+
+def _sync(folder: Path) -> None:
+    """Have the system put a folder's files on the disk before the folder is renamed into its place."""
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _reset_peak_memory() -> None:
+    """Start a new peak, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_memory_mib() -> float | None:
+    """The process's peak resident memory in MiB since the last reset; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith("VmHWM")), None)
