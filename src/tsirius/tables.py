@@ -10,7 +10,8 @@ Every table is a Parquet file in a stage's folder. A column named here means the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,36 @@ def write(table: pl.DataFrame, schema: Schema, path: Path) -> None:
     """
     _check(table.schema, schema, path)
     table.select(schema.keys()).write_parquet(path)
+
+
+@contextmanager
+def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Write a table that does not fit in memory: each call of the given function adds rows to ``path``.
+
+    Raises:
+        ValueError: as :func:`write`.
+    """
+    import pyarrow.parquet as pq
+
+    fields = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    with pq.ParquetWriter(path, fields, compression="zstd") as file:
+
+        def add(table: pl.DataFrame) -> None:
+            _check(table.schema, schema, path)
+            if table.height:
+                file.write_table(table.select(schema.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+        yield add
+
+
+def batches(path: Path, *, rows: int) -> Iterator[pl.DataFrame]:
+    """The rows of a table at most ``rows`` at a time, in its order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows):
+            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
 
 
 def read(path: Path, schema: Schema) -> pl.DataFrame:

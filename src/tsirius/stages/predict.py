@@ -30,6 +30,7 @@ class Config(Section):
 def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.Source) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
+    say(f"  {files.describe(source)}")
     classifier = Classifier.load(given["train"] / "model")
     with (out / "submission.csv").open("w", encoding="utf-8", newline="") as handle:
         parts = list(write_predictions(classifier, source, handle, batch_rows=config.batch_rows, confidence=False))

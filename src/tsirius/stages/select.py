@@ -65,7 +65,7 @@ def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: i
         .otherwise(pl.lit("unsure"))
     )  # fmt: skip
     zoned = labelled.with_columns(zone.alias("zone")).with_row_index("place")
-    missing = min_per_class - (pl.col("zone") == "sure").sum().over("label")
+    missing = min_per_class - (pl.col("zone") == "sure").cast(pl.Int64).sum().over("label")
     rank = pl.struct(-confidence, pl.col("place")).rank("ordinal").over("label", "zone")
     topped = (pl.col("zone") == "grey") & (rank <= missing)
     return zoned.with_columns(

@@ -1,0 +1,172 @@
+"""Scores: weighted F1 with its interval, beside what always answering one category would reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Counts = NDArray[np.int64]
+
+CHUNK = 4_000_000
+"""Numbers of resampled confusion matrices that are in memory at a time: 32 MB."""
+
+
+@dataclass(frozen=True)
+class CategoryScore:
+    """One category: ``precision``, ``recall`` and ``f1`` are 0 where they are undefined; ``support`` is in rows."""
+
+    category: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Majority:
+    """What always answering the commonest category would score on the same rows."""
+
+    category: str
+    weighted_f1: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well predictions match answers.
+
+    Attributes:
+        rows: how many were compared.
+        weighted_f1: the categories' F1, weighted by their rows.
+        interval: of ``weighted_f1``, 95 %, by the bootstrap over rows.
+        accuracy: the share of rows that match.
+        majority: the baseline to read ``weighted_f1`` beside.
+        categories: one entry a category, in the order of ``names``.
+        confusion: rows are the answers, columns the predictions, both in the order of ``names``.
+        names: the categories.
+    """
+
+    rows: int
+    weighted_f1: float
+    interval: tuple[float, float]
+    accuracy: float
+    majority: Majority
+    categories: tuple[CategoryScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The score as JSON takes it."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """The per-category report as lines of text, ended by the weighted F1 and the majority baseline."""
+        width = max(len(name) for name in ("weighted F1", *self.names))
+        lines = [f"{'':<{width}}  precision  recall     F1   rows"]
+        lines += [
+            f"{item.category:<{width}}  {item.precision:9.3f}  {item.recall:6.3f}  {item.f1:5.3f}  {item.support:5,}"
+            for item in self.categories
+        ]
+        low, high = self.interval
+        lines.append(f"{'weighted F1':<{width}}  {'':9}  {'':6}  {self.weighted_f1:5.3f}  {self.rows:5,}")
+        lines.append(f"95 % interval {low:.3f}-{high:.3f}; accuracy {self.accuracy:.3f}; {self.baseline()}")
+        return "\n".join(lines)
+
+    def baseline(self) -> str:
+        """The majority baseline in words."""
+        return f"always «{self.majority.category}» scores {self.majority.weighted_f1:.3f}"
+
+
+def score(truth: Sequence[str], predicted: Sequence[str], *, names: Sequence[str], rounds: int, seed: int) -> Score:
+    """Compare predictions with answers.
+
+    The interval is the percentile bootstrap (Efron 1979) over rows. Resampling rows is the same as drawing the
+    confusion matrix from a multinomial with the observed shares, which takes the same time for any number of rows.
+
+    Args:
+        truth: the answer of each row.
+        predicted: the prediction of each row.
+        names: all categories; a category without rows weighs nothing.
+        rounds: resamples; 0 gives an interval of no width.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: no rows, lengths that differ, or a name that is not in ``names``.
+    """
+    import numpy as np
+
+    if not truth:
+        raise ValueError("no rows to score")
+    confusion = confusion_matrix(truth, predicted, names=names)
+    support, answered, hits = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
+    rows, weighted = len(truth), float(weighted_f1(confusion))
+    always = np.zeros_like(confusion)
+    commonest = int(support.argmax())
+    always[:, commonest] = support
+    low, high = _interval(confusion, rounds=rounds, seed=seed) if rounds else (weighted, weighted)
+    return Score(
+        rows=rows,
+        weighted_f1=weighted,
+        interval=(low, high),
+        accuracy=float(hits.sum() / rows),
+        majority=Majority(names[commonest], float(weighted_f1(always))),
+        categories=tuple(
+            CategoryScore(
+                category=name,
+                precision=float(hits[k] / max(answered[k], 1)),
+                recall=float(hits[k] / max(support[k], 1)),
+                f1=float(2 * hits[k] / max(answered[k] + support[k], 1)),
+                support=int(support[k]),
+            )
+            for k, name in enumerate(names)
+        ),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        names=tuple(names),
+    )
+
+
+def confusion_matrix(truth: Sequence[str], predicted: Sequence[str], *, names: Sequence[str]) -> Counts:
+    """How often each answer met each prediction, [K, K] in the order of ``names``: rows are the answers.
+
+    Raises:
+        ValueError: lengths that differ, or a name that is not in ``names``.
+    """
+    import numpy as np
+
+    place = {name: k for k, name in enumerate(names)}
+    size = len(place)
+    try:
+        cells = [place[answer] * size + place[given] for answer, given in zip(truth, predicted, strict=True)]
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]!r} is none of the {size} categories") from None
+    return np.bincount(np.array(cells, dtype=np.int64), minlength=size * size).reshape(size, size)
+
+
+def weighted_f1(confusion: Counts) -> NDArray[np.float64]:
+    """The weighted F1 of confusion matrices, [..., K, K] → [...]; an F1 that is undefined counts as 0."""
+    import numpy as np
+
+    support, answered = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    f1 = 2 * np.diagonal(confusion, axis1=-2, axis2=-1) / np.maximum(support + answered, 1)
+    total: NDArray[np.float64] = (f1 * support).sum(axis=-1) / np.maximum(support.sum(axis=-1), 1)
+    return total
+
+
+def _interval(confusion: Counts, *, rounds: int, seed: int) -> tuple[float, float]:
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    shares = confusion.ravel() / confusion.sum()
+    chunk = max(1, CHUNK // confusion.size)
+    scores = [
+        weighted_f1(
+            random.multinomial(confusion.sum(), shares, size=min(chunk, rounds - at)).reshape(-1, *confusion.shape)
+        )
+        for at in range(0, rounds, chunk)
+    ]
+    low, high = np.quantile(np.concatenate(scores), [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,189 @@
+"""The linear baseline: TF-IDF of lemmas and of characters within words, and logistic regression.
+
+Lemmas gather a word's forms («чашка», «чашки»), character n-grams what lemmas miss: misspellings, roots, new words.
+It trains in seconds on a CPU and needs nothing downloaded. Saved as JSON and safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsirius.errors import UserError
+from tsirius.text import lemmas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+VOCABULARY, WEIGHTS = "vocabulary.json", "weights.safetensors"
+ABSENT = -30.0
+"""The logit of a category without training rows: finite, and out of reach of the others, which lie around 0."""
+FEW = 200
+"""With fewer rows than this every n-gram counts; with more, those of one row alone are left out."""
+
+
+def _characters(text: str) -> str:
+    return text.lower().replace("ё", "е")
+
+
+VIEWS: Mapping[str, Mapping[str, Any]] = {
+    "lemmas": {"analyzer": lemmas},
+    "characters": {"analyzer": "char_wb", "ngram_range": (2, 5), "preprocessor": _characters},
+}
+"""How a text is seen: settings of scikit-learn's TfidfVectorizer."""
+
+
+class Linear:
+    """A fitted model.
+
+    Args:
+        terms: the terms of each view, sorted.
+        idf: their inverse document frequencies, views one after the other, [F].
+        coefficients: [F, K].
+        intercepts: [K].
+    """
+
+    def __init__(
+        self,
+        terms: Mapping[str, Sequence[str]],
+        idf: NDArray[np.float32],
+        coefficients: NDArray[np.float32],
+        intercepts: NDArray[np.float32],
+    ) -> None:
+        self.terms, self.idf, self.coefficients, self.intercepts = terms, idf, coefficients, intercepts
+        self._vectorisers = _vectorisers(terms, idf)
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Scores of cleaned texts before the softmax, [N, K]."""
+        scores: NDArray[np.float32] = self.features(texts) @ self.coefficients + self.intercepts
+        return scores
+
+    def features(self, texts: Sequence[str]) -> csr_matrix:
+        """The texts' TF-IDF, [N, F]: each view of a text has length 1."""
+        from scipy.sparse import csr_matrix, hstack
+
+        # The first block has no columns: it is all there is where the model has no terms.
+        blocks = [csr_matrix((len(texts), 0), dtype=np.float32), *(made.transform(texts) for made in self._vectorisers)]
+        return hstack(blocks, format="csr")
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary and the weights into ``folder``."""
+        from safetensors.numpy import save_file
+
+        (folder / VOCABULARY).write_text(json.dumps(dict(self.terms), ensure_ascii=False), encoding="utf-8")
+        arrays = {"idf": self.idf, "coefficients": self.coefficients, "intercepts": self.intercepts}
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
+
+
+def fit(
+    texts: Sequence[str],
+    labels: Sequence[int],
+    *,
+    weights: Sequence[float] | None,
+    categories: int,
+    c: float,
+    rounds: int,
+) -> Linear:
+    """Fit a model.
+
+    Args:
+        texts: cleaned texts.
+        labels: the category of each, as its place.
+        weights: how much each row counts; None: all the same.
+        categories: how many there are. One without rows gets the logit ``ABSENT``.
+        c: inverse strength of the L2 penalty.
+        rounds: at most this many rounds of L-BFGS.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if not texts:
+        raise ValueError("no rows to fit")
+    terms, idf = _vocabulary(texts)
+    blank = Linear(terms, idf, np.zeros((len(idf), categories), np.float32), np.full(categories, ABSENT, np.float32))
+    present = sorted(set(labels))
+    if len(present) == 1:
+        blank.intercepts[present[0]] = 0.0
+        return blank
+    coefficients, intercepts = _regression(blank.features(texts), labels, weights, c=c, rounds=rounds)
+    blank.coefficients[:, present], blank.intercepts[present] = coefficients, intercepts
+    return blank
+
+
+def _regression(
+    features: csr_matrix, labels: Sequence[int], weights: Sequence[float] | None, *, c: float, rounds: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Coefficients [F, P] and intercepts [P] of the P categories among ``labels``, in their order."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        # Stopped early is good enough: the last rounds move no label.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LogisticRegression(C=c, max_iter=rounds, solver="lbfgs").fit(features, labels, sample_weight=weights)
+    coefficients, intercepts = fitted.coef_.T, fitted.intercept_
+    if coefficients.shape[1] == 1:  # two categories are one sigmoid: the same as a softmax of plus and minus its half
+        coefficients, intercepts = coefficients / 2 * [-1, 1], intercepts / 2 * [-1, 1]
+    return coefficients.astype(np.float32), intercepts.astype(np.float32)
+
+
+def _vocabulary(texts: Sequence[str]) -> tuple[dict[str, list[str]], NDArray[np.float32]]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    terms: dict[str, list[str]] = {}
+    idf = [np.zeros(0)]
+    for view, settings in VIEWS.items():
+        try:
+            fitted = TfidfVectorizer(min_df=2 if len(texts) >= FEW else 1, **settings).fit(texts)
+        except ValueError:  # no term at all: texts of emoji have no lemmas
+            terms[view] = []
+            continue
+        terms[view] = fitted.get_feature_names_out().tolist()
+        idf.append(fitted.idf_)
+    return terms, np.concatenate(idf).astype(np.float32)
+
+
+def _vectorisers(terms: Mapping[str, Sequence[str]], idf: NDArray[np.float32]) -> list[Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    made, start = [], 0
+    for view, words in terms.items():
+        if words:
+            vectoriser = TfidfVectorizer(vocabulary=words, sublinear_tf=True, dtype=np.float32, **VIEWS[view])
+            vectoriser.idf_ = idf[start : start + len(words)]
+            made.append(vectoriser)
+        start += len(words)
+    return made
+
+
+def load(folder: Path) -> Linear:
+    """Read what :meth:`Linear.save` wrote.
+
+    Raises:
+        UserError: a file is missing or broken, or the two do not belong together.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    remedy = "Train the model again."
+    for name in (VOCABULARY, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(f"has no {name}", where=folder, remedy=remedy)
+    try:
+        terms = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        arrays = load_file(folder / WEIGHTS)
+        terms = {view: terms[view] for view in VIEWS}
+        size = sum(len(words) for words in terms.values())
+        idf, coefficients, intercepts = arrays["idf"], arrays["coefficients"], arrays["intercepts"]
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"its files are broken ({error})", where=folder, remedy=remedy) from None
+    if idf.shape != (size,) or coefficients.shape != (size, intercepts.size):
+        raise UserError(f"{VOCABULARY} and {WEIGHTS} do not belong together", where=folder, remedy=remedy)
+    return Linear(terms, idf, coefficients, intercepts)

@@ -1,0 +1,240 @@
+"""Encoders from a folder or from the hub: whether one is there and whole, and loading it.
+
+:func:`check` and what it needs load neither torch nor transformers: a run looks at its model before any work.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsirius.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model", "vocab.txt",
+              "vocab.json")  # fmt: skip
+"""Files that are a tokenizer: one of them is enough."""
+PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5])
+"""What is downloaded beside the weights."""
+
+HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+HUB_SECONDS = 10.0
+REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
+
+
+def check(model: str) -> None:
+    """Make sure that an encoder is at hand, or can be fetched, and is whole; nothing large is read or downloaded.
+
+    Args:
+        model: a folder in the hub's layout (config.json, weights, tokenizer files), or a hub name.
+
+    Raises:
+        UserError: it is neither, or a part of it is missing or broken.
+    """
+    if is_folder(model):
+        _check_folder(Path(model).expanduser())
+    elif cached(model) is None:
+        _check_hub(model)
+
+
+def is_folder(model: str) -> bool:
+    """Whether ``model`` is meant as a path: it exists, or does not look like a hub name."""
+    return Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
+
+
+def cached(model: str) -> Path | None:
+    """The folder of a hub model that lies in the cache as a whole, else None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, CONFIG)
+    if not isinstance(found, str) or missing({path.name for path in Path(found).parent.iterdir()}):
+        return None
+    return Path(found).parent
+
+
+def fetch(model: str) -> Path:
+    """The folder of an encoder that :func:`check` accepts; a hub model that is not in the cache is downloaded.
+
+    Transformers and peft are given this folder, never the name: for a name they ask the hub even where all is cached.
+    """
+    if is_folder(model):
+        return Path(model).expanduser()
+    found = cached(model)
+    if found is None:
+        with _mendable(model):
+            from huggingface_hub import snapshot_download
+
+            found = Path(snapshot_download(model, allow_patterns=[*PATTERNS, "model*.safetensors"]))
+            if missing({path.name for path in found.iterdir()}):
+                snapshot_download(model, allow_patterns=["pytorch_model*.bin"])
+    return found
+
+
+def missing(names: Collection[str]) -> str:
+    """What a model's folder with files of these names lacks, in words; empty if nothing."""
+    if CONFIG not in names:
+        return CONFIG
+    if not any(name in names for name in WEIGHTS):
+        return f"weights ({WEIGHTS[0]})"
+    if not any(name in names for name in TOKENIZERS):
+        return f"tokenizer files ({TOKENIZERS[0]})"
+    return ""
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise UserError("no such model: neither a folder nor a hub name", where=folder, remedy=REMEDY)
+    if not folder.is_dir():
+        raise UserError("is a file, not a model's folder", where=folder, remedy=REMEDY)
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    lack = missing(names)
+    if lack:
+        raise UserError(f"the model has no {lack}", where=folder, remedy="Give the whole folder of the model.")
+    config = _json(folder / CONFIG)
+    if "model_type" not in config:
+        raise UserError("names no model_type", where=folder / CONFIG, remedy="Give the folder of a transformers model.")
+    for index in WEIGHTS[1::2]:
+        if index in names:
+            shards = set(_json(folder / index).get("weight_map", {}).values())
+            lost = sorted(shards - names)
+            if lost:
+                raise UserError(f"the model has no weights {lost[0]}", where=folder, remedy="Give the whole folder.")
+    for path in sorted(folder.glob("*.safetensors")):
+        _check_weights(path)
+
+
+def _check_weights(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):  # reads the header alone, and that the file is as long as it says
+            return
+    except SafetensorError as error:
+        raise UserError(
+            f"the weights are broken ({error})", where=path, remedy="Copy or download them again."
+        ) from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"not valid JSON ({error})", where=path, remedy="Copy or download it again.") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _check_hub(model: str) -> None:
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("no such folder, not in the cache of hub models, and the hub is switched off", where=model,
+                        remedy=REMEDY)  # fmt: skip
+    try:
+        found = HfApi().model_info(model, timeout=HUB_SECONDS)
+    except RepositoryNotFoundError:
+        raise UserError("no such folder, and no such model on the hub", where=model, remedy=REMEDY) from None
+    except Exception as error:  # the hub's client does not say which of its network library's errors it lets through
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"no such folder, not in the cache of hub models, and the hub cannot be reached ({reason})",
+                        where=model, remedy=REMEDY) from None  # fmt: skip
+    lack = missing({file.rfilename for file in found.siblings or []})
+    if lack:
+        raise UserError(f"the hub model has no {lack}", where=model, remedy=REMEDY)
+
+
+def device() -> torch.device:
+    """The GPU where torch can use one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' notices and bars to itself: a new head is meant to be new, and stdout is ours."""
+    import warnings
+
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of transformers about itself
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) -> tuple[Any, list[str]]:
+    """An encoder with a new head for ``names``, in 32-bit floats on the CPU.
+
+    Args:
+        model: a folder or hub name that :func:`check` accepts.
+        names: the categories.
+        dropout: before the head; None: as the model has it.
+
+    Returns:
+        The model, and the names of the parameters that its weights do not hold: the head's, and what the head needs.
+
+    Raises:
+        UserError: transformers has no classifier of this kind, or the weights are of another model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    folder = str(fetch(model))
+    labels: dict[str, Any] = {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: place for place, name in enumerate(names)},
+    }
+    with quiet(), _mendable(model):
+        config = AutoConfig.from_pretrained(folder, **labels)
+        if dropout is not None:
+            config.classifier_dropout = dropout
+        made, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    new = sorted(loading["missing_keys"])
+    held = made.base_model.state_dict().keys()
+    prefix = f"{made.base_model_prefix}."
+    if sum(name.removeprefix(prefix) in held for name in new) > len(held) / 2:
+        raise UserError("the weights are of another kind of model than config.json says", where=model, remedy=REMEDY)
+    return made, new
+
+
+def tokenizer(model: str) -> Any:
+    """The tokenizer of a folder or hub name that :func:`check` accepts.
+
+    Raises:
+        UserError: its files cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    with quiet(), _mendable(model):
+        return AutoTokenizer.from_pretrained(str(fetch(model)))
+
+
+@contextmanager
+def _mendable(model: str) -> Iterator[None]:
+    """What transformers says of files that it cannot use, in one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # each of the libraries beneath has errors of its own for a file that does not fit
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot be loaded ({reason})", where=model, remedy=REMEDY) from None

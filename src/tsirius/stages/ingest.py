@@ -1,0 +1,180 @@
+"""Ingest: read the reviews, clean them, and find the copies among them.
+
+Each row becomes a review with its text as it came and its cleaned text. Rows that are empty, too long, or of which
+cleaning leaves nothing are set aside with their row numbers. Exact and near duplicates share a ``group``, so that
+copies of one text never end up both in training and in validation. The test file is not opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from tsirius import categories, files, tables
+from tsirius.errors import UserError
+from tsirius.progress import progress, say
+from tsirius.section import Section
+from tsirius.text import near_duplicate_groups, normalise
+
+VERSION = 1
+
+BATCH_ROWS = 20_000
+SHOWN_ROWS = 5
+
+
+class Config(Section):
+    train: Path | list[Path]
+    """The reviews to learn from: CSV, TSV, JSON Lines or Parquet, also compressed (gz, xz, zst). Several as a list."""
+    test: Path | None = None
+    """The reviews to predict. Only the predict stage opens this file."""
+    categories: Path
+    """The categories: TOML with [[category]] tables, or plain text with one name a line."""
+    text_column: str = "auto"
+    """The column that holds the review. "auto" takes a usual name, or the only column."""
+    id_column: str = "auto"
+    """The column that names a review. "auto" takes a usual name, else rows are numbered; "none" always numbers them."""
+    encoding: str = "auto"
+    """The files' encoding. "auto" tells UTF-8, UTF-16 with its mark, and CP1251 apart."""
+    near_duplicate: float = Field(0.8, gt=0, le=1)
+    """Reviews whose character 5-grams are at least this alike (Jaccard) count as copies; 1 asks for the same words."""
+    max_characters: int = Field(10_000, ge=1)
+    """Longer reviews are set aside: they are rarely reviews."""
+
+    @field_validator("train")
+    @classmethod
+    def _some(cls, train: Path | list[Path]) -> Path | list[Path]:
+        paths = _listed(train)
+        if not paths:
+            raise ValueError("names no file; name at least one")
+        twice = [path for path, count in Counter(paths).items() if count > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]} twice; name it once")
+        return train
+
+
+def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
+    known = categories.load(config.categories)
+    sources = _sources(config, _listed(config.train))
+    for source in sources:
+        say(f"  {files.describe(source)}")
+    part = scratch / "ungrouped.parquet"
+    clean, rejected, places = read(sources, part, out / "rejected.parquet", max_characters=config.max_characters)
+    total = len(clean) + rejected.total()
+    if not clean:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in rejected.items()) or "no rows"
+        raise UserError(f"no usable review ({reasons})", where=", ".join(str(source.path) for source in sources),
+                        remedy="Check the file and text_column.")  # fmt: skip
+    groups = near_duplicate_groups(clean, similarity=config.near_duplicate)
+    write_groups(part, groups, out / "reviews.parquet")
+    part.unlink()
+    (out / "categories.json").write_text(known.to_json(), encoding="utf-8")
+    exact = len(clean) - len(set(clean))
+    near = len(clean) - len(set(groups)) - exact
+    for reason, count in rejected.items():
+        more = f" and {count - SHOWN_ROWS:,} more" if count > SHOWN_ROWS else ""
+        say(f"  {count:,} {reason}, set aside: {', '.join(places[reason])}{more}")
+    say(f"  {len(clean):,} of {total:,} reviews kept; {exact:,} exact and {near:,} near duplicates of an earlier one")
+    return {
+        "rows": total,
+        "kept": len(clean),
+        "rejected": dict(rejected),
+        "groups": len(set(groups)),
+        "exact_duplicates": exact,
+        "near_duplicates": near,
+        "columns": {str(source.path): {"text": source.text_column, "id": source.id_column} for source in sources},
+    }
+
+
+def check(config: Config) -> None:
+    """Look at the categories, and at the beginning of every file of reviews.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
+    categories.load(config.categories)
+    _sources(config, _listed(config.train))
+    if config.test is not None:
+        _sources(config, [config.test])
+
+
+def _sources(config: Config, paths: list[Path]) -> list[files.Source]:
+    sources = [
+        files.open_source(path, text_column=config.text_column, id_column=config.id_column, encoding=config.encoding)
+        for path in paths
+    ]
+    without = [source for source in sources if source.id_column is None]
+    if without and len(without) < len(sources):
+        raise UserError("has no id column while other files have one", where=without[0].path,
+                        remedy='Add one, or set id_column = "none" to number all rows.')  # fmt: skip
+    return sources
+
+
+def _listed(train: Path | list[Path]) -> list[Path]:
+    return [train] if isinstance(train, Path) else train
+
+
+def read(
+    sources: list[files.Source], part: Path, set_aside: Path, *, max_characters: int
+) -> tuple[list[str], Counter[str], dict[str, list[str]]]:
+    """Write the rows that go on to ``part`` (reviews without groups) and the others to ``set_aside``.
+
+    With several files, running numbers are preceded by the file's own: "2:17".
+
+    Returns:
+        The cleaned texts that go on; for each reason how many rows do not, and where the first few of them are.
+    """
+    clean: list[str] = []
+    rejected: Counter[str] = Counter()
+    places: dict[str, list[str]] = {}
+    seen: dict[Path, dict[str, int]] = {}
+    ungrouped = {name: kind for name, kind in tables.REVIEWS.items() if name != "group"}
+    several = len(sources) > 1
+    with (
+        tables.writer(ungrouped, part) as keep,
+        tables.writer(tables.REJECTED, set_aside) as reject,
+        progress("read and clean") as advance,
+    ):
+        for number, source in enumerate(sources, 1):
+            for batch in files.batches(source, rows=BATCH_ROWS, seen=seen):
+                if several and source.id_column is None:
+                    batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
+                cleaned = pl.Series("clean", [normalise(text) for text in batch["text"]], dtype=pl.String)
+                batch = batch.with_columns(cleaned, source=pl.lit(source.path.name))
+                judged = batch.with_columns(reason=_reason(max_characters))
+                good = judged.filter(pl.col("reason").is_null())
+                bad = judged.filter(pl.col("reason").is_not_null())
+                keep(good)
+                reject(bad)
+                clean.extend(good["clean"])
+                for row, why in bad.select("row", "reason").iter_rows():
+                    rejected[why] += 1
+                    if rejected[why] <= SHOWN_ROWS:
+                        place = f"{source.path.name} row {row}" if several else f"row {row}"
+                        places.setdefault(why, []).append(place)
+                advance(batch.height)
+    return clean, rejected, places
+
+
+def _reason(max_characters: int) -> pl.Expr:
+    """Why a row with ``text`` and ``clean`` is set aside, or null."""
+    return (
+        pl.when(pl.col("text").str.strip_chars() == "").then(pl.lit("empty"))
+        .when(pl.col("text").str.len_chars() > max_characters).then(pl.lit("too long"))
+        .when(pl.col("clean") == "").then(pl.lit("nothing left"))
+        .otherwise(pl.lit(None, dtype=pl.String))
+    )  # fmt: skip
+
+
+def write_groups(part: Path, groups: list[int], path: Path) -> None:
+    """Copy the reviews in ``part`` to ``path``, each with its group."""
+    group = pl.Series("group", groups, dtype=pl.Int64)
+    done = 0
+    with tables.writer(tables.REVIEWS, path) as write:
+        for batch in tables.batches(part, rows=BATCH_ROWS):
+            write(batch.with_columns(group[done : done + batch.height]))
+            done += batch.height

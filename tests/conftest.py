@@ -1,0 +1,19 @@
+"""What the tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Nothing may be fetched while testing, and the tiny models gain nothing from threads.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random XLM-R in the hub's layout."""
+    import tiny
+
+    return tiny.build(tmp_path_factory.mktemp("models") / "tiny-xlm-roberta")

@@ -1,0 +1,124 @@
+"""The classifier: what it does around a model, and the folders that it refuses."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsirius.errors import UserError
+from tsirius.models import linear
+from tsirius.models.classifier import CHUNK, Classifier, Description, prior_shift
+
+NAMES = ["посуда", "обувь", "нет товара"]
+COUNTS = st.lists(st.integers(0, 500), min_size=2, max_size=9)
+
+
+class Recorder:
+    """Scores a text by its length, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        self.seen += texts
+        return np.array([[len(text), 3.0, 0.0] for text in texts], dtype=np.float32)
+
+
+def description(shift: Sequence[float] = (0, 0, 0)) -> Description:
+    return Description("linear", NAMES, "нет товара", list(shift), None, None)
+
+
+def save(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    linear.fit(["чашка", "тапки"], [0, 1], weights=None, categories=3, c=1.0, rounds=50).save(folder)
+    description().save(folder)
+    return folder
+
+
+def test_texts_are_cleaned_and_scored_once_in_their_order() -> None:
+    scorer, done = Recorder(), [0]
+
+    def advance(rows: int = 1) -> None:
+        done[0] += rows
+
+    texts = ["чашка", " чашка_x000D_", "я", "", "&nbsp;", "чашка"]
+    probabilities = Classifier(description(), scorer).predict_proba(texts, advance=advance)
+    assert scorer.seen == ["чашка", "я"]
+    assert done == [len(texts)]
+    assert probabilities.shape == (6, 3)
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert Classifier(description(), scorer).predict(texts) == [
+        "посуда", "посуда", "обувь", "нет товара", "нет товара", "посуда",
+    ]  # fmt: skip
+
+
+def test_no_texts_and_many_texts() -> None:
+    classifier = Classifier(description(), Recorder())
+    assert classifier.predict_proba([]).shape == (0, 3)
+    texts = [f"{n}" for n in range(2 * CHUNK + 1)]
+    assert len(classifier.predict(texts)) == len(texts)
+
+
+def test_the_shift_moves_the_scores() -> None:
+    assert Classifier(description([-4, 0, 0]), Recorder()).predict(["чашка"]) == ["обувь"]
+
+
+@given(COUNTS)
+def test_an_unchanged_mix_is_not_shifted(counts: list[int]) -> None:
+    assert prior_shift(counts, counts) == pytest.approx([0.0] * len(counts))
+
+
+@given(COUNTS, st.data())
+def test_the_shift_undoes_the_change_of_the_mix(natural: list[int], data: st.DataObject) -> None:
+    training = data.draw(st.lists(st.integers(0, 500), min_size=len(natural), max_size=len(natural)))
+    prior = np.array(training) + 1
+    moved = prior / prior.sum() * np.exp(prior_shift(natural, training))
+    assert np.allclose(moved, (np.array(natural) + 1) / (sum(natural) + len(natural)))
+
+
+def test_a_model_and_a_run_are_loaded(tmp_path: Path) -> None:
+    save(tmp_path / "run" / "train" / "model")
+    for path in (tmp_path / "run", tmp_path / "run" / "train" / "model"):
+        classifier = Classifier.load(path)
+        assert classifier.names == NAMES
+        assert classifier.predict(["чашки", "тапок"]) == ["посуда", "обувь"]
+
+
+def change(key: str, value: object) -> object:
+    def harm(folder: Path) -> None:
+        found = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        (folder / "model.json").write_text(json.dumps({**found, key: value}), encoding="utf-8")
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), "holds no model.json"),
+        (lambda folder: (folder / "model.json").write_text("{"), "does not describe a model"),
+        (lambda folder: (folder / "model.json").write_text("{}"), "does not describe a model"),
+        (lambda folder: (folder / "model.json").write_text('{"format": 1}'), "says nothing of kind"),
+        (change("format", 2), "has format 2"),
+        (change("kind", "forest"), "unknown kind 'forest'"),
+        (change("prior_shift", [0]), "do not fit together"),
+        (change("none", "мебель"), "do not fit together"),
+        (lambda folder: (folder / linear.WEIGHTS).unlink(), "has no weights"),
+    ],
+)
+def test_a_broken_folder_is_refused(tmp_path: Path, harm, message: str) -> None:  # type: ignore[no-untyped-def]
+    harm(save(tmp_path / "model"))
+    with pytest.raises(UserError, match=message):
+        Classifier.load(tmp_path / "model")
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        Classifier.load(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="finish the run"):
+        Classifier.load(tmp_path)

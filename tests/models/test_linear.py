@@ -1,0 +1,117 @@
+"""The linear model: it learns, survives a save, and takes categories of one row or none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tsirius.errors import UserError
+from tsirius.models import linear
+
+TEXTS = [
+    "Кастрюля с толстым дном, суп варится быстро",
+    "Кружки целые, а тарелка разбита",
+    "Сковорода не пригорает",
+    "Кроссовки жмут, подошва скользит",
+    "Ботинки тёплые, стелька мягкая",
+    "Туфли натирают, каблук шатается",
+    "Платье село по фигуре, ткань приятная",
+    "Куртка с короткими рукавами",
+]
+LABELS = [0, 0, 0, 1, 1, 1, 2, 2]
+
+
+def fit(texts: list[str], labels: list[int], categories: int = 4, weights: list[float] | None = None) -> linear.Linear:
+    return linear.fit(texts, labels, weights=weights, categories=categories, c=10.0, rounds=100)
+
+
+def test_it_learns_and_reads_other_forms_of_a_word() -> None:
+    model = fit(TEXTS, LABELS)
+    assert model.logits(TEXTS).argmax(axis=1).tolist() == LABELS
+    assert model.logits(["две сковороды", "кросовки", "купила платья"]).argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_a_saved_model_gives_the_same_scores_from_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        fit(TEXTS, LABELS).save(tmp_path / name)
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+    texts = [*TEXTS, "", "👍", "ноутбук"]
+    assert np.array_equal(linear.load(tmp_path / "one").logits(texts), fit(TEXTS, LABELS).logits(texts))
+
+
+def test_categories_of_one_row_and_of_none() -> None:
+    model = fit([*TEXTS, "Наушники играют громко"], [*LABELS, 3], categories=5)
+    scores = model.logits([*TEXTS, "Наушники играют громко"])
+    assert scores.argmax(axis=1).tolist() == [*LABELS, 3]
+    assert np.isfinite(scores).all()
+    assert (scores[:, 4] < scores[:, :4].min(axis=1) - 10).all()
+
+
+@pytest.mark.parametrize("present", [[2], [0, 3]])
+def test_one_or_two_categories_alone(present: list[int]) -> None:
+    labels = [present[row % len(present)] for row in range(len(TEXTS))]
+    scores = fit(TEXTS, labels).logits(TEXTS)
+    assert scores.argmax(axis=1).tolist() == labels
+    assert np.isfinite(scores).all()
+
+
+def test_two_categories_are_as_sure_as_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    model = fit(TEXTS[:6], LABELS[:6], categories=2)
+    features = model.features(TEXTS[:6])
+    expected = LogisticRegression(C=10.0).fit(features, LABELS[:6]).predict_proba(features)
+    powers = np.exp(model.logits(TEXTS[:6]))
+    assert np.allclose(powers / powers.sum(axis=1, keepdims=True), expected, atol=1e-3)
+
+
+def test_weights_count() -> None:
+    texts, labels = ["чашка с ручкой"] * 2, [0, 1]
+    assert fit(texts, labels, 2, [3.0, 1.0]).logits(texts[:1]).argmax() == 0
+    assert fit(texts, labels, 2, [1.0, 3.0]).logits(texts[:1]).argmax() == 1
+
+
+def test_texts_without_letters() -> None:
+    assert fit(["👍", "👍"], [0, 1], 2).logits(["👍", "чашка", ""]).shape == (3, 2)
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / linear.WEIGHTS).unlink()
+
+
+def remove_vocabulary(folder: Path) -> None:
+    (folder / linear.VOCABULARY).unlink()
+
+
+def cut_weights(folder: Path) -> None:
+    (folder / linear.WEIGHTS).write_bytes((folder / linear.WEIGHTS).read_bytes()[:100])
+
+
+def other_vocabulary(folder: Path) -> None:
+    (folder / linear.VOCABULARY).write_text(json.dumps({"lemmas": ["чашка"], "characters": []}), encoding="utf-8")
+
+
+def lose_an_array(folder: Path) -> None:
+    arrays = load_file(folder / linear.WEIGHTS)
+    save_file({"idf": arrays["idf"]}, folder / linear.WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (remove_weights, "has no weights.safetensors"),
+        (remove_vocabulary, "has no vocabulary.json"),
+        (cut_weights, "broken"),
+        (other_vocabulary, "do not belong together"),
+        (lose_an_array, "broken"),
+    ],
+)
+def test_a_broken_folder_is_refused(tmp_path: Path, harm, message: str) -> None:  # type: ignore[no-untyped-def]
+    fit(TEXTS, LABELS).save(tmp_path)
+    harm(tmp_path)
+    with pytest.raises(UserError, match=message):
+        linear.load(tmp_path)

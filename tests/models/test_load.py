@@ -1,0 +1,146 @@
+"""Encoders are checked before any work, without torch."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tsirius.errors import UserError
+from tsirius.models import load
+
+
+def test_a_whole_model_is_accepted(tiny_model: Path) -> None:
+    load.check(str(tiny_model))
+
+
+def test_the_check_needs_no_torch(tiny_model: Path) -> None:
+    code = (
+        "import sys; from tsirius.models import load; load.check(sys.argv[1]);"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_model)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def no_tokenizer(folder: Path) -> None:
+    for name in load.TOKENIZERS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def lost_shard(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    shards = {"weight_map": {"a": "model-1-of-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(shards))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "the model has no config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json: not valid JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "names no model_type"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "the model has no weights"),
+        (lost_shard, "no weights model-1-of-2"),
+        (cut, "the weights are broken"),
+        (no_tokenizer, "the model has no tokenizer"),
+        (shutil.rmtree, "no such model"),
+    ],
+)
+def test_a_broken_model_is_refused(
+    tiny_model: Path, tmp_path: Path, harm: Callable[[Path], object], message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    harm(folder)
+    with pytest.raises(UserError, match=message):
+        load.check(str(folder))
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "nobody/nothing", "some words", ""])
+def test_what_is_not_at_hand_is_refused(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError):
+        load.check(model)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object, **settings: object) -> None:
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    with pytest.raises(UserError, match=r"cannot be reached \(no route to host\)"):
+        load.check("nobody/nothing")
+
+
+def test_a_model_of_another_kind_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for kind, message in (("electra", "another kind of model"), ("magic", "cannot be loaded")):
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": kind}))
+        with pytest.raises(UserError, match=message):
+            load.base_classifier(str(folder), names=["посуда", "обувь"], dropout=None)
+
+
+CACHED = """
+import socket, sys
+from pathlib import Path
+def refuse(*args): raise AssertionError("the network was asked")
+socket.getaddrinfo = socket.socket.connect = refuse
+from test_lora import RECIPE, lora, TRAIN, VALID, NAMES, SHIFT
+from tsirius.models import load
+load.check("nobody/tiny")
+for folder in ("scratch", "saved"):
+    Path(folder).mkdir()
+model, _ = lora.fit(
+    TRAIN, VALID, model="nobody/tiny", names=NAMES, shift=SHIFT, recipe=RECIPE, seed=1, scratch=Path("scratch")
+)
+model.save(Path("saved"))
+lora.read(Path("saved"), base_model="nobody/tiny", names=NAMES, max_length=32)
+"""
+
+
+def test_a_model_in_the_cache_is_trained_without_the_network(tiny_model: Path, tmp_path: Path) -> None:
+    home = tmp_path / "cache" / "models--nobody--tiny"
+    shutil.copytree(tiny_model, home / "snapshots" / "0")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("0")
+    settings = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache")}
+    settings.pop("HF_HUB_OFFLINE")
+    settings["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", CACHED], capture_output=True, text=True, env=settings, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and "http" not in done.stderr
+    adapter = json.loads((tmp_path / "saved" / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "nobody/tiny"
+
+
+def test_a_model_that_is_not_in_the_cache_is_downloaded(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(model: str, *, allow_patterns: list[str]) -> str:
+        asked.append(model)
+        for path in tiny_model.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, tmp_path)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert load.fetch("nobody/nothing") == tmp_path
+    assert asked == ["nobody/nothing"]
+    load.check(str(tmp_path))

@@ -1,0 +1,106 @@
+"""Evaluate: two scores that never mix, the gold file, the picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tsirius import tables
+from tsirius.errors import UserError
+from tsirius.metrics import score
+from tsirius.models import linear
+from tsirius.models.classifier import Description
+from tsirius.stages.evaluate import PREDICTED, Config, check, draw_confusion, read_gold, run
+
+NAMES = ["посуда", "обувь", "нет товара"]
+VALID = [("кружки целые", "посуда"), ("тапки мягкие", "обувь"), ("кружка", "обувь")]
+GOLD = "id,text,category\nx1,две кружки,посуда\nx2,тапки,обувь\nx3,не знаю,\n"
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Path]:
+    model = tmp_path / "train" / "model"
+    model.mkdir(parents=True)
+    linear.fit(["кружка", "тапки", "спасибо"], [0, 1, 2], weights=None, categories=3, c=10.0, rounds=50).save(model)
+    Description("linear", NAMES, "нет товара", [0.0] * 3, None, None).save(model)
+    write_valid(tmp_path / "split", VALID)
+    return {"train": tmp_path / "train", "split": tmp_path / "split"}
+
+
+def write_valid(folder: Path, rows: list[tuple[str, str]]) -> None:
+    folder.mkdir(exist_ok=True)
+    found = [(f"r{n}", text, n, label, 0.9, f"r{n}", "written") for n, (text, label) in enumerate(rows)]
+    valid = pl.DataFrame(found, schema=dict(tables.EXAMPLES), orient="row")
+    tables.write(valid, tables.EXAMPLES, folder / "valid.parquet")
+
+
+def evaluate(folder: Path, given: dict[str, Path], **settings: Any) -> dict[str, Any]:
+    out = folder / "out"
+    out.mkdir()
+    json.dumps(run(Config(**settings), given, out, seed=0, scratch=folder))
+    found: dict[str, Any] = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_both_scores(tmp_path: Path, given: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gold.csv").write_text(GOLD, encoding="utf-8")
+    scores = evaluate(tmp_path, given, gold=tmp_path / "gold.csv")
+    assert scores["pseudo_label"]["accuracy"] == pytest.approx(2 / 3)
+    assert scores["gold"]["weighted_f1"] == 1.0 and scores["gold"]["rows"] == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "against pseudo-labels" in said.err and "against gold" in said.err and "1 rows have no category" in said.err
+    table = tables.read(tmp_path / "out" / "gold_predictions.parquet", PREDICTED)
+    assert table.select("id", "label", "predicted").rows() == [("x1", "посуда", "посуда"), ("x2", "обувь", "обувь")]
+    assert tables.read(tmp_path / "out" / "valid_predictions.parquet", PREDICTED).height == 3
+    assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_gold(tmp_path: Path, given: dict[str, Path]) -> None:
+    scores = evaluate(tmp_path, given)
+    assert scores["gold"] is None and scores["pseudo_label"]["rows"] == 3
+    assert not (tmp_path / "out" / "gold_predictions.parquet").exists()
+
+
+def test_without_anything_to_score(tmp_path: Path, given: dict[str, Path]) -> None:
+    write_valid(tmp_path / "split", [])
+    assert evaluate(tmp_path, given) == {"pseudo_label": None, "gold": None}
+    assert not (tmp_path / "out" / "confusion.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "text,category\nкружка,посуда\nтапки,обувъ\n",
+            r"gold\.csv, row 2: unknown category 'обувъ'; did you mean 'обувь'",
+        ),
+        ("text,category\nкружка,\n", "no row has a category"),
+        ("text,stars\nкружка,5\n", "no column of categories"),
+    ],
+)
+def test_gold_of_no_use_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "gold.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        read_gold(tmp_path / "gold.csv", names=NAMES)
+
+
+def test_gold_is_checked_before_any_work(tmp_path: Path) -> None:
+    check(Config())
+    with pytest.raises(UserError, match="no such file"):
+        check(Config(gold=tmp_path / "gold.csv"))
+    (tmp_path / "gold.csv").write_text("id,text\n1,кружка\n", encoding="utf-8")
+    with pytest.raises(UserError, match="no column of categories"):
+        check(Config(gold=tmp_path / "gold.csv"))
+
+
+def test_the_picture_takes_many_and_odd_names(tmp_path: Path) -> None:
+    names = [f"категория ${n}$ " + "очень длинная " * 5 for n in range(24)]
+    truth = np.random.default_rng(0).choice(names, 400).tolist()
+    found = score(truth, truth[::-1], names=names, rounds=10, seed=0)
+    for path in (tmp_path / "one.png", tmp_path / "other.png"):
+        draw_confusion(found, path, title="against gold")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()

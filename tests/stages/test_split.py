@@ -1,0 +1,108 @@
+"""Split: shares, groups, tiny categories, and a place that hardly changes when rows are added."""
+
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsirius import tables
+from tsirius.errors import UserError
+from tsirius.stages.split import Config, hold_back, run
+
+ROWS = st.lists(
+    st.tuples(st.integers(0, 12), st.sampled_from(["обувь", "посуда", "нет товара"])), min_size=1, max_size=60
+)
+
+
+def held(groups: list[int], labels: list[str], share: float = 0.15, seed: int = 0) -> list[bool]:
+    return hold_back([f"r{row}" for row in range(len(groups))], groups, labels, share=share, seed=seed)
+
+
+@given(ROWS, st.floats(0, 0.99), st.integers(0, 3))
+def test_groups_are_whole_and_every_category_stays_in_training(
+    rows: list[tuple[int, str]], share: float, seed: int
+) -> None:
+    groups, labels = [group for group, _ in rows], [label for _, label in rows]
+    away = held(groups, labels, share, seed)
+    assert len({(group, side) for group, side in zip(groups, away, strict=True)}) == len(set(groups))
+    assert {label for label, side in zip(labels, away, strict=True) if not side} == set(labels)
+
+
+@given(st.lists(st.sampled_from(["обувь", "посуда", "нет товара"]), min_size=1, max_size=200), st.floats(0, 0.9))
+def test_without_duplicates_the_share_is_exact(labels: list[str], share: float) -> None:
+    away = held(list(range(len(labels))), labels, share)
+    for label, rows in Counter(labels).items():
+        count = sum(side for side, name in zip(away, labels, strict=True) if name == label)
+        assert count == min(int(share * rows + 0.5), rows - 1)
+
+
+def test_a_large_group_is_not_taken_for_a_small_share() -> None:
+    groups = [0] * 50 + list(range(1, 51))
+    for seed in range(10):
+        away = held(groups, ["обувь"] * 100, 0.2, seed)
+        assert sum(away) == 20 and not away[0]
+
+
+def test_one_row_or_one_group_stays_in_training() -> None:
+    labels = ["обувь"] * 20 + ["посуда"] + ["текстиль"] * 5
+    groups = [*range(21), 21, 21, 21, 21, 21]
+    away = held(groups, labels, 0.5)
+    assert sum(away) == 10 and not any(away[20:])
+
+
+def test_a_mixed_group_never_takes_the_last_of_a_label_along() -> None:
+    groups, labels = [0, 0, 0, 1, 2], ["обувь", "обувь", "посуда", "обувь", "обувь"]
+    for seed in range(20):
+        assert not any(held(groups, labels, 0.6, seed)[:3])
+
+
+def test_rows_added_at_the_end_move_few_others() -> None:
+    labels = ["обувь", "посуда", "обувь", "нет товара"] * 250
+    before = held(list(range(1000)), labels)
+    after = held(list(range(1010)), labels + labels[:10])
+    assert sum(one != other for one, other in zip(before, after[:1000], strict=True)) <= 10
+
+
+def test_another_seed_gives_another_split() -> None:
+    labels = ["обувь"] * 100
+    assert held(list(range(100)), labels, seed=0) != held(list(range(100)), labels, seed=1)
+
+
+def labelled(rows: list[tuple[str | None, bool]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(f"r{n}", f"отзыв {n}", n, label, 0.9, kept, "sure") for n, (label, kept) in enumerate(rows)],
+        schema=dict(tables.LABELLED),
+        orient="row",
+    )
+
+
+def split(folder: Path, rows: list[tuple[str | None, bool]], **settings: float) -> dict[str, object]:
+    tables.write(labelled(rows), tables.LABELLED, folder / "labelled.parquet")
+    return run(Config(**settings), {"select": folder}, folder, seed=0, scratch=folder)
+
+
+def test_only_kept_rows_go_on_and_small_categories_are_reported(tmp_path: Path) -> None:
+    counts = split(tmp_path, [("обувь", True)] * 20 + [("обувь", False), (None, False), ("посуда", True)])
+    assert counts == {
+        "train": 18,
+        "valid": 3,
+        "categories": {"train": {"обувь": 17, "посуда": 1}, "valid": {"обувь": 3}},
+        "unjudged": ["посуда"],
+    }
+    train = tables.read(tmp_path / "train.parquet", tables.EXAMPLES)
+    assert train["origin"].equals(train["id"]) and set(train["method"]) == {"written"}
+
+
+@pytest.mark.parametrize(("rows", "share"), [([("обувь", True)], 0.15), ([("обувь", True)] * 9, 0.0)])
+def test_validation_may_be_empty(tmp_path: Path, rows: list[tuple[str | None, bool]], share: float) -> None:
+    assert split(tmp_path, rows, valid=share)["valid"] == 0
+    assert tables.read(tmp_path / "valid.parquet", tables.EXAMPLES).is_empty()
+
+
+@pytest.mark.parametrize("rows", [[], [(None, False)], [("обувь", False)] * 3])
+def test_nothing_kept_is_refused_with_a_remedy(tmp_path: Path, rows: list[tuple[str | None, bool]]) -> None:
+    with pytest.raises(UserError, match=r"none of \d labelled reviews was kept.*Lower select\.sure"):
+        split(tmp_path, rows)

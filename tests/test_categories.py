@@ -1,0 +1,67 @@
+"""Categories files: what is read, and what is refused with which words."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsirius.categories import Categories, Category, load
+from tsirius.errors import UserError
+
+GOOD = '[[category]]\nname = "обувь"\ndescription = "ботинки"\n[[category]]\nname = "нет товара"\nnone = true\n'
+
+
+def written(tmp_path: Path, text: str, name: str = "categories.toml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_toml(tmp_path: Path) -> None:
+    categories = load(written(tmp_path, GOOD))
+    assert categories.names == ["обувь", "нет товара"]
+    assert categories.none == "нет товара" and categories.none_index == 1
+    assert categories[0].description == "ботинки"
+
+
+def test_plain_text_with_bom_comment_and_blank_lines(tmp_path: Path) -> None:
+    categories = load(written(tmp_path, "\ufeff# наши\nобувь\n\n  Нет товара \n", "categories.txt"))
+    assert categories.names == ["обувь", "Нет товара"]
+    assert categories.none == "Нет товара"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("обувь", "Нет Товара"), "repeats the name"),
+        (GOOD.replace("none = true\n", ""), "no category marked as the one without a product"),
+        (GOOD.replace('name = "обувь"', 'name = "обувь"\nnone = true'), "2 categories"),
+        (GOOD.replace("обувь", " "), "empty name"),
+        (GOOD.replace("description", "descripton"), "did you mean 'description'"),
+        (GOOD.replace('"ботинки"', "7"), "description is not of type str"),
+        (GOOD.replace('name = "обувь"\n', ""), "has no name"),
+        ('[[category]]\nname = "нет товара"\nnone = true\n', "1 categories named"),
+        ("", "not a categories file"),
+        ("category = 7", "not a categories file"),
+        ("category = [7]", "not a table"),
+        ("[[category", "not valid TOML"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        load(written(tmp_path, text))
+    assert "categories.toml" in str(caught.value)
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "categories.txt"
+    path.write_bytes("обувь\nнет товара\n".encode("cp1251"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        load(path)
+
+
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=20, unique_by=str.casefold))
+def test_json_round_trip(names: list[str]) -> None:
+    categories = Categories([Category(name, description=name * 2, none=index == 0) for index, name in enumerate(names)])
+    assert Categories.from_json(categories.to_json()) == categories

@@ -1,0 +1,106 @@
+"""What holds for every stage, labeller, augmenter and configuration, and for the imports between the rooms."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tsirius
+from tsirius import augmenters, config, labellers, stages
+from tsirius.section import Section
+
+ROOT = Path(tsirius.__file__).parent
+PROJECT = Path(__file__).parents[1]
+
+STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
+CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
+
+ROOMS = [
+    {"errors", "section", "progress", "version"},
+    {"categories", "tables", "text", "metrics", "files", "streams", "store", "word_vectors", "charts"},
+    {"labellers", "augmenters", "models"},
+    {"stages"},
+    {"config"},
+    {"pipeline", "scaffold", "machine"},
+    {"results"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+"""Each room imports from its own and from those before it."""
+
+
+def test_the_road_has_its_ten_stages() -> None:
+    road = ["ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict", "report"]
+    assert sorted(road) == STAGES
+    assert [name for name in config.Config.model_fields if name in STAGES] == road
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_has_a_docstring_a_version_a_config_and_run(name: str) -> None:
+    module = importlib.import_module(f"tsirius.stages.{name}")
+    assert module.__doc__ and module.__doc__.lower().startswith(name)
+    assert isinstance(module.VERSION, int)
+    assert issubclass(module.Config, Section)
+    assert callable(module.run)
+    assert module.Config.speed_only <= module.Config.model_fields.keys()
+
+
+@pytest.mark.parametrize("package", [labellers, augmenters], ids=lambda package: package.__name__)
+def test_parts_are_documented(package: object) -> None:
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]  # type: ignore[attr-defined]  # a package
+    assert names
+    for name in names:
+        assert importlib.import_module(f"{package.__name__}.{name}").__doc__  # type: ignore[attr-defined]  # a package
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_loads(path: Path) -> None:
+    assert config.load(path).name == path.stem
+
+
+def test_configurations_are_swept() -> None:
+    assert CONFIGS
+
+
+def imports(path: Path) -> set[str]:
+    found = set[str]()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("tsirius.") and _is_module(name)}
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split(".")[1:2])
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    level = next((number for number, rooms in enumerate(ROOMS) if room in rooms), None)
+    assert level is not None, f"{room} has no place in ROOMS"
+    allowed = set.union(*ROOMS[: level + 1])
+    assert imports(path) <= allowed
+    if room == "stages" and path.name != "__init__.py":
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not any(name and name.startswith("tsirius.stages") for name in modules), "stages do not import stages"
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    code = "import sys, tsirius.cli; print([n for n in ('torch', 'transformers', 'sklearn', 'polars') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_configuration_loads_without_torch() -> None:
+    code = "import sys, tsirius.pipeline; print([n for n in ('torch', 'transformers', 'sklearn') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,168 @@
+"""The whole road on the sample: scores, outputs, skipping, resuming after a kill, and the commands on its results."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SAMPLE = Path(__file__).parents[1] / "src" / "tsirius" / "assets" / "sample"
+
+CONFIG = """
+[ingest]
+train = "reviews.csv"
+test = "test.csv"
+categories = "categories.toml"
+[evaluate]
+gold = "gold.csv"
+"""
+
+
+def tsirius(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", "tsirius", *arguments], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def lay_out(folder: Path) -> None:
+    """The sample as a user has it: reviews without answers, a test file with ids, answers apart."""
+    with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    shutil.copy(SAMPLE / "categories.toml", folder)
+    (folder / "shop.toml").write_text(CONFIG, encoding="utf-8")
+    files = {
+        "reviews.csv": [{"text": row["text"]} for row in rows],
+        "test.csv": [{"id": f"r{number * 7 % 740}", "text": rows[number * 7 % 740]["text"]} for number in range(740)],
+        "gold.csv": rows,
+    }
+    for name, lines in files.items():
+        with (folder / name).open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, lines[0].keys())
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    lay_out(folder)
+    done = tsirius("run", "shop.toml", cwd=folder)
+    assert "against gold" in done.stdout and "runs/shop/submission.csv" in done.stdout
+    return folder
+
+
+def test_scores_beat_the_majority_by_far(finished: Path) -> None:
+    gold = json.loads((finished / "runs/shop/evaluate/scores.json").read_text(encoding="utf-8"))["gold"]
+    assert gold["rows"] == 740
+    assert gold["weighted_f1"] > gold["majority"]["weighted_f1"] + 0.3
+
+
+def test_the_submission_has_every_row_in_the_files_order(finished: Path) -> None:
+    with (finished / "runs/shop/submission.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    with (finished / "test.csv").open(encoding="utf-8", newline="") as handle:
+        ids = [row["id"] for row in csv.DictReader(handle)]
+    assert list(rows[0]) == ["id", "category"]
+    assert [row["id"] for row in rows] == ids
+    names = {category["name"] for category in json.loads((finished / "runs/shop/ingest/categories.json").read_text())}
+    assert {row["category"] for row in rows} <= names
+
+
+def test_no_labeller_ever_saw_an_answer(finished: Path) -> None:
+    for path in (finished / "runs/shop").glob("*/record.json"):
+        files = json.loads(path.read_text(encoding="utf-8"))["key"].get("files", {})
+        assert ("evaluate.gold" in files) == (path.parent.name == "evaluate")
+        assert ("ingest.test" in files) == (path.parent.name == "predict")
+
+
+def test_a_second_run_skips_everything(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "runs/shop").rglob("*") if path.is_file()}
+    done = tsirius("run", "shop.toml", cwd=finished)
+    assert done.stderr.count("skipped") == 10
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {path.name for path in before if before[path] != after[path]} <= {"config.json", ".lock"}
+
+
+def test_a_changed_setting_runs_only_what_comes_after(finished: Path) -> None:
+    done = tsirius("plan", "shop.toml", "select.sure=0.7", cwd=finished)
+    decisions = dict(line.split()[:2] for line in done.stdout.splitlines())
+    assert decisions.pop("ingest") == decisions.pop("label") == "skip"
+    assert set(decisions.values()) == {"run"}
+    assert "sure changed from" in done.stdout
+
+
+def test_the_test_file_is_read_by_predict_alone(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    shutil.copytree(finished, folder)
+    with (folder / "test.csv").open("a", encoding="utf-8") as handle:
+        handle.write("new,Кастрюля с толстым дном\n")
+    done = tsirius("run", "shop.toml", cwd=folder)
+    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+    assert ran == ["predict", "report"]
+
+
+def test_predict_evaluate_and_report_on_the_finished_run(finished: Path, tmp_path: Path) -> None:
+    reviews = tmp_path / "new.csv"
+    reviews.write_text("номер;отзыв\n7;Чайник гудит, но греет быстро\n9;\n", encoding="cp1251")
+    out = tmp_path / "out.csv"
+    tsirius("predict", "runs/shop", str(reviews), "-o", str(out), "--id-column", "номер", cwd=finished)
+    with out.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["номер"] for row in rows] == ["7", "9"]
+    assert all(0 <= float(row["confidence"]) <= 1 for row in rows)
+    assert tsirius("predict", "runs/shop", str(reviews), "--id-column", "номер", cwd=finished).stdout == out.read_text()
+    by_text = tsirius("evaluate", "runs/shop", "gold.csv", cwd=finished).stdout
+    assert "against gold" in by_text and "740 rows" in by_text
+    tsirius("report", "runs/shop", cwd=finished)
+
+
+def test_answers_by_id_score_the_submission(finished: Path, tmp_path: Path) -> None:
+    with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
+        answers = [row["category"] for row in csv.DictReader(handle)]
+    gold = tmp_path / "gold.csv"
+    gold.write_text("id,category\n" + "".join(f"r{n},{answers[n]}\n" for n in range(0, 740, 5)), encoding="utf-8")
+    done = tsirius("evaluate", "runs/shop", str(gold), cwd=finished)
+    assert "148 rows" in done.stdout
+    gold.write_text("id,category\nr1000,обувь\n", encoding="utf-8")
+    assert "r1000" in tsirius("evaluate", "runs/shop", str(gold), cwd=finished, expect=2).stderr
+
+
+def kill_and_go_on(finished: Path, folder: Path, moments: list[float]) -> None:
+    """Kill the run at each moment (seconds), let the next one finish, and compare with the unbroken one."""
+    wanted = (finished / "runs/shop/submission.csv").read_bytes()
+    for moment in moments:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        lay_out(folder)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tsirius", "run", "shop.toml"], cwd=folder, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        time.sleep(moment)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        submission = folder / "runs/shop/submission.csv"
+        assert not submission.exists() or submission.read_bytes() == wanted, "never half-written"
+        tsirius("run", "shop.toml", cwd=folder)
+        assert submission.read_bytes() == wanted, f"killed after {moment:.1f} s"
+        assert not list((folder / "runs/shop/.work").iterdir())
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    kill_and_go_on(finished, tmp_path / "shop", [3.0])
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_moments_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    records = [json.loads(path.read_text()) for path in (finished / "runs/shop").glob("*/record.json")]
+    whole = sum(record["seconds"] for record in records) + 3
+    rng = random.Random(0)
+    kill_and_go_on(finished, tmp_path / "shop", [rng.uniform(0.5, whole) for _ in range(10)])

@@ -1,0 +1,59 @@
+"""Metrics: the figures agree with scikit-learn's, and the interval with a bootstrap row by row."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+
+from tsirius.metrics import score
+
+NAMES = ["обувь", "посуда", "нет товара", "текстиль"]
+PAIRS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=40)
+
+
+@given(PAIRS)
+def test_figures_are_scikit_learns(pairs: list[tuple[str, str]]) -> None:
+    truth, predicted = [list(side) for side in zip(*pairs, strict=True)]
+    found = score(truth, predicted, names=NAMES, rounds=0, seed=0)
+    assert found.weighted_f1 == pytest.approx(
+        f1_score(truth, predicted, average="weighted", labels=NAMES, zero_division=0)
+    )
+    assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    assert np.array_equal(found.confusion, confusion_matrix(truth, predicted, labels=NAMES))
+    each = precision_recall_fscore_support(truth, predicted, labels=NAMES, zero_division=0)
+    assert np.allclose([[c.precision, c.recall, c.f1, c.support] for c in found.categories], np.transpose(each))
+    always = [found.majority.category] * len(truth)
+    assert found.majority.weighted_f1 == pytest.approx(f1_score(truth, always, average="weighted", zero_division=0))
+    assert truth.count(found.majority.category) == max(truth.count(name) for name in NAMES)
+
+
+def test_the_interval_is_the_row_bootstrap() -> None:
+    random = np.random.default_rng(3)
+    truth = random.choice(NAMES, 120)
+    predicted = np.where(random.random(120) < 0.7, truth, random.choice(NAMES, 120))
+    found = score(truth.tolist(), predicted.tolist(), names=NAMES, rounds=4000, seed=0)
+    draws = [random.integers(0, 120, 120) for _ in range(800)]
+    slow = [f1_score(truth[rows], predicted[rows], average="weighted", zero_division=0) for rows in draws]
+    assert found.interval == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.02)
+    assert found.interval[0] < found.weighted_f1 < found.interval[1]
+    again = score(truth.tolist(), predicted.tolist(), names=NAMES, rounds=4000, seed=0)
+    assert again == found
+    assert json.loads(json.dumps(found.to_dict()))["majority"]["category"] == found.majority.category
+
+
+def test_the_table_names_every_category_and_the_baseline() -> None:
+    text = score(["обувь", "обувь", "посуда"], ["обувь", "посуда", "посуда"], names=NAMES, rounds=10, seed=0).table()
+    assert all(name in text for name in NAMES)
+    assert "always «обувь» scores 0.533" in text
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "message"),
+    [([], [], "no rows"), (["обувь"], ["мебель"], "мебель"), (["обувь"], [], "zip")],
+)
+def test_what_cannot_be_scored(truth: list[str], predicted: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        score(truth, predicted, names=NAMES, rounds=0, seed=0)

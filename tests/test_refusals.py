@@ -1,0 +1,164 @@
+"""Bad input: one clear line that says what, where and what to do, exit code 2, and nothing lost or half-written."""
+
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+CATEGORIES = """
+[[category]]
+name = "обувь"
+description = "ботинки, кроссовки"
+[[category]]
+name = "посуда"
+description = "тарелки, кружки"
+[[category]]
+name = "нет товара"
+description = "доставка, продавец"
+none = true
+"""
+REVIEWS = "id,text\n1,Ботинки жмут\n2,Кружка треснула\n3,Доставка быстрая\n4,Кроссовки лёгкие\n"
+CONFIG = '[ingest]\ntrain = "reviews.csv"\ntest = "reviews.csv"\ncategories = "categories.toml"\n'
+
+
+@dataclass
+class Case:
+    """A kind of bad input: what is done to a good folder, what is run, and the words that its one line must have."""
+
+    name: str
+    words: list[str]
+    harm: Callable[[Path], object] = lambda folder: None
+    command: list[str] = field(default_factory=lambda: ["run", "shop.toml"])
+    file_size: int | None = None
+
+
+def put(name: str, content: str | bytes) -> Callable[[Path], object]:
+    def harm(folder: Path) -> None:
+        data = content.encode() if isinstance(content, str) else content
+        (folder / name).write_bytes(data)
+
+    return harm
+
+
+def remove(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).unlink()
+
+
+def folder_instead(name: str) -> Callable[[Path], object]:
+    def harm(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).mkdir()
+
+    return harm
+
+
+def model_without_weights(folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"model_type": "xlm-roberta"}')
+
+
+RUN = ["run", "shop.toml"]
+LORA = [*RUN, "train.use=lora"]
+CASES = [
+    Case("no configuration", ["nowhere.toml", "no such file"], command=["run", "nowhere.toml"]),
+    Case("configuration is a folder", ["shop.toml", "folder"], folder_instead("shop.toml")),
+    Case("configuration is not TOML", ["shop.toml", "not valid TOML"], put("shop.toml", "[ingest")),
+    Case("unknown key", ["select.shure", "did you mean 'sure'"], command=[*RUN, "select.shure=0.5"]),
+    Case("unknown section", ["selekt", "did you mean 'select'"], command=[*RUN, "selekt.sure=0.5"]),
+    Case("threshold out of range", ["select.sure", "less than or equal to 1"], command=[*RUN, "select.sure=1.5"]),
+    Case("thresholds crossed", ["grey", "above sure"], command=[*RUN, "select.grey=0.9", "select.sure=0.5"]),
+    Case("not an override", ["section.key=value"], command=[*RUN, "select.sure"]),
+    Case("no reviews file", ["reviews.csv", "no such file"], remove("reviews.csv")),
+    Case("reviews are a folder", ["reviews.csv", "folder"], folder_instead("reviews.csv")),
+    Case("reviews file is empty", ["reviews.csv", "empty"], put("reviews.csv", "")),
+    Case("no text column", ["reviews.csv", "texts"], put("reviews.csv", "id,a,b\n1,x,y\n"),
+         command=[*RUN, "ingest.text_column=texts"]),
+    Case("no row of use", ["reviews.csv", "no"], put("reviews.csv", "id,text\n1,\n2, \n")),
+    Case("duplicate ids", ["reviews.csv", "'2'"], put("reviews.csv", REVIEWS + "2,Тапки\n")),
+    Case("torn row", ["reviews.csv", "row 5"], put("reviews.csv", REVIEWS + "5,Тапки,лишнее,ещё\n")),
+    Case("open quote", ["reviews.csv", "quote"], put("reviews.csv", REVIEWS + '5,"Тапки без конца\n6,Тапки\n')),
+    Case("not text", ["reviews.csv"], put("reviews.csv", b"\x00\x01\x02\xff\xfe\x00" * 100)),
+    Case("encoding named wrongly", ["reviews.csv", "utf-8"], put("reviews.csv", REVIEWS.encode("cp1251")),
+         command=[*RUN, "ingest.encoding=utf-8"]),
+    Case("unknown kind of file", ["reviews.xlsx"], put("reviews.xlsx", b"PK\x03\x04"),
+         command=[*RUN, "ingest.train=reviews.xlsx"]),
+    Case("truncated archive", ["reviews.csv.gz"], put("reviews.csv.gz", gzip.compress(REVIEWS.encode() * 9)[:60]),
+         command=[*RUN, "ingest.train=reviews.csv.gz"]),
+    Case("broken JSON line", ["reviews.jsonl", "2"], put("reviews.jsonl", '{"text": "Тапки"}\n{"text": \n'),
+         command=[*RUN, "ingest.train=reviews.jsonl"]),
+    Case("no test file", ["test.csv", "no such file"], command=[*RUN, "ingest.test=test.csv"]),
+    Case("no categories file", ["categories.toml", "no such file"], remove("categories.toml")),
+    Case("category repeated", ["categories.toml", "repeats the name"],
+         put("categories.toml", CATEGORIES.replace("посуда", "обувь"))),
+    Case("no none-category", ["categories.toml", "no category marked"],
+         put("categories.toml", CATEGORIES.replace("none = true", ""))),
+    Case("two none-categories", ["categories.toml", "2 categories"],
+         put("categories.toml", CATEGORIES.replace('"тарелки, кружки"', '"тарелки"\nnone = true'))),
+    Case("model path without weights", ["model", "weights"], model_without_weights, [*LORA, "train.model=./model"]),
+    Case("model path that is nothing", ["./nowhere"], command=[*LORA, "train.model=./nowhere"]),
+    Case("model not at hand offline", ["nobody/nothing"], command=[*LORA, "train.model=nobody/nothing"]),
+    Case("unknown method", ["train.use"], command=[*RUN, "train.use=magic"]),
+    Case("unknown gold category", ["gold.csv", "обувъ", "обувь"], put("gold.csv", "text,category\nТапки,обувъ\n"),
+         command=[*RUN, "evaluate.gold=gold.csv"]),
+    Case("runs is a file", ["runs", "not a folder"], put("runs", "")),
+    Case("full disk", ["too large", "runs"], command=RUN, file_size=2_000),
+    Case("unknown stage asked for", ["selct", "did you mean 'select'"], command=[*RUN, "--again", "selct"]),
+    Case("predict without a model", ["nowhere"], command=["predict", "nowhere", "reviews.csv"]),
+    Case("report of nothing", ["nowhere", "holds no run"], command=["report", "nowhere"]),
+    Case("new over an old one", ["shop.toml", "already"], command=["new", "shop"]),
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in {"shop.toml": CONFIG, "reviews.csv": REVIEWS, "categories.toml": CATEGORIES}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def tsirius(case: Case, folder: Path) -> subprocess.CompletedProcess[str]:
+    prelude = ""
+    if case.file_size:
+        prelude = (
+            "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({case.file_size}, {case.file_size}));"
+        )
+    code = f"{prelude}import sys; sys.argv[0] = 'tsirius'; from tsirius.cli import main; main()"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *case.command], cwd=folder, capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_one_clear_line_and_exit_code_2(case: Case, folder: Path) -> None:
+    case.harm(folder)
+    submission = folder / "runs" / "shop" / "submission.csv"
+    if not (folder / "runs").exists():
+        submission.parent.mkdir(parents=True)
+        submission.write_text("what was there before")
+    done = tsirius(case, folder)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("tsirius: ")]
+    assert len(lines) == 1 and done.stderr.splitlines()[-1] == lines[0]
+    for word in case.words:
+        assert word in lines[0]
+    assert done.stdout == ""
+    if submission.exists():
+        assert submission.read_text() == "what was there before"
+    assert not [path for path in folder.rglob("*.partial")]
+
+
+def test_an_output_that_cannot_be_written(folder: Path) -> None:
+    case = Case("", [], command=["predict", "nowhere", "reviews.csv", "-o", "/proc/nowhere/out.csv"])
+    assert tsirius(case, folder).returncode == 2
+
+
+def test_the_list_is_long_enough() -> None:
+    assert len(CASES) >= 25

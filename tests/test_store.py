@@ -1,0 +1,154 @@
+"""Stage folders: published whole or not at all, run or skipped for the right reason."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsirius.errors import UserError
+from tsirius.store import Store, fingerprint, replacing, write_text
+
+KEY = {"version": 1, "settings": {"sure": 0.6}, "seed": 0, "inputs": {"label": "abc"}, "files": {"ingest.test": "d"}}
+
+
+def fill(out: Path, scratch: Path) -> dict[str, int]:
+    (out / "rows.txt").write_text("один\n", encoding="utf-8")
+    return {"rows": 1}
+
+
+def made(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "runs" / "shop")
+    store.make("select", KEY, fill, "source")
+    return store
+
+
+def test_a_made_stage_is_skipped_and_its_record_tells_what_it_was_made_from(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    record = json.loads((store.folder("select") / "record.json").read_text(encoding="utf-8"))
+    assert not store.decide("select", KEY).run
+    assert record["key"] == KEY
+    assert record["notes"] == {"rows": 1}
+    assert record["output"] == fingerprint(store.folder("select"))
+    assert record["seconds"] >= 0 and record["versions"]["tsirius"]
+    assert not list((store.root / ".work").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 2}, "version changed from 1 to 2"),
+        ({"settings": {"sure": 0.7}}, "sure changed from 0.6 to 0.7"),
+        ({"settings": {"sure": 0.6, "new": 1}}, "new changed from None to 1"),
+        ({"seed": 1}, "seed changed from 0 to 1"),
+        ({"inputs": {"label": "other"}}, "the output of label changed"),
+        ({"files": {"ingest.test": "other"}}, "the file of ingest.test changed"),
+    ],
+)
+def test_a_changed_key_is_told_in_words(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    decision = made(tmp_path).decide("select", {**KEY, **change})
+    assert decision.run
+    assert decision.why == words
+
+
+@pytest.mark.parametrize("harm", ["changed", "added", "removed"])
+def test_altered_output_runs_again(tmp_path: Path, harm: str) -> None:
+    store = made(tmp_path)
+    rows = store.folder("select") / "rows.txt"
+    if harm == "changed":
+        rows.write_text("два\n", encoding="utf-8")
+    elif harm == "added":
+        rows.with_name("more.txt").write_text("")
+    else:
+        rows.unlink()
+    assert store.decide("select", KEY).why == "its files were altered since it ran"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}}'])
+def test_a_broken_record_runs_again(tmp_path: Path, text: str) -> None:
+    store = made(tmp_path)
+    (store.folder("select") / "record.json").write_text(text)
+    assert store.decide("select", KEY).run
+
+
+def test_a_failing_stage_leaves_the_published_one_and_its_scratch(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    before = fingerprint(store.folder("select"))
+
+    def fail(out: Path, scratch: Path) -> dict[str, int]:
+        (out / "half.txt").write_text("half")
+        (scratch / "shard-0").write_text("done")
+        raise OSError("disk")
+
+    other = {**KEY, "seed": 1}
+    with pytest.raises(OSError, match="disk"):
+        store.make("select", other, fail, "source")
+    assert fingerprint(store.folder("select")) == before
+
+    def go_on(out: Path, scratch: Path) -> dict[str, int]:
+        assert not list(out.iterdir()), "what a failed try wrote is gone"
+        assert (scratch / "shard-0").read_text() == "done", "what it left to go on from is there"
+        return {}
+
+    store.make("select", other, go_on, "source")
+
+
+def test_scratch_of_another_key_is_not_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def fail(out: Path, scratch: Path) -> dict[str, int]:
+        (scratch / "shard-0").write_text("done")
+        raise OSError("disk")
+
+    def start_anew(out: Path, scratch: Path) -> dict[str, int]:
+        assert not list(scratch.iterdir())
+        return {}
+
+    with pytest.raises(OSError, match="disk"):
+        store.make("select", KEY, fail, "source")
+    store.make("select", {**KEY, "seed": 1}, start_anew, "source")
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from tsirius.store import Store\nwith Store(pathlib.Path(sys.argv[1])).lock(): input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code + "\n", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        lock = tmp_path / ".lock"
+        while not lock.exists():
+            assert holder.poll() is None
+        with pytest.raises(UserError, match="another run is at work"):
+            for _ in range(100_000):
+                with Store(tmp_path).lock():
+                    pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with Store(tmp_path).lock():  # the dead holder's lock is free again
+        pass
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "submission.csv"
+    write_text(path, "before")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert [item.name for item in tmp_path.iterdir()] == ["submission.csv"]
+
+
+def test_a_device_is_written_to_not_replaced() -> None:
+    with replacing(Path("/dev/null")) as target:
+        assert target == Path("/dev/null")
+
+
+def test_export_copies_once(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    target = store.export("select", "rows.txt")
+    stamp = target.stat().st_mtime_ns
+    assert store.export("select", "rows.txt").stat().st_mtime_ns == stamp
+    target.write_text("edited")
+    assert store.export("select", "rows.txt").read_text(encoding="utf-8") == "один\n"
