@@ -17,7 +17,16 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from tsirius.errors import UserError, nearest
 from tsirius.section import Section
-from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
+from tsirius.stages.augment import Config as Augment
+from tsirius.stages.balance import Config as Balance
+from tsirius.stages.evaluate import Config as Evaluate
+from tsirius.stages.ingest import Config as Ingest
+from tsirius.stages.label import Config as Label
+from tsirius.stages.predict import Config as Predict
+from tsirius.stages.report import Config as Report
+from tsirius.stages.select import Config as Select
+from tsirius.stages.split import Config as Split
+from tsirius.stages.train import Config as Train
 
 
 class Config(Section):
@@ -27,16 +36,16 @@ class Config(Section):
     """Where every random choice starts from."""
     runs: Path = Path("runs")
     """The folder that holds the runs' folders."""
-    ingest: ingest.Config
-    label: label.Config = label.Config()
-    select: select.Config = select.Config()
-    split: split.Config = split.Config()
-    balance: balance.Config = balance.Config()
-    augment: augment.Config = augment.Config()
-    train: train.Config = train.Config()
-    evaluate: evaluate.Config = evaluate.Config()
-    predict: predict.Config = predict.Config()
-    report: report.Config = report.Config()
+    ingest: Ingest
+    label: Label = Label()
+    select: Select = Select()
+    split: Split = Split()
+    balance: Balance = Balance()
+    augment: Augment = Augment()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    predict: Predict = Predict()
+    report: Report = Report()
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:

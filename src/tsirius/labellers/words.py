@@ -1,0 +1,121 @@
+"""What is known of single words before any review is read: their kind, how common they are, and which are near them.
+
+The kind comes from pymorphy3, the rest from the word vectors that an installed dependency carries
+(:mod:`tsirius.word_vectors`). Words here are lemmas as :func:`tsirius.text.lemma` gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsirius import word_vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FUNCTION_WORDS = frozenset({"PREP", "CONJ", "PRCL", "NPRO", "INTJ"})
+"""pymorphy3's parts of speech that name nothing: prepositions, conjunctions, particles, pronouns, interjections."""
+EVERY = 12
+"""Every so manyth word of the vectors' alphabetical list stands for the language at large: some 20,000 words."""
+
+
+@lru_cache(maxsize=1 << 17)
+def kind(word: str) -> str:
+    """The part of speech as pymorphy3 names it, ``""`` for a function word or number, ``"X"`` for a foreign word."""
+    if not any(letter.isalpha() for letter in word):
+        return ""
+    if word.isascii():
+        return "" if word in _english_stop_words() else "X"
+    tag = _analyser().parse(word)[0].tag
+    return "" if str(tag.POS) in FUNCTION_WORDS or "Apro" in tag else str(tag.POS or "X")
+
+
+def is_noun(word: str) -> bool:
+    """Whether the word may name a thing: a noun, or a word that the dictionary does not know."""
+    return kind(word) in ("NOUN", "X")
+
+
+def rarity(word: str) -> float:
+    """-log10 of the word's share of a large text in all its forms: 2.8 for «сказать», 4.2 for «одежда», 6 for «утюг».
+
+    About 9, the largest, for a word that is not in the vectors' list.
+    """
+    counts, total = _counts()
+    return float(-np.log10((sum(counts.get(form, 0) for form in _forms(word)) + 1) / total))
+
+
+def unusual_similarity(words: Sequence[str], seeds: Sequence[str]) -> NDArray[np.float64]:
+    """How much nearer each word is to each seed than words at large are to that seed, [len(words), len(seeds)].
+
+    In standard deviations of the seed's cosines to the language at large, so that a seed which is near everything
+    gains nothing by it; 0 where either word has no vector. Rounded, so that no later choice hangs on the last bit.
+    """
+    known = word_vectors.load()
+    large = known.vectors(known.words[::EVERY][: len(known.rows) // EVERY])
+    centre = large.mean(axis=0)
+    large = _unit(large - centre)
+    left, right = _vectors(words, centre), _vectors(seeds, centre)
+    usual = large @ right.T
+    similar = (left @ right.T - usual.mean(axis=0)) / np.maximum(usual.std(axis=0), 1e-6)
+    similar[~left.any(axis=1)] = 0
+    similar[:, ~right.any(axis=1)] = 0
+    rounded: NDArray[np.float64] = similar.astype(np.float64).round(3)
+    return rounded
+
+
+def _vectors(words: Sequence[str], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors of length 1 about ``centre``; the first form that has one speaks for a lemma, zeros where none has."""
+    known = word_vectors.load()
+    found = [next((form for form in (word, *_forms(word)) if form in known), None) for word in words]
+    rows = [row for row, form in enumerate(found) if form is not None]
+    vectors = np.zeros((len(words), len(centre)), dtype=np.float32)
+    if rows:
+        vectors[rows] = _unit(known.vectors([form for form in found if form is not None]) - centre)
+    return vectors
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return unit
+
+
+@lru_cache(maxsize=1 << 17)
+def _forms(word: str) -> tuple[str, ...]:
+    """The word in all its forms, each once, in the dictionary's order."""
+    if word.isascii():
+        return (word,)
+    return tuple(dict.fromkeys(form.word for form in _analyser().parse(word)[0].lexeme))
+
+
+@cache
+def _counts() -> tuple[dict[str, int], int]:
+    """How often the vectors' training text held each word, and all words together."""
+    from navec import Navec
+
+    word_vectors.load()  # says what to do where the file is missing
+    spec = find_spec("natasha")
+    folders = spec.submodule_search_locations if spec else None
+    file = sorted(path for folder in folders or () for path in (Path(folder) / "data" / "emb").glob("*.tar"))[0]
+    vocabulary = Navec.load(file).vocab
+    counts = {word: int(count) for word, count in zip(vocabulary.words, vocabulary.counts, strict=True)}
+    return counts, sum(counts.values())
+
+
+@cache
+def _english_stop_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return frozenset(ENGLISH_STOP_WORDS)
+
+
+@cache
+def _analyser() -> Any:
+    import pymorphy3
+
+    return pymorphy3.MorphAnalyzer()
