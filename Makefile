@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check docs clean
+.PHONY: demo test slow check docs constraints clean
 
 demo: .venv/.demo
 	$(BIN)/tsirius run configs/demo.toml
@@ -20,6 +20,13 @@ check: .venv/.dev
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py
+
+constraints:  # the versions of a fresh installation become the pinned ones
+	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh
+	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[dev]'
+	{ echo "# What the tests pass with. Written by: make constraints"; \
+	  .venv/fresh/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+	rm -rf .venv/fresh
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

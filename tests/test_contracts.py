@@ -95,7 +95,8 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
-    code = "import sys, tsirius.cli; print([n for n in ('torch', 'transformers', 'sklearn', 'polars') if n in sys.modules])"
+    heavy = ("torch", "transformers", "sklearn", "polars")
+    code = f"import sys, tsirius.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

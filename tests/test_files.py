@@ -48,7 +48,9 @@ def as_parquet(texts):
 
 
 def source_of(path, **settings):
-    return files.open_source(path, **{"text_column": "auto", "id_column": "auto", "encoding": "auto", **settings})
+    return files.open_source(
+        path, **{"text_column": "auto", "id_column": "auto", "encoding": "auto", "text_required": True, **settings}
+    )
 
 
 def read(path, rows=1000, **settings):
@@ -252,10 +254,10 @@ def test_cut_off_parquet_is_refused(tmp_path):
     assert "not text" in refused(nested)
 
 
-def test_missing_file_and_directory(tmp_path):
+def test_missing_file_and_folder(tmp_path):
     write(tmp_path / "reviews.csv", b"text\n")
     assert "did you mean 'reviews.csv'" in refused(tmp_path / "review.csv")
-    assert "directory" in refused(tmp_path)
+    assert "folder" in refused(tmp_path)
 
 
 def test_ids_are_checked_across_files(tmp_path):

@@ -83,7 +83,7 @@ CASES = [
     Case("torn row", ["reviews.csv", "row 5"], put("reviews.csv", REVIEWS + "5,Тапки,лишнее,ещё\n")),
     Case("open quote", ["reviews.csv", "quote"], put("reviews.csv", REVIEWS + '5,"Тапки без конца\n6,Тапки\n')),
     Case("not text", ["reviews.csv"], put("reviews.csv", b"\x00\x01\x02\xff\xfe\x00" * 100)),
-    Case("encoding named wrongly", ["reviews.csv", "utf-8"], put("reviews.csv", REVIEWS.encode("cp1251")),
+    Case("encoding named wrongly", ["reviews.csv", "UTF-8"], put("reviews.csv", REVIEWS.encode("cp1251")),
          command=[*RUN, "ingest.encoding=utf-8"]),
     Case("unknown kind of file", ["reviews.xlsx"], put("reviews.xlsx", b"PK\x03\x04"),
          command=[*RUN, "ingest.train=reviews.xlsx"]),
@@ -100,7 +100,7 @@ CASES = [
     Case("two none-categories", ["categories.toml", "2 categories"],
          put("categories.toml", CATEGORIES.replace('"тарелки, кружки"', '"тарелки"\nnone = true'))),
     Case("model path without weights", ["model", "weights"], model_without_weights, [*LORA, "train.model=./model"]),
-    Case("model path that is nothing", ["./nowhere"], command=[*LORA, "train.model=./nowhere"]),
+    Case("model path that is nothing", ["nowhere", "no such model"], command=[*LORA, "train.model=./nowhere"]),
     Case("model not at hand offline", ["nobody/nothing"], command=[*LORA, "train.model=nobody/nothing"]),
     Case("unknown method", ["train.use"], command=[*RUN, "train.use=magic"]),
     Case("unknown gold category", ["gold.csv", "обувъ", "обувь"], put("gold.csv", "text,category\nТапки,обувъ\n"),
@@ -152,7 +152,7 @@ def test_one_clear_line_and_exit_code_2(case: Case, folder: Path) -> None:
     assert done.stdout == ""
     if submission.exists():
         assert submission.read_text() == "what was there before"
-    assert not [path for path in folder.rglob("*.partial")]
+    assert not list(folder.rglob("*.partial"))
 
 
 def test_an_output_that_cannot_be_written(folder: Path) -> None:

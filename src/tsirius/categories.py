@@ -112,6 +112,6 @@ def _from_toml(text: str, path: Path) -> list[Category]:
             if not isinstance(value, kinds[key]):
                 raise UserError(f"{key} is not of type {kinds[key].__name__}", where=where, remedy="Mend its value.")
         if "name" not in table:
-            raise UserError("has no name", where=where, remedy="Add name = \"…\".")
+            raise UserError("has no name", where=where, remedy='Add name = "…".')
         items.append(Category(**table))
     return items

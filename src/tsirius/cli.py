@@ -32,9 +32,9 @@ def new(
     name: Annotated[str, typer.Argument(help="The new run's name: NAME.toml is written.")],
     train: Annotated[Path, typer.Option(help="The file of unlabelled reviews.")] = Path("reviews.csv"),
     test: Annotated[Path | None, typer.Option(help="The file of reviews to predict.")] = None,
-    categories: Annotated[Path, typer.Option(help="The categories file; an example is written if there is none.")] = Path(
-        "categories.toml"
-    ),
+    categories: Annotated[
+        Path, typer.Option(help="The categories file; an example is written if there is none.")
+    ] = Path("categories.toml"),
 ) -> None:
     """Write a configuration file with every setting in it, and an example categories file."""
     from tsirius import scaffold
@@ -84,7 +84,9 @@ def run(
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     reviews: Annotated[Path, typer.Argument(help="The file of reviews.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out.")
+    ] = None,
     text_column: Annotated[str, typer.Option(help="The column of the reviews.")] = "auto",
     id_column: Annotated[str, typer.Option(help="The column of the ids.")] = "auto",
 ) -> None:
@@ -97,7 +99,9 @@ def predict(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
-    gold: Annotated[Path, typer.Argument(help="Answers: columns text and category, or id and category of the test file.")],
+    gold: Annotated[
+        Path, typer.Argument(help="Answers: columns text and category, or id and category of the test file.")
+    ],
 ) -> None:
     """Score a run or a model against answers that people gave."""
     from tsirius import results

@@ -87,7 +87,9 @@ def _override(data: dict[str, Any], override: str) -> None:
     name, equals, value = override.partition("=")
     *sections, key = name.strip().split(".")
     if not equals or not key:
-        raise UserError(f"not an override: {override!r}", remedy="Write section.key=value, select.sure=0.7 for example.")
+        raise UserError(
+            f"not an override: {override!r}", remedy="Write section.key=value, select.sure=0.7 for example."
+        )
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -42,11 +42,12 @@ _MENDS_NUL = 'Remove them; if the file is UTF-16 without its mark, set encoding 
 class Source:
     """A file of reviews as :func:`open_source` found it: which column is which, and how its bytes are read.
 
-    ``encoding`` is a Python codec ("" for Parquet), ``delimiter`` is "" for formats without one.
+    ``text_column`` and ``id_column`` are None where the file has none, ``encoding`` is a Python codec ("" for Parquet),
+    ``delimiter`` is "" for formats without one.
     """
 
     path: Path
-    text_column: str
+    text_column: str | None
     id_column: str | None
     category_column: str | None
     encoding: str
@@ -56,7 +57,7 @@ class Source:
     columns: tuple[str, ...]
 
 
-def open_source(path: Path, *, text_column: str, id_column: str, encoding: str) -> Source:
+def open_source(path: Path, *, text_column: str, id_column: str, encoding: str, text_required: bool) -> Source:
     """Find out how to read a file from its beginning.
 
     Args:
@@ -64,6 +65,7 @@ def open_source(path: Path, *, text_column: str, id_column: str, encoding: str) 
         text_column: its name, or "auto": a usual name, or the only column.
         id_column: its name, "auto" (a usual name, else rows are numbered) or "none" (rows are numbered).
         encoding: a Python codec, or "auto": UTF-8, UTF-16 with its mark, or CP1251.
+        text_required: refuse a file in which no column can be taken for the text.
 
     Raises:
         UserError: the file, its encoding or a column is missing or not usable.
@@ -94,7 +96,7 @@ def open_source(path: Path, *, text_column: str, id_column: str, encoding: str) 
     text_name = _column(columns, text_column, TEXT_NAMES, "text_column", path)
     if text_name is None and len(columns) == 1:
         text_name = columns[0]
-    if text_name is None:
+    if text_name is None and text_required:
         raise UserError("no column has a usual name for the text", where=path,
                         remedy=f"Set text_column to one of: {_listed(columns)}.")  # fmt: skip
     rest = [name for name in columns if name != text_name]
@@ -107,7 +109,7 @@ def open_source(path: Path, *, text_column: str, id_column: str, encoding: str) 
 
 def describe(source: Source) -> str:
     """What :func:`open_source` decided about a file, in one line."""
-    notes = [f"text from {source.text_column!r}"]
+    notes = [f"text from {source.text_column!r}" if source.text_column else "no texts"]
     notes.append(f"ids from {source.id_column!r}" if source.id_column else "rows are numbered")
     if source.encoding not in ("", "utf-8", "utf-8-sig"):
         notes.append(f"encoding {SPOKEN.get(source.encoding, source.encoding.upper())}")
@@ -120,7 +122,7 @@ def batches(source: Source, *, rows: int, seen: dict[Path, dict[str, int]] | Non
     """The file's rows in its order, at most ``rows`` at a time.
 
     Columns: ``row`` (Int64, 1-based, the header not counted), ``id`` (String: the file's, else the 0-based row
-    number), ``text`` (String, "" where the file has none), and ``category`` (String) where the file has one. A blank
+    number), and, where the file has such columns, ``text`` and ``category`` (String, "" where a cell is empty). A blank
     line is an empty text where there is one column, else nothing. Beside the batch, only the file's ids are kept.
 
     Args:
@@ -135,7 +137,7 @@ def batches(source: Source, *, rows: int, seen: dict[Path, dict[str, int]] | Non
     ids: dict[Path, dict[str, int]] = {} if seen is None else seen
     done = 0
     for cells in _parquet_cells(source, names, rows) if source.format == "parquet" else _cells(source, names, rows):
-        count = len(cells[source.text_column])
+        count = len(cells[names[0]])
         numbers = range(done + 1, done + count + 1)
         if source.id_column is None:
             identity = [str(number - 1) for number in numbers]
@@ -145,8 +147,9 @@ def batches(source: Source, *, rows: int, seen: dict[Path, dict[str, int]] | Non
         data = {
             "row": pl.Series(numbers, dtype=pl.Int64),
             "id": pl.Series(identity, dtype=pl.String),
-            "text": pl.Series(cells[source.text_column], dtype=pl.String).fill_null(""),
         }
+        if source.text_column is not None:
+            data["text"] = pl.Series(cells[source.text_column], dtype=pl.String).fill_null("")
         if source.category_column is not None:
             data["category"] = pl.Series(cells[source.category_column], dtype=pl.String).fill_null("")
         done += count
@@ -175,7 +178,7 @@ def _check_ids(identity: list[str], numbers: range, path: Path, seen: dict[Path,
 
 def _kind(path: Path) -> tuple[str, str]:
     if path.is_dir():
-        raise UserError("is a directory", where=path, remedy="Give the file in it.")
+        raise UserError("is a folder, not a file", where=path, remedy="Give the file in it.")
     if not path.exists():
         near = nearest(path.name, [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else [])
         raise UserError(f"no such file{near}", where=path, remedy="Check the path.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tsirius import files
+from tsirius import categories, files
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.progress import say
@@ -78,12 +78,14 @@ def check(config: Config) -> None:
     """
     ingest.check(config.ingest)
     train.check(config.train)
-    evaluate.check(config.evaluate)
+    evaluate.check(config.evaluate, names=categories.load(config.ingest.categories).names)
     folder = next(path for path in (config.runs / config.name, *(config.runs / config.name).parents) if path.exists())
     if not folder.is_dir():
         raise UserError("is not a folder", where=folder, remedy="Move it away, or set runs to another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError("cannot be written to", where=folder, remedy="Change its rights, or set runs to another folder.")
+        raise UserError(
+            "cannot be written to", where=folder, remedy="Change its rights, or set runs to another folder."
+        )
 
 
 def plan(config: Config) -> Iterator[tuple[str, Decision]]:
@@ -171,7 +173,7 @@ def _step(
 ) -> Step:
     """A stage that is its module's ``run``; ``leave_out`` names settings that are files, keyed by their bytes."""
     name = module.__name__.rpartition(".")[2]
-    settings = section.model_dump(mode="json", exclude=section.speed_only | set(leave_out))
+    settings = section.model_dump(mode="json", exclude=set(section.speed_only) | set(leave_out))
     key = {"version": module.VERSION, "settings": settings, "seed": seed}
 
     def work(given: Given, out: Path, scratch: Path) -> Mapping[str, Any]:
@@ -183,12 +185,14 @@ def _step(
 def _predict(
     section: predict.Config, given: Given, out: Path, scratch: Path, *, test: Path, read_as: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    return predict.run(section, given, out, source=files.open_source(test, **read_as))
+    return predict.run(section, given, out, source=files.open_source(test, **read_as, text_required=True))
 
 
 def _ingest_files(section: ingest.Config) -> dict[str, Path]:
     train = section.train if isinstance(section.train, list) else [section.train]
-    return {f"ingest.train {path.name}": path for path in train} | {"ingest.categories": section.categories}
+    return {f"ingest.train {number} {path.name}": path for number, path in enumerate(train, 1)} | {
+        "ingest.categories": section.categories
+    }
 
 
 def _key(step: Step, store: Store) -> Key:

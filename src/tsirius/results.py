@@ -7,22 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from tsirius import files, tables
 from tsirius.errors import UserError
-from tsirius.metrics import Score
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
 from tsirius.stages import evaluate, predict
 from tsirius.store import replacing
 
-AGAINST = {"pseudo_label": "against pseudo-labels", "gold": "against gold"}
-"""How each score of ``scores.json`` is called: the first is agreement with the labeller, only the second is truth."""
-
 
 def summary(run: Path) -> str:
     """The scores of a run and where its results lie, a line each."""
     scores = json.loads((run / "evaluate" / "scores.json").read_text(encoding="utf-8"))
-    lines = [score_line(scores[kind], AGAINST[kind]) for kind in AGAINST if scores.get(kind)]
+    lines = [score_line(scores[kind], against) for kind, against in evaluate.AGAINST.items() if scores.get(kind)]
     names = ("submission.csv", "report.html")
     return "\n".join([*lines, *(str(run / name) for name in names if (run / name).is_file())])
 
@@ -43,7 +41,9 @@ def predict_file(model: Path, reviews: Path, output: Path | None, *, text_column
     Raises:
         UserError: the model or the file cannot be read.
     """
-    source = files.open_source(reviews, text_column=text_column, id_column=id_column, encoding="auto")
+    source = files.open_source(
+        reviews, text_column=text_column, id_column=id_column, encoding="auto", text_required=True
+    )
     classifier = Classifier.load(model)
     batch_rows = predict.Config().batch_rows
     if output is None:
@@ -64,5 +64,28 @@ def evaluate_file(model: Path, gold: Path) -> str:
     The file has the reviews' text beside the category, or the test file's ids: then the run's predictions are scored.
 
     Raises:
-        UserError: the file has neither, or names an unknown category.
+        UserError: the file has neither, or names an unknown category or id.
     """
+    settings = evaluate.Config()
+    classifier = Classifier.load(model)
+    answers = evaluate.read_gold(gold, names=classifier.names)
+    if answers["clean"].null_count():
+        found = _predicted_before(model, answers, gold)
+    else:
+        found = evaluate.predict(classifier, answers)
+    score = evaluate.score_rows(found, names=classifier.names, rounds=settings.rounds, seed=0)
+    return f"{score.table()}\n{score_line(score.to_dict(), evaluate.AGAINST['gold'])}"
+
+
+def _predicted_before(run: Path, answers: pl.DataFrame, gold: Path) -> pl.DataFrame:
+    """``answers`` with what the run predicted for the test file's rows of the same ids."""
+    path = run / "predict" / "predictions.parquet"
+    if not path.is_file():
+        raise UserError("has ids but no texts, and there are no predictions to look them up in", where=gold,
+                        remedy="Give a file with texts, or a run that has a test file.")  # fmt: skip
+    predictions = tables.read(path, tables.PREDICTIONS).rename({"category": "predicted"})
+    unknown = answers.join(predictions, on="id", how="anti")
+    if unknown.height:
+        raise UserError(f"the run has no prediction for the id {unknown['id'][0]!r} ({unknown.height:,} such ids)",
+                        where=gold, remedy="Use the ids of the run's test file.")  # fmt: skip
+    return answers.join(predictions, on="id", how="inner", maintain_order="left")

@@ -33,5 +33,7 @@ def new(name: str, *, train: Path, test: Path | None, categories: Path) -> list[
     if not categories.exists():
         write_text(categories, (SAMPLE / "categories.toml").read_text(encoding="utf-8"))
         written.append(categories)
-    write_text(path, config.starter(name, train=str(train), test=str(test) if test else None, categories=str(categories)))
+    write_text(
+        path, config.starter(name, train=str(train), test=str(test) if test else None, categories=str(categories))
+    )
     return written

@@ -1,9 +1,9 @@
 """Stage folders: published whole or not at all, each with a record that says what it was made from.
 
-A stage writes into a work folder; the folder is renamed into ``runs/<name>/<stage>/`` once its ``record.json``, written
-last, is in it. A stage runs again when its key (version, settings, seed, fingerprints of what it reads) differs from the
-record's, or when its files no longer match the recorded hash. A killed stage leaves only its work folder behind: what it
-put under ``scratch`` there is found again by the next run with the same key.
+A stage writes into a work folder; the folder is renamed into ``runs/<name>/<stage>/`` once its ``record.json``,
+written last, is in it. A stage runs again when its key (version, settings, seed, fingerprints of what it reads) differs
+from the record's, or when its files no longer match the recorded hash. A killed stage leaves only its work folder
+behind: what it put under ``scratch`` there is found again by the next run with the same key.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -92,7 +93,9 @@ class Store:
             return Decision(True, "its files were altered since it ran")
         return Decision(False, "nothing that it depends on has changed")
 
-    def make(self, stage: str, key: Key, work: Callable[[Path, Path], Mapping[str, Any]], source: str) -> dict[str, Any]:
+    def make(
+        self, stage: str, key: Key, work: Callable[[Path, Path], Mapping[str, Any]], source: str
+    ) -> dict[str, Any]:
         """Run ``work(out, scratch)`` and publish ``out`` as the output of ``stage``; returns its record.
 
         Args:
@@ -112,7 +115,8 @@ class Store:
         scratch.mkdir(exist_ok=True)
         _reset_peak_memory()
         start = time.monotonic()
-        notes = work(out, scratch)
+        with _failures_named(out):
+            notes = work(out, scratch)
         record = {
             "stage": stage,
             "key": _plain(key),
@@ -159,12 +163,33 @@ def replacing(path: Path) -> Iterator[Path]:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        yield temporary
+        with _failures_named(path):
+            yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _failures_named(place: Path) -> Iterator[None]:
+    """Have a failure of the operating system say where it was, as a library's own error may hide both.
+
+    Raises:
+        OSError: with ``place`` as its file name, where it had none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
+    except Exception as error:
+        hidden = re.search(r"\(os error (\d+)\)", str(error))  # how libraries written in Rust pass it on
+        if hidden is None:
+            raise
+        raise OSError(int(hidden[1]), os.strerror(int(hidden[1])), str(place)) from error
 
 
 def write_text(path: Path, text: str) -> None:

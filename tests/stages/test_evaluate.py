@@ -89,12 +89,12 @@ def test_gold_of_no_use_is_refused(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_gold_is_checked_before_any_work(tmp_path: Path) -> None:
-    check(Config())
+    check(Config(), names=NAMES)
     with pytest.raises(UserError, match="no such file"):
-        check(Config(gold=tmp_path / "gold.csv"))
+        check(Config(gold=tmp_path / "gold.csv"), names=NAMES)
     (tmp_path / "gold.csv").write_text("id,text\n1,кружка\n", encoding="utf-8")
     with pytest.raises(UserError, match="no column of categories"):
-        check(Config(gold=tmp_path / "gold.csv"))
+        check(Config(gold=tmp_path / "gold.csv"), names=NAMES)
 
 
 def test_the_picture_takes_many_and_odd_names(tmp_path: Path) -> None:

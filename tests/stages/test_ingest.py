@@ -24,7 +24,8 @@ def names(tmp_path):
 def run(tmp_path, names):
     def run(*train, **settings):
         out = tmp_path / "out"
-        out.mkdir(exist_ok=True)
+        for folder in (out, tmp_path / "scratch"):
+            folder.mkdir(exist_ok=True)
         train = train[0] if len(train) == 1 else list(train)
         config = ingest.Config(train=train, categories=names, **settings)
         counts = ingest.run(config, {}, out, seed=0, scratch=tmp_path / "scratch")

@@ -146,7 +146,7 @@ def score(truth: Sequence[str], guess: Sequence[str], names: Sequence[str]) -> d
         hits, said, support = confusion[place][place], sum(row[place] for row in confusion), sum(confusion[place])
         precision, recall = hits / max(1, said), hits / max(1, support)
         f1 = 2 * precision * recall / (precision + recall or 1)
-        rows.append({"name": name, "precision": precision, "recall": recall, "f1": f1, "support": support})
+        rows.append({"category": name, "precision": precision, "recall": recall, "f1": f1, "support": support})
     f1 = sum(row["f1"] * row["support"] for row in rows) / len(truth)
     top, most = Counter(truth).most_common(1)[0]
     share = most / len(truth)

@@ -46,14 +46,18 @@ class Config(Section):
     """Resamples for the 95 % interval of the weighted F1 (0: none)."""
 
 
-def check(config: Config) -> None:
-    """Make sure that the gold file, where there is one, has a column of texts and one of categories.
+def check(config: Config, *, names: Sequence[str]) -> None:
+    """Make sure that the gold file, where there is one, has texts and a known category for each.
 
     Raises:
         UserError: it has not.
     """
-    if config.gold is not None:
-        _open_gold(config.gold)
+    if config.gold is None:
+        return
+    if _open_gold(config.gold).text_column is None:
+        raise UserError("has no column of texts", where=config.gold,
+                        remedy="Call it text; answers by id are for 'tsirius evaluate RUN GOLD'.")  # fmt: skip
+    read_gold(config.gold, names=names)
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
@@ -91,6 +95,8 @@ def _summary(score: metrics.Score | None) -> dict[str, Any] | None:
 def read_gold(path: Path, *, names: Sequence[str]) -> pl.DataFrame:
     """The answers of a file that people wrote: ``id``, ``clean``, ``label``. Rows without a category are left out.
 
+    A file may have ids in place of texts; ``clean`` is then null.
+
     Raises:
         UserError: the file cannot be read, has no categories, or names one that is not among ``names``.
     """
@@ -104,7 +110,9 @@ def read_gold(path: Path, *, names: Sequence[str]) -> pl.DataFrame:
             if label not in known:
                 raise UserError(f"unknown category {label!r}{nearest(label, names)}", where=f"{path}, row {row}",
                                 remedy=f"Known: {', '.join(names)}.")  # fmt: skip
-        clean = pl.Series([normalise(text) for text in labels["text"]], dtype=pl.String)
+        clean = pl.Series([None] * labels.height, dtype=pl.String)
+        if source.text_column is not None:
+            clean = pl.Series([normalise(text) for text in labels["text"]], dtype=pl.String)
         parts.append(labels.select("id", "label").with_columns(clean=clean))
     rows = pl.concat([pl.DataFrame(schema={"id": pl.String, "label": pl.String, "clean": pl.String}), *parts])
     if empty:
@@ -115,9 +123,11 @@ def read_gold(path: Path, *, names: Sequence[str]) -> pl.DataFrame:
 
 
 def _open_gold(path: Path) -> files.Source:
-    source = files.open_source(path, text_column="auto", id_column="auto", encoding="auto")
+    source = files.open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
     if source.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")
+    if source.text_column is None and source.id_column is None:
+        raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
     return source
 
 

@@ -104,7 +104,13 @@ def check(config: Config) -> None:
 
 def _sources(config: Config, paths: list[Path]) -> list[files.Source]:
     sources = [
-        files.open_source(path, text_column=config.text_column, id_column=config.id_column, encoding=config.encoding)
+        files.open_source(
+            path,
+            text_column=config.text_column,
+            id_column=config.id_column,
+            encoding=config.encoding,
+            text_required=True,
+        )
         for path in paths
     ]
     without = [source for source in sources if source.id_column is None]

@@ -49,7 +49,7 @@ class Config(Section):
     lexicon_min_count: int = Field(2, ge=1)
     """lexicon: a word that fewer reviews hold is unknown."""
     lexicon_none_despite_unknown: float = Field(0.9, ge=0, le=1)
-    """lexicon: a review with an unknown noun, which may be a product, counts as "no product" only from this probability on."""
+    """lexicon: a review with an unknown noun, maybe a product, counts as "no product" only from this probability on."""
 
     @field_validator("use")
     @classmethod
@@ -68,7 +68,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     order = pl.DataFrame({"clean": texts}).with_row_index("place")
     places = reviews.select("clean").join(order, on="clean", how="left", maintain_order="left")["place"].to_numpy()
 
-    votes = {name: _shards(_labeller(name, config, categories, texts.to_list(), out), texts) for name in config.use}
+    votes: dict[str, Votes] = {
+        name: _shards(_labeller(name, config, categories, texts.to_list(), out), texts) for name in config.use
+    }
     tables.write(_votes(votes, reviews["id"], places), tables.VOTES, out / "votes.parquet")
     labels = _labels(votes, reviews["id"], places, categories.names)
     tables.write(labels, tables.LABELS, out / "labels.parquet")

@@ -46,7 +46,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         min_per_class=config.min_per_class,
     )
     tables.write(labelled, tables.LABELLED, out / "labelled.parquet")
-    reasons = {reason: count for reason, count in labelled["reason"].value_counts(sort=True).iter_rows()}
+    reasons = dict(labelled["reason"].value_counts(sort=True).iter_rows())
     kept = int(labelled["kept"].sum())
     say(f"  {kept:,} of {labelled.height:,} reviews kept: " + ", ".join(f"{n:,} {r}" for r, n in reasons.items()))
     return {"rows": labelled.height, "kept": kept, "reasons": reasons}
