@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ LEAD, SHARPNESS = 2.0, 0.5
 how gradual the change is. Words that are near everything are then near nothing."""
 ABSENT = 0.02
 """A category that no review matches is still taken to be this share of the reviews, spread over all categories."""
+OPEN = 0.1
+"""How much of a category's words is any word in its usual share: without it the reviews could teach no new word."""
 PULL = 0.5
 """How strongly ``own`` and ``small_talk`` stay at their settings, as a share of all words of the reviews."""
 FAINT = 0.05
@@ -94,7 +96,7 @@ class Lexicon:
         shares, silent = self._posterior(counts)
         shares = _to_none(shares, silent, none=self.none)
         unknown = np.array(
-            [any(word not in self.vocabulary and is_noun(word) for word in words) for words in documents]
+            [any(word not in self.vocabulary and is_noun(word) for word in words) for words in documents], dtype=bool
         )
         best = shares.argmax(axis=1)
         doubtful = unknown & (best == self.none) & (shares[:, self.none] < self.none_despite_unknown)
@@ -195,7 +197,7 @@ def learn(
             own occurrences were known to be its category's.
         own: the share of a review's words that are its category's own, to begin with.
         small_talk: the share of a product review's words that are the none-category's, to begin with.
-        min_count: lemmas in fewer texts than this are unknown.
+        min_count: lemmas in fewer texts than this are unknown, unless they are seeds.
         none_despite_unknown: see :class:`Lexicon`.
 
     Raises:
@@ -203,14 +205,16 @@ def learn(
     """
     documents = [sorted(set(lemmas(text))) for text in texts]
     found = Counter(word for words in documents for word in words)
-    words = sorted(word for word, count in found.items() if count >= min_count and kind(word))
+    seeded = seeds(categories)
+    words = sorted(word for word, count in found.items() if (count >= min_count or word in seeded) and kind(word))
     vocabulary = {word: row for row, word in enumerate(words)}
     counts = _matrix(documents, vocabulary)
     del documents, found
-    belongs = _membership(words, categories, near=near, widen=widen)
+    belongs = _membership(words, seeded, kinds=len(categories), near=near, widen=widen)
+    foreign = np.array([seeded[word] == 0 if word in seeded else [False] * len(categories) for word in words])
     occurrences = np.asarray(counts.sum(axis=0), dtype=np.float64).ravel()
     return _fit(
-        counts, belongs, occurrences, vocabulary, categories, rounds=rounds, trust=trust, own=own,
+        counts, belongs, foreign.reshape(belongs.shape), occurrences, vocabulary, categories, rounds=rounds, trust=trust, own=own,
         small_talk=small_talk, none_despite_unknown=none_despite_unknown,
     )  # fmt: skip
 
@@ -229,10 +233,9 @@ def seeds(categories: Categories) -> dict[str, Floats]:
     return {word: weights[word] / weights[word].sum() for word in sorted(weights)}
 
 
-def _membership(words: Sequence[str], categories: Categories, *, near: float, widen: bool) -> Floats:
+def _membership(words: Sequence[str], seeded: Mapping[str, Floats], *, kinds: int, near: float, widen: bool) -> Floats:
     """How far each word is known to be a category's own before any review is read, [V, K]; rows sum to at most 1."""
-    seeded = seeds(categories)
-    belongs = np.zeros((len(words), len(categories)))
+    belongs = np.zeros((len(words), kinds))
     if widen and words and seeded:
         belongs = _widened(words, seeded, near=near)
     place = {word: row for row, word in enumerate(words)}
@@ -269,6 +272,7 @@ def _widened(words: Sequence[str], seeded: Mapping[str, Floats], *, near: float)
 def _fit(
     counts: csr_matrix,
     belongs: Floats,
+    foreign: NDArray[np.bool_],
     occurrences: Floats,
     vocabulary: dict[str, int],
     categories: Categories,
@@ -279,14 +283,17 @@ def _fit(
     small_talk: float,
     none_despite_unknown: float,
 ) -> Lexicon:
-    """Expectation maximisation from ``belongs`` [V, K]; ``counts`` [texts, V] says which text holds which word."""
+    """Expectation maximisation from ``belongs`` [V, K]; ``counts`` [texts, V] says which text holds which word.
+
+    ``foreign`` [V, K] says which words are no category's own: a seed stays with the categories whose file entry has it.
+    """
     texts, kinds, none = counts.shape[0], len(categories), categories.none_index
     products = np.arange(kinds) != none
     total = max(float(occurrences.sum()), 1.0)
     usual = occurrences[:, None] / total
     known = trust * occurrences[:, None] * belongs
     # To begin with: a category's words are the seeds and their neighbours, common talk is the rest.
-    words = _distribution(known + 1e-6 * usual)
+    words = _distribution(known + OPEN * usual)
     talk = _distribution(occurrences[:, None] * np.maximum(1 - belongs.sum(axis=1, keepdims=True), ABSENT))
     matched = counts @ belongs
     strength = matched.sum(axis=1, keepdims=True)
@@ -297,7 +304,7 @@ def _fit(
     def lexicon() -> Lexicon:
         return Lexicon(
             categories=tuple(categories.names), none=none, share=share.round(6), own=owns.round(6),
-            small_talk=round(float(mentions), 6), vocabulary=vocabulary, ratio=_rounded(words / talk),
+            small_talk=round(float(mentions), 6), vocabulary=vocabulary, ratio=words / talk,
             none_despite_unknown=none_despite_unknown,
         )  # fmt: skip
 
@@ -308,19 +315,21 @@ def _fit(
         share = _share(after.sum(axis=0), texts)
         common, all_words = model._likelihoods()
         seen = np.asarray(counts.T @ before)
-        its_own = seen * (1 - common / all_words)
+        its_own = np.where(foreign, 0, seen * (1 - common / all_words))
         mentioned = seen * (model.small_talk * model.ratio[:, [none]]) / all_words
         mentioned[:, none] = 0
+        mentioned[foreign[:, none]] = 0
         spoken = np.asarray(counts.T @ after).sum(axis=0)
         pull = PULL * total
         owns = np.clip((its_own.sum(axis=0) + own * pull / kinds) / (spoken + pull / kinds), 0.02, 0.8)
         mentions = (mentioned.sum() + small_talk * pull) / (spoken[products].sum() + pull)
         mentions = min(float(mentions), 0.19)  # with the largest ``own`` something is left for common talk
         its_own[:, none] += mentioned.sum(axis=1)
-        words = _distribution(its_own + known + 1e-6 * usual)
+        words = _distribution(its_own + known + OPEN * usual)
         rest = occurrences * (1 + trust * np.maximum(1 - belongs.sum(axis=1), 0)) - its_own.sum(axis=1)
         talk = _distribution(np.maximum(rest, 1e-3)[:, None])
-    return lexicon()
+    final = lexicon()
+    return replace(final, ratio=_rounded(final.ratio))
 
 
 def _to_none(shares: Floats, silent: Floats, *, none: int) -> Floats:

@@ -1,0 +1,88 @@
+"""Label: a vote for every review and labeller, and a label where one spoke."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from tsirius import tables
+from tsirius.categories import Categories, Category
+from tsirius.errors import UserError
+from tsirius.stages import label
+
+CATEGORIES = Categories(
+    [Category("обувь", "ботинки, сапоги"), Category("посуда", "кружки"), Category("нет товара", "доставка", none=True)]
+)
+TEXTS = ["ботинки жмут", "кружка целая", "доставка быстрая", "42", "ботинки жмут", "сапоги жмут", "кружка жмут"]
+
+
+def lay_out(folder: Path, texts: list[str]) -> dict[str, Path]:
+    ingest = folder / "ingest"
+    ingest.mkdir()
+    (ingest / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
+    count = len(texts)
+    reviews = pl.DataFrame(
+        {
+            "id": [f"r{number}" for number in range(count)],
+            "source": ["a.csv"] * count,
+            "row": list(range(1, count + 1)),
+            "text": texts,
+            "clean": texts,
+            "group": list(range(count)),
+        },
+        schema=dict(tables.REVIEWS),
+    )
+    tables.write(reviews, tables.REVIEWS, ingest / "reviews.parquet")
+    (folder / "out").mkdir()
+    return {"ingest": ingest}
+
+
+def run(folder: Path, texts: list[str]) -> tuple[dict[str, object], pl.DataFrame, pl.DataFrame]:
+    given = lay_out(folder, texts)
+    config = label.Config(lexicon_widen=False, lexicon_min_count=1)
+    counts = label.run(config, given, folder / "out", seed=0, scratch=folder)
+    assert json.loads(json.dumps(counts)) == counts
+    out = folder / "out"
+    return counts, tables.read(out / "votes.parquet", tables.VOTES), tables.read(out / "labels.parquet", tables.LABELS)
+
+
+def test_every_review_has_a_vote_and_a_label_or_none(tmp_path: Path) -> None:
+    counts, votes, labels = run(tmp_path, TEXTS)
+    assert votes["id"].to_list() == labels["id"].to_list() == [f"r{number}" for number in range(len(TEXTS))]
+    assert labels["label"].to_list()[:5] == ["обувь", "посуда", "нет товара", None, "обувь"]
+    silent = labels.row(3, named=True)
+    assert silent["confidence"] is silent["margin"] is None
+    assert votes["probabilities"].to_list()[3] is None
+    for probabilities, found in zip(votes["probabilities"], labels.iter_rows(named=True), strict=True):
+        if probabilities is not None:
+            first, second, _ = sorted(probabilities, reverse=True)
+            assert found["confidence"] == first
+            assert found["margin"] == pytest.approx(first - second, abs=1e-6)
+            assert found["labellers"] == "lexicon"
+    assert counts["rows"] == 7 and counts["texts"] == 6
+    assert counts["labelled"] == labels["label"].count() and counts["abstained"] == labels["label"].null_count()
+
+
+def test_shards_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    whole = run(tmp_path / "one", TEXTS)[1:]
+    monkeypatch.setattr(label, "SHARD", 2)
+    parts = run(tmp_path / "other", TEXTS)[1:]
+    assert all(one.equals(other) for one, other in zip(whole, parts, strict=True))
+    files = [(tmp_path / name / "out" / "lexicon.json").read_bytes() for name in ("one", "other")]
+    assert files[0] == files[1]
+
+
+def test_no_reviews_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no reviews to label"):
+        run(tmp_path, [])
+
+
+def test_a_labeller_named_twice_or_unknown_is_refused() -> None:
+    with pytest.raises(ValidationError, match="twice"):
+        label.Config(use=["lexicon", "lexicon"])
+    with pytest.raises(ValidationError):
+        label.Config(use=["oracle"])  # type: ignore[list-item]
