@@ -144,3 +144,13 @@ def test_a_model_that_is_not_in_the_cache_is_downloaded(
     assert load.fetch("nobody/nothing") == tmp_path
     assert asked == ["nobody/nothing"]
     load.check(str(tmp_path))
+
+
+def test_a_head_for_other_labels_is_made_anew(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    load.tokenizer(str(tiny_model)).save_pretrained(tmp_path)
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3).save_pretrained(tmp_path)
+    made, new = load.base_classifier(str(tmp_path), names=["а", "б", "в", "г"], dropout=None)
+    assert made.classifier.out_proj.out_features == 4
+    assert set(new) == {"classifier.out_proj.weight", "classifier.out_proj.bias"}

@@ -227,3 +227,13 @@ def test_a_classifier_loads_it_and_says_what_is_missing(
 def test_nothing_is_printed_to_stdout(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(tiny_model, tmp_path / "scratch", recipe=dataclasses.replace(RECIPE, epochs=1))
     assert capsys.readouterr().out == ""
+
+
+def test_a_long_text_is_cut_to_what_the_model_can_read(tiny_model: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, max_length=256, epochs=1)
+    model, _ = lora.fit(
+        lora.Rows(["суп " * 500, *TRAIN.texts], [0, *TRAIN.labels]), NOBODY, model=str(tiny_model), names=NAMES,
+        shift=SHIFT, recipe=recipe, seed=0, scratch=tmp_path,
+    )  # fmt: skip
+    assert model.max_length == 128
+    assert np.isfinite(model.logits(["кружка " * 500])).all()

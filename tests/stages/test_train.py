@@ -105,7 +105,7 @@ def test_lora(tmp_path: Path, tiny_model: Path) -> None:
     assert counts["steps"] == 2 and len(counts["evaluations"]) == 2
     assert set(classifier.predict([text for text, _ in ROWS])) <= set(NAMES)
     described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
-    assert described["base_model"] == str(tiny_model) and described["max_length"] == 256
+    assert described["base_model"] == str(tiny_model) and described["max_length"] == 128
 
 
 def test_lora_without_validation_rows_says_so(

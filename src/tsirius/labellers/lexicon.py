@@ -214,8 +214,8 @@ def learn(
     foreign = np.array([seeded[word] == 0 if word in seeded else [False] * len(categories) for word in words])
     occurrences = np.asarray(counts.sum(axis=0), dtype=np.float64).ravel()
     return _fit(
-        counts, belongs, foreign.reshape(belongs.shape), occurrences, vocabulary, categories, rounds=rounds, trust=trust, own=own,
-        small_talk=small_talk, none_despite_unknown=none_despite_unknown,
+        counts, belongs, foreign.reshape(belongs.shape), occurrences, vocabulary, categories, rounds=rounds,
+        trust=trust, own=own, small_talk=small_talk, none_despite_unknown=none_despite_unknown,
     )  # fmt: skip
 
 

@@ -46,6 +46,16 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int)
     return scores
 
 
+def longest(model: Any, tokenizer: Any, max_length: int) -> int:
+    """The tokens of a text that the model can read, at most ``max_length``.
+
+    XLM-R's positions begin after the padding's number, so that two of its 514 are no text's.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or max_length
+    offset = (model.config.pad_token_id or 0) + 1
+    return min(max_length, int(tokenizer.model_max_length), int(positions) - offset)
+
+
 def token_ids(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
     """The tokens of each text, special ones included, cut at ``max_length``."""
     if not texts:

@@ -206,12 +206,14 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
         if dropout is not None:
             config.classifier_dropout = dropout
         made, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True
+            folder, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    new = sorted(loading["missing_keys"])
+    other = {name for name, *_ in loading["mismatched_keys"]}  # a head for other labels, which is made anew
+    new = sorted({*loading["missing_keys"], *other})
     held = made.base_model.state_dict().keys()
     prefix = f"{made.base_model_prefix}."
-    if sum(name.removeprefix(prefix) in held for name in new) > len(held) / 2:
+    lacking = sum(name.removeprefix(prefix) in held for name in new)
+    if lacking > len(held) / 2 or any(name.startswith(prefix) for name in other):
         raise UserError("the weights are of another kind of model than config.json says", where=model, remedy=REMEDY)
     return made, new
 

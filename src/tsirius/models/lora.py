@@ -121,7 +121,9 @@ def read(folder: Path, *, base_model: str, names: Sequence[str], max_length: int
     except Exception as error:  # peft, safetensors and torch each have their own for a file that does not fit
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the adapter does not fit {base_model} ({reason})", where=folder, remedy=remedy) from None
-    return Lora(model.to(load.device()).eval(), load.tokenizer(str(folder / TOKENIZER)), base_model, max_length)
+    tokenizer = load.tokenizer(str(folder / TOKENIZER))
+    length = encode.longest(base, tokenizer, max_length)
+    return Lora(model.to(load.device()).eval(), tokenizer, base_model, length)
 
 
 def fit(
@@ -149,13 +151,17 @@ def fit(
         scratch: keeps the checkpoints.
 
     Returns:
-        The model, and notes: ``steps``, ``trainable`` (parameters) and ``evaluations``.
+        The model, and notes: ``max_length`` (tokens that are read), ``steps``, ``trainable`` (parameters) and
+        ``evaluations``.
     """
     set_seed(seed)
     with load.quiet():
         adapted = _adapted(model, names=names, recipe=recipe)
         tokenizer = load.tokenizer(model)
-        dataset = partial(_dataset, tokenizer=tokenizer, max_length=recipe.max_length)
+        length = encode.longest(adapted, tokenizer, recipe.max_length)
+        if length < recipe.max_length:
+            say(f"  {model} reads {length} tokens of a text, not {recipe.max_length}")
+        dataset = partial(_dataset, tokenizer=tokenizer, max_length=length)
         trainer = _trainer(
             adapted, tokenizer, dataset(train), dataset(valid), shift, recipe, seed=seed, scratch=scratch
         )
@@ -173,6 +179,7 @@ def fit(
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             state = {"global_step": trainer.state.global_step, "log_history": trainer.state.log_history}
     notes = {
+        "max_length": length,
         "steps": state["global_step"],
         "trainable": sum(part.numel() for part in adapted.parameters() if part.requires_grad),
         "evaluations": [
@@ -185,7 +192,7 @@ def fit(
             if "eval_weighted_f1" in entry
         ],
     }
-    return Lora(adapted.to(load.device()).eval(), tokenizer, model, recipe.max_length), notes
+    return Lora(adapted.to(load.device()).eval(), tokenizer, model, length), notes
 
 
 def _adapted(model: str, *, names: Sequence[str], recipe: Recipe) -> Any:

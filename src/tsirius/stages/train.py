@@ -125,7 +125,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         none=categories.none,
         prior_shift=shift,
         base_model=base_model,
-        max_length=config.max_length if base_model else None,
+        max_length=notes.get("max_length"),
     ).save(folder)
     return {
         "rows": train.height,
