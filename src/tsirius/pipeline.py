@@ -16,7 +16,7 @@ from tsirius.errors import UserError, nearest
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
-from tsirius.store import Decision, Key, Store, file_fingerprint, write_text
+from tsirius.store import Decision, Key, Store, file_fingerprint, fingerprint, write_text
 
 Given = Mapping[str, Path]
 
@@ -31,7 +31,7 @@ class Step:
         key: version, settings and seed: what the output depends on besides what is read.
         source: fingerprint of the stage's code.
         reads: stages whose output it reads.
-        files: files from outside that it reads.
+        files: files, or whole folders, from outside that it reads.
         exports: files that are copied to the run's folder.
     """
 
@@ -56,7 +56,7 @@ def road(config: Config) -> list[Step]:
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
         _step(augment, c.augment, seed, reads=("ingest", "split", "balance")),
-        _step(train, c.train, seed, reads=("ingest", "select", "split", "augment")),
+        _step(train, c.train, seed, reads=("ingest", "select", "split", "augment"), files=train.files(c.train)),
         _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",)),
     ]
     if c.ingest.test:
@@ -200,7 +200,7 @@ def _key(step: Step, store: Store) -> Key:
     return {
         **step.key,
         "inputs": {name: record["output"] if record else None for name, record in records.items()},
-        "files": {name: file_fingerprint(path) for name, path in step.files.items()},
+        "files": {name: fingerprint(path) for name, path in step.files.items()},
     }
 
 

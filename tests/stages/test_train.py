@@ -14,7 +14,7 @@ from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.models.classifier import Classifier
-from tsirius.stages.train import Config, check, natural_labels, recipe, run
+from tsirius.stages.train import Config, check, files, natural_labels, recipe, run
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 ROWS = [
@@ -145,3 +145,8 @@ def test_every_lora_setting_reaches_the_recipe() -> None:
     for name, value in found.items():
         setting = f"lora_{name}" if name in ("r", "alpha", "dropout") else name
         assert getattr(config, setting) == value
+
+
+def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
+    assert files(Config()) == files(Config(use="lora")) == {}
+    assert files(Config(use="lora", model=str(tiny_model))) == {"train.model": tiny_model}

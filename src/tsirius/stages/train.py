@@ -90,6 +90,13 @@ def check(config: Config) -> None:
         load.check(config.model)
 
 
+def files(config: Config) -> dict[str, Path]:
+    """The folder of the encoder, where one is used that is not the hub's: other weights in it give another model."""
+    if config.use != "lora" or not load.is_folder(config.model):
+        return {}
+    return {"train.model": Path(config.model).expanduser()}
+
+
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     from tsirius.models.classifier import Description, prior_shift
 
