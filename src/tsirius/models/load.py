@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tsirius.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+Precision = Literal["auto", "fp32", "int8"]
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -27,6 +30,11 @@ PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5])
 
 HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 HUB_SECONDS = 10.0
+EMBEDDED = "tsirius-mini"
+"""The small encoder that comes with the package: its name stands for its folder."""
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
+EMBEDDED_SHA256 = "2b67553716a65c13eff5d17e4a7febc7f9d766ef13b4b06cee92c8a36c40effc"
+"""Of its weights."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
 
 
@@ -40,14 +48,29 @@ def check(model: str) -> None:
         UserError: it is neither, or a part of it is missing or broken.
     """
     if is_folder(model):
-        _check_folder(Path(model).expanduser())
+        _check_folder(folder(model))
+        if model == EMBEDDED:
+            _check_embedded()
     elif cached(model) is None:
         _check_hub(model)
 
 
 def is_folder(model: str) -> bool:
-    """Whether ``model`` is meant as a path: it exists, or does not look like a hub name."""
-    return Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
+    """Whether ``model`` is meant as a path: it exists, or does not look like a hub name; or the embedded one."""
+    return model == EMBEDDED or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
+
+
+def folder(model: str) -> Path:
+    """The folder that ``model`` names, where :func:`is_folder` says that it names one."""
+    return EMBEDDED_FOLDER if model == EMBEDDED else Path(model).expanduser()
+
+
+def _check_embedded() -> None:
+    with (EMBEDDED_FOLDER / WEIGHTS[0]).open("rb") as handle:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    if found != EMBEDDED_SHA256:
+        raise UserError("its weights are not those that the package came with", where=EMBEDDED_FOLDER,
+                        remedy="Install tsirius again.")  # fmt: skip
 
 
 def cached(model: str) -> Path | None:
@@ -66,7 +89,7 @@ def fetch(model: str) -> Path:
     Transformers and peft are given this folder, never the name: for a name they ask the hub even where all is cached.
     """
     if is_folder(model):
-        return Path(model).expanduser()
+        return folder(model)
     found = cached(model)
     if found is None:
         with _mendable(model):
@@ -216,6 +239,39 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
     if lacking > len(held) / 2 or any(name.startswith(prefix) for name in other):
         raise UserError("the weights are of another kind of model than config.json says", where=model, remedy=REMEDY)
     return made, new
+
+
+def judge(model: str, *, head: str, precision: Precision) -> Any:
+    """A model with the head that it was trained with, ready to score on :func:`device`.
+
+    Args:
+        model: a folder or hub name that :func:`check` accepts.
+        head: the transformers class that reads it: "AutoModelForSequenceClassification" or "AutoModelForCausalLM".
+        precision: "auto": 16-bit floats on a GPU, 32-bit ones on a CPU; "fp32"; or "int8": 8-bit integers in the linear
+            layers on a CPU, on a GPU as "auto".
+
+    Raises:
+        UserError: it cannot be read so, or has no head of this kind.
+    """
+    import torch
+    import transformers
+
+    with quiet(), _mendable(model):
+        made, loading = getattr(transformers, head).from_pretrained(
+            str(fetch(model)), dtype=torch.float32, output_loading_info=True
+        )
+    if loading["missing_keys"]:
+        raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model,
+                        remedy="Name a model that was trained for this.")  # fmt: skip
+    place = device()
+    if place.type == "cuda" and precision != "fp32":
+        # A T4 says that it knows bf16, but only emulates it.
+        made = made.to(torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)
+    if place.type == "cpu":
+        from tsirius.models import cpu
+
+        made = cpu.quantised(made) if precision == "int8" else cpu.packed(made)
+    return made.to(place).eval()
 
 
 def tokenizer(model: str) -> Any:

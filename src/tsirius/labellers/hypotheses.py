@@ -1,0 +1,220 @@
+"""What a teacher is asked of a text, and what follows from its answers.
+
+A category is asked for by several hypotheses: templates filled with its name or its description. Their answers are
+averaged, since the wording of a single one swings the result.
+
+The none-category is asked for in two steps. A negation («об этом товаре ничего не сказано») is a poor hypothesis: such
+models hardly see negations in training, and take nearly every text to bear them out. So the none-category has
+statements of its own about what such reviews do speak of. First the best of them is held against the best product: does
+the text speak of a product at all? Then the products are held against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tsirius.categories import Categories
+from tsirius.errors import UserError
+from tsirius.labellers import Votes
+from tsirius.labellers.pairs import Scorer
+from tsirius.progress import Advance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Parts = Literal["name", "description", "both", "joined"]
+Against = Literal["contradiction", "categories"]
+
+NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
+    ("В этом отзыве говорится о доставке.", "This review is about the delivery."),
+    ("В этом отзыве говорится о продавце или о магазине.", "This review is about the seller or the shop."),
+    ("В этом отзыве говорится о возврате денег.", "This review is about a refund."),
+    ("Это общая похвала: всё хорошо, всё понравилось.", "This is general praise: everything is fine, I like it."),
+    ("Это общая жалоба: всё плохо, ничего не понравилось.", "This is a general complaint: everything is bad."),
+)
+"""What reviews that name no product do speak of. Each is said in two languages, whose answers are averaged: teachers
+are trained mostly in English, and reviews are mostly in Russian."""
+CONTENT_FREE = ("…", "отзыв", "N/A", "review")
+"""Texts that say nothing (arXiv 2102.09690 takes "", "N/A" and "[MASK]"; an empty one is not labelled here)."""
+SURE = 1e-9
+"""A mean of probabilities nearer to 0 or 1 than this is taken to be this near."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The hypotheses of each category, and those of each of the none-category's statements.
+
+    Attributes:
+        names: the categories.
+        none: the place of the none-category.
+        products: for each other category, in their order, its hypotheses.
+        statements: for each statement of the none-category, its wordings.
+    """
+
+    names: tuple[str, ...]
+    none: int
+    products: tuple[tuple[str, ...], ...]
+    statements: tuple[tuple[str, ...], ...]
+
+    @property
+    def all(self) -> list[str]:
+        """Each hypothesis once."""
+        return list(dict.fromkeys(one for group in (*self.products, *self.statements) for one in group))
+
+
+def questions(
+    categories: Categories, *, templates: Sequence[str], parts: Parts, none_statements: Sequence[Sequence[str]]
+) -> Questions:
+    """The hypotheses on ``categories``.
+
+    Args:
+        categories: their names and descriptions. One without a description is asked for by its name.
+        templates: sentences with ``{}`` where the name or the description goes.
+        parts: what is put there; "both": each by itself; "joined": the two with a colon between them.
+        none_statements: statements of the none-category, each in one or several wordings; none: it is asked for as the
+            others are, which suits models that were trained on such descriptions.
+
+    Raises:
+        UserError: a template has no ``{}``, or there is none, or no statement.
+    """
+    if not templates or not all(none_statements):
+        raise UserError("no template, or a statement without a wording", where="label",
+                        remedy="Give at least one of each.")  # fmt: skip
+    for template in templates:
+        if "{}" not in template:
+            raise UserError(f"no {{}} in the template {template!r}", where="label",
+                            remedy="Put {} where the category's name goes.")  # fmt: skip
+    products = []
+    for category in categories:
+        wanted = {
+            "name": [category.name],
+            "description": [category.description],
+            "both": [category.name, category.description],
+            "joined": [": ".join(part for part in (category.name, category.description) if part)],
+        }[parts]
+        fillings = [part.strip() for part in wanted if part.strip()] or [category.name]
+        products.append(tuple(template.replace("{}", filling) for filling in fillings for template in templates))
+    own = products.pop(categories.none_index)
+    return Questions(
+        tuple(categories.names),
+        categories.none_index,
+        tuple(products),
+        tuple(tuple(wordings) for wordings in none_statements) or (own,),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A model that labels texts by the answers to questions on the categories.
+
+    Attributes:
+        name: of the labeller.
+        scorer: the model.
+        questions: what it is asked.
+        against: what the logit for a hypothesis is held against: the logit against it ("contradiction", the zero-shot
+            pipeline's ``multi_label=True``), or the other categories' alone ("categories", its ``multi_label=False``).
+        bias: how much each product is favoured whatever the text, [P], in logits; zeros for no correction.
+    """
+
+    name: str
+    scorer: Scorer
+    questions: Questions
+    against: Against
+    bias: Floats
+
+    def scores(
+        self, texts: Sequence[str], hypotheses: Sequence[str], *, advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """How probable the model takes each hypothesis to be, against its contrary, [N, H]; NaN for an empty text.
+
+        Equal to the scores of transformers' zero-shot pipeline with ``multi_label=True``.
+        """
+        return probabilities(self.scorer.logits(texts, hypotheses, advance=advance)).astype(np.float32)
+
+    def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+        """Label each text by itself; abstain on one that is empty. The evidence is what of the none-category's
+        statements and the products the text bears out best."""
+        products, statements = self._strengths(texts, advance=advance)
+        found = two_steps(products - self.bias, statements, none=self.questions.none)
+        evidence = []
+        shown = [name for place, name in enumerate(self.questions.names) if place != self.questions.none]
+        for row in range(len(texts)):
+            if np.isnan(found[row, 0]):
+                evidence.append("")
+            elif found[row].argmax() == self.questions.none:
+                evidence.append(self.questions.statements[int(statements[row].argmax())][0])
+            else:
+                evidence.append(shown[int((products[row] - self.bias).argmax())])
+        return Votes(found.astype(np.float32), evidence)
+
+    def without_bias(self, texts: Sequence[str]) -> Teacher:
+        """The teacher that no longer favours some products whatever the text.
+
+        Contextual calibration (Zhao et al., arXiv 2102.09690) with texts that say nothing; label words of such models
+        carry a prior (arXiv 2309.04992). What a text without content is taken to say of *which* product is bias. That
+        it speaks of none is true, so the first step is left alone: the bias is taken from its own mean.
+        """
+        found, _ = self._strengths([text for text in texts if text.strip()], advance=None)
+        found = found[~np.isnan(found).any(axis=1)]
+        if not len(found):
+            return self
+        bias = found.mean(axis=0)
+        return replace(self, bias=bias - bias.mean())
+
+    def _strengths(self, texts: Sequence[str], *, advance: Advance | None) -> tuple[Floats, Floats]:
+        """How far each text bears out each product and each statement of the none-category, in logits, [N, P] and
+        [N, S]."""
+        asked = self.questions.all
+        place = {hypothesis: column for column, hypothesis in enumerate(asked)}
+        logits = self.scorer.logits(texts, asked, advance=advance)
+        answers = probabilities(logits) if self.against == "contradiction" else logits[:, :, 1].astype(np.float64)
+        found = []
+        for groups in (self.questions.products, self.questions.statements):
+            mean = np.stack([answers[:, [place[one] for one in group]].mean(axis=1) for group in groups], axis=1)
+            if self.against == "contradiction":
+                mean = np.clip(mean, SURE, 1 - SURE)
+                mean = np.log(mean) - np.log1p(-mean)
+            found.append(mean)
+        return found[0], found[1]
+
+
+def probabilities(logits: NDArray[np.float32]) -> Floats:
+    """Of the logits against and for, [..., 2], the probability of the second, [...]."""
+    return _sigmoid(logits[..., 1].astype(np.float64) - logits[..., 0])
+
+
+def two_steps(products: Floats, statements: Floats, *, none: int) -> Floats:
+    """The probability of each category, [N, K].
+
+    The best statement against the best product gives the probability g of the none-category; the products share the
+    rest by the softmax of their logits.
+
+    Args:
+        products: logits of the products, [N, K - 1].
+        statements: logits of the none-category's statements, [N, S].
+        none: the place of the none-category.
+    """
+    top = products.max(axis=1)
+    gone = _sigmoid(statements.max(axis=1) - top)
+    share = np.exp(products - top[:, None])
+    share = share / share.sum(axis=1, keepdims=True) * (1 - gone)[:, None]
+    found: Floats = np.insert(share, none, gone, axis=1)
+    return found
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):  # of an empty text
+        found: Floats = np.exp(-np.logaddexp(0, -logits))
+    return found
+
+
+def teacher(name: str, scorer: Scorer, asked: Questions, *, against: Against, content_free: Sequence[str]) -> Teacher:
+    """A teacher, freed from its bias where ``content_free`` holds texts to measure it with."""
+    made = Teacher(name, scorer, asked, against, np.zeros(len(asked.products)))
+    return made.without_bias(content_free) if content_free else made

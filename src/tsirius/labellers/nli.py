@@ -1,0 +1,130 @@
+"""The zero-shot teacher: a classifier trained on natural language inference says what a text bears out.
+
+Yin et al., "Benchmarking Zero-shot Text Classification" (arXiv 1909.00161): the text is the premise, each hypothesis
+names a category. Any sequence classifier with an entailment label will do: joeddav/xlm-roberta-large-xnli (model card:
+XNLI in 15 languages, Russian among them), or one of two labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tsirius.categories import Categories
+from tsirius.errors import UserError
+from tsirius.labellers import hypotheses as ask
+from tsirius.labellers.pairs import Batch, Frame, Scorer, batch_size, inputs
+from tsirius.models.load import Precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PROBE = "Отзыв. A review, 5 звёзд! "
+"""A text whose pair encodings are compared with the tokenizer's own."""
+
+
+def load(
+    model: str,
+    categories: Categories,
+    *,
+    templates: Sequence[str],
+    hypotheses: ask.Parts,
+    none_statements: Sequence[Sequence[str]],
+    against: ask.Against,
+    content_free: Sequence[str],
+    precision: Precision,
+    max_length: int,
+    batch_tokens: int,
+) -> ask.Teacher:
+    """A teacher for ``categories``.
+
+    Args:
+        model: a folder or hub name of a sequence classifier with an entailment label.
+        categories: what to tell apart.
+        templates: hypotheses with ``{}`` where a category's name or description goes; their answers are averaged.
+        hypotheses: what goes there: "name", "description", or "both", each by itself.
+        none_statements: what reviews of the none-category speak of, see
+            :data:`tsirius.labellers.hypotheses.NONE_STATEMENTS`.
+        against: see :class:`tsirius.labellers.hypotheses.Teacher`.
+        content_free: texts to measure the label words' bias with, see
+            :data:`tsirius.labellers.hypotheses.CONTENT_FREE`; none: it is not corrected.
+        precision: see :func:`tsirius.models.load.judge`.
+        max_length: tokens of a text with a hypothesis; at most what the model can read.
+        batch_tokens: tokens of a batch on a CPU, to begin with; a GPU takes more.
+
+    Raises:
+        UserError: the model cannot be read, or knows no entailment; a template has no ``{}``; a hypothesis is too long.
+    """
+    asked = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
+    made = scorer(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+    return ask.teacher("nli", made, asked, against=against, content_free=content_free)
+
+
+def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
+    """The classifier as a scorer of pairs; arguments and errors as of :func:`load`."""
+    from tsirius.models import encode
+    from tsirius.models.load import judge, tokenizer
+
+    made = judge(model, head="AutoModelForSequenceClassification", precision=precision)
+    columns = list(answers(made.config.id2label, where=model))
+    words = tokenizer(model)
+    length = encode.longest(made, words, max_length)
+    kinds = "token_type_ids" in words.model_input_names
+    pad = words.pad_token_id if words.pad_token_id is not None else 0
+
+    def forward(batch: Batch) -> NDArray[np.float32]:
+        logits = made(**inputs(batch, pad=pad, kinds=kinds, left=False, device=made.device)).logits
+        found: NDArray[np.float32] = logits[:, columns].float().cpu().numpy()
+        return found
+
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        found = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+                      return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
+        return list(found["input_ids"])
+
+    def frame(hypothesis: str) -> Frame:
+        return _frame(words, hypothesis, tokens, where=model, max_length=length)
+
+    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
+
+
+def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:
+    """The places of contradiction and entailment, found by name: models order them differently.
+
+    Of two labels the one that is not entailment stands for contradiction.
+
+    Raises:
+        UserError: there is no entailment, or what contradicts it cannot be told.
+    """
+    yes = [place for place, label in labels.items() if label.lower().startswith("entail")]
+    no = [place for place, label in labels.items() if label.lower().startswith("contra")]
+    if len(labels) == 2 and len(yes) == 1:
+        no = [place for place in labels if place != yes[0]]
+    if len(yes) != 1 or len(no) != 1:
+        lacking = "contradiction" if len(yes) == 1 else "entailment"
+        raise UserError(f"has no label for {lacking}: {', '.join(map(str, labels.values()))}", where=where,
+                        remedy="Name a model that was trained on natural language inference.")  # fmt: skip
+    return no[0], yes[0]
+
+
+def _frame(words: Any, hypothesis: str, tokens: Any, *, where: str, max_length: int) -> Frame:
+    """What the tokenizer puts around the first of a pair, its special tokens included.
+
+    Raises:
+        UserError: the tokenizer joins pairs in another way than one after the other.
+    """
+    whole = words(PROBE, hypothesis, return_token_type_ids=True)
+    ids, kinds = whole["input_ids"], whole["token_type_ids"]
+    text = tokens([PROBE])[0]
+    start = next((at for at in range(len(ids)) if ids[at : at + len(text)] == text), 0)
+    end = start + len(text)
+    found = Frame(ids[:start], ids[end:], kinds[end:])
+    room = max_length - len(found.before) - len(found.after)
+    if room > 0:
+        long = PROBE * max_length
+        cut = words(PROBE * max_length, hypothesis, truncation="only_first", max_length=max_length)["input_ids"]
+        if ids[start:end] != text or cut != found.before + tokens([long])[0][:room] + found.after or any(kinds[:end]):
+            raise UserError("its tokenizer joins a text and a hypothesis in an unknown way", where=where,
+                            remedy="Name another model.")  # fmt: skip
+    return found

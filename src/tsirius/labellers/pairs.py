@@ -1,0 +1,210 @@
+"""Many texts against a few hypotheses through a model that reads one pair at a time: quickly, and in little memory.
+
+Each text and each hypothesis is tokenised once and the pairs are joined by their token ids. Pairs are sorted by length,
+so that little of a batch is padding, and a batch holds as many as a budget of tokens allows. Where memory runs out the
+budget is halved; after some good batches it grows back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsirius.errors import UserError
+from tsirius.progress import Advance
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+GOOD_BATCHES = 8
+"""After so many batches that fit, a halved budget is doubled; where that was too much, after twice as many."""
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What a RuntimeError says then: of CUDA, of the CPU on Linux, and on Windows."""
+GPU_TIMES = 16
+"""A GPU takes so many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
+base-sized model were 1.2 times as fast as 4,096), a GPU needs a large one to be busy."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A hypothesis as the tokens around a text.
+
+    Attributes:
+        before: token ids before the text.
+        after: token ids after it.
+        kinds: the token types of ``after``, where the model knows types; those of ``before`` and the text are 0.
+    """
+
+    before: list[int]
+    after: list[int]
+    kinds: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs of like length: token ids and token types, row by row."""
+
+    ids: list[list[int]]
+    kinds: list[list[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A model that says of a text and a hypothesis how far one bears the other out.
+
+    Attributes:
+        model: its name, for messages.
+        tokens: texts → their token ids without special ones, each cut to ``max_length``.
+        frame: a hypothesis → the tokens around a text.
+        forward: a batch → [B, 2], the logits against and for the hypothesis.
+        max_length: tokens of a pair; the text is cut at its end, never the hypothesis.
+        batch_tokens: tokens of a batch, its padding counted.
+    """
+
+    model: str
+    tokens: Callable[[Sequence[str]], list[list[int]]]
+    frame: Callable[[str], Frame]
+    forward: Callable[[Batch], NDArray[np.float32]]
+    max_length: int
+    batch_tokens: int
+
+    def logits(
+        self, texts: Sequence[str], hypotheses: Sequence[str], *, advance: Advance | None
+    ) -> NDArray[np.float32]:
+        """The logits against and for each hypothesis, [N, H, 2]; NaN for a text without a token.
+
+        A text's logits do not depend on the texts beside it beyond the rounding of floats: sums over batches of other
+        shapes are taken in another order (some 1e-6 in 32-bit floats, 1e-2 in half precision).
+
+        Args:
+            texts: cleaned texts; one that occurs again is not scored again.
+            hypotheses: whole sentences.
+            advance: told how many texts are done.
+
+        Raises:
+            UserError: a hypothesis leaves no room for a text, or a single pair does not fit into memory.
+        """
+        frames = [self.frame(hypothesis) for hypothesis in hypotheses]
+        for hypothesis, frame in zip(hypotheses, frames, strict=True):
+            if len(frame.before) + len(frame.after) >= self.max_length:
+                raise UserError(f"{hypothesis!r} leaves no room for a text in {self.max_length} tokens",
+                                where=self.model, remedy="Shorten it, or let the model read more tokens.")  # fmt: skip
+        counted = Counter(texts)
+        places = {text: place for place, text in enumerate(counted)}
+        found = np.full((len(places), len(frames), 2), np.nan, dtype=np.float32)
+        if counted and frames:
+            tokens = self.tokens(list(counted))
+            empty = [place for place, row in enumerate(tokens) if not row]
+            repeats = np.array(list(counted.values()))
+            if advance and empty:
+                advance(int(repeats[empty].sum()))
+            self._fill(found, tokens, frames, repeats, advance)
+        return found[[places[text] for text in texts]]
+
+    def _fill(
+        self,
+        found: NDArray[np.float32],
+        tokens: Sequence[list[int]],
+        frames: Sequence[Frame],
+        repeats: NDArray[np.int64],
+        advance: Advance | None,
+    ) -> None:
+        """Score all pairs, the longest first: what does not fit into memory shows at once."""
+        sizes = np.array([len(row) for row in tokens])
+        around = np.array([len(frame.before) + len(frame.after) for frame in frames])
+        lengths = np.minimum(sizes[:, None] + around, self.max_length)
+        order = np.argsort(-lengths, axis=None, kind="stable")
+        order = order[sizes[order // len(frames)] > 0]
+        left = np.full(len(tokens), len(frames))
+        budget, good, patience, grown, start = self.batch_tokens, 0, GOOD_BATCHES, False, 0
+        while start < len(order):
+            longest = int(lengths.flat[order[start]])
+            pairs = order[start : start + max(1, budget // longest)]
+            rows, columns = np.divmod(pairs, len(frames))
+            batch = self._batch([tokens[row] for row in rows], [frames[column] for column in columns])
+            logits = self._attempt(batch)
+            if logits is None:
+                if len(pairs) == 1:
+                    raise UserError(f"one text of {longest} tokens does not fit into memory", where=self.model,
+                                    remedy="Use a smaller model, or let it read fewer tokens of a text.")  # fmt: skip
+                budget, good, patience, grown = len(pairs) * longest // 2, 0, patience * (1 + grown), False
+                continue
+            found[rows, columns] = logits
+            start += len(pairs)
+            good += 1
+            if good >= patience and budget < self.batch_tokens:
+                budget, good, grown = min(2 * budget, self.batch_tokens), 0, True
+            np.subtract.at(left, rows, 1)
+            done = np.unique(rows)
+            if advance and (ended := int(repeats[done[left[done] == 0]].sum())):
+                advance(ended)
+
+    def _batch(self, tokens: Sequence[list[int]], frames: Sequence[Frame]) -> Batch:
+        ids, kinds = [], []
+        for row, frame in zip(tokens, frames, strict=True):
+            first = frame.before + row[: self.max_length - len(frame.before) - len(frame.after)]
+            ids.append(first + frame.after)
+            kinds.append([0] * len(first) + frame.kinds)
+        return Batch(ids, kinds)
+
+    def _attempt(self, batch: Batch) -> NDArray[np.float32] | None:
+        """The batch's logits; None where memory ran out."""
+        import torch
+
+        try:
+            with torch.inference_mode():
+                return self.forward(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Only here, where the error and the tensors that it held are gone.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+
+def batch_size(batch_tokens: int, *, device: torch.device) -> int:
+    """The tokens of a batch on ``device``, where ``batch_tokens`` are those of a CPU."""
+    return batch_tokens * (GPU_TIMES if device.type == "cuda" else 1)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, a GPU's or the computer's."""
+    import torch
+
+    said = str(error).lower()
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(part in said for part in OUT_OF_MEMORY)
+
+
+def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> torch.Tensor:
+    """Rows of integers as one tensor, [B, L], the shorter ones filled up with ``value`` on the left or the right."""
+    import torch
+
+    width = max(len(row) for row in rows)
+    filled = [[value] * (width - len(row)) + list(row) if left else [*row, *[value] * (width - len(row))]
+              for row in rows]  # fmt: skip
+    return torch.tensor(filled)
+
+
+def inputs(batch: Batch, *, pad: int, kinds: bool, left: bool, device: Any) -> dict[str, Any]:
+    """What a transformers model is called with.
+
+    Args:
+        batch: the pairs.
+        pad: the padding's token id.
+        kinds: whether the model is given token types.
+        left: pad on the left.
+        device: where the model is.
+    """
+    given = {
+        "input_ids": padded(batch.ids, pad, left=left),
+        "attention_mask": padded([[1] * len(row) for row in batch.ids], 0, left=left),
+    }
+    if kinds:
+        given["token_type_ids"] = padded(batch.kinds, 0, left=left)
+    return {name: tensor.to(device) for name, tensor in given.items()}

@@ -1,0 +1,107 @@
+"""An instruction reranker as teacher: a language model that says "yes" or "no" to a text and a query.
+
+Written for Qwen3-Reranker (Zhang et al., arXiv 2506.05176), with the prompt of its model card: the score is the softmax
+over the logits of "no" and "yes" after the prompt. The text is the document, a hypothesis the query. Behind the same
+interface as :mod:`tsirius.labellers.nli`; more work for the same text, as each prompt has some eighty tokens of its
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tsirius.categories import Categories
+from tsirius.errors import UserError
+from tsirius.labellers import hypotheses as ask
+from tsirius.labellers.pairs import Batch, Frame, Scorer, batch_size, inputs
+from tsirius.models.load import Precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BEFORE = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+QUERY = "<Instruct>: {instruction}\n<Query>: {query}\n"
+DOCUMENT = "<Document>: "
+AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+"""The model card's prompt. It is cut into parts where the tokenizer cuts too: after a line's end."""
+ANSWERS = ("no", "yes")
+
+
+def load(
+    model: str,
+    categories: Categories,
+    *,
+    instruction: str,
+    templates: Sequence[str],
+    hypotheses: ask.Parts,
+    none_statements: Sequence[Sequence[str]],
+    against: ask.Against,
+    content_free: Sequence[str],
+    precision: Precision,
+    max_length: int,
+    batch_tokens: int,
+) -> ask.Teacher:
+    """A teacher for ``categories``.
+
+    Args:
+        model: a folder or hub name of a reranker of this kind.
+        categories: what to tell apart.
+        instruction: what to judge, in English as the model was trained.
+        templates: queries with ``{}`` where a category's name or description goes; their answers are averaged.
+        hypotheses: what goes there: "name", "description", or "both", each by itself.
+        none_statements: queries of the none-category, see :data:`tsirius.labellers.hypotheses.NONE_STATEMENTS`.
+        against: see :class:`tsirius.labellers.hypotheses.Teacher`.
+        content_free: texts to measure the label words' bias with; none: it is not corrected.
+        precision: see :func:`tsirius.models.load.judge`.
+        max_length: tokens of a prompt.
+        batch_tokens: tokens of a batch on a CPU, to begin with; a GPU takes more.
+
+    Raises:
+        UserError: the model cannot be read, or has no "yes" and "no"; a template has no ``{}``; a query is too long.
+    """
+    asked = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
+    made = scorer(model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+    return ask.teacher("reranker", made, asked, against=against, content_free=content_free)
+
+
+def scorer(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
+    """The reranker as a scorer of pairs; arguments and errors as of :func:`load`."""
+    from tsirius.models.load import judge, tokenizer
+
+    made = judge(model, head="AutoModelForCausalLM", precision=precision)
+    words = tokenizer(model)
+    vocabulary = words.get_vocab()
+    if lacking := [answer for answer in ANSWERS if answer not in vocabulary]:
+        raise UserError(f"its tokenizer has no token {lacking[0]!r}", where=model,
+                        remedy="Name a reranker that says yes or no, such as Qwen/Qwen3-Reranker-0.6B.")  # fmt: skip
+    columns = [vocabulary[answer] for answer in ANSWERS]
+    pad = words.pad_token_id if words.pad_token_id is not None else 0
+    length = min(max_length, int(words.model_max_length), int(made.config.max_position_embeddings))
+
+    def ids(texts: Sequence[str]) -> list[list[int]]:
+        found = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+                      return_attention_mask=False)  # fmt: skip
+        return list(found["input_ids"])
+
+    before, after = ids([BEFORE, AFTER])
+
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        rows = ids([DOCUMENT + text for text in texts])
+        return [row if text.strip() else [] for row, text in zip(rows, texts, strict=True)]
+
+    def frame(hypothesis: str) -> Frame:
+        query = ids([QUERY.format(instruction=instruction, query=hypothesis)])[0]
+        return Frame(before + query, after, [0] * len(after))
+
+    def forward(batch: Batch) -> NDArray[np.float32]:
+        given = inputs(batch, pad=pad, kinds=False, left=True, device=made.device)
+        logits = made(**given, use_cache=False, logits_to_keep=1).logits
+        found: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
+        return found
+
+    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
