@@ -1,0 +1,156 @@
+"""Ask a person, in the terminal, which category each review is of. One key an answer, each saved at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import sys
+import textwrap
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+KEYS = {"s": "skip", "b": "back", "q": "stop", "ы": "skip", "и": "back", "й": "stop"}
+"""The letters, also where they lie on a Russian keyboard."""
+SINGLE_KEYS = 9
+"""Up to this many categories one key is an answer; more need a number and Enter."""
+WIDEST = 100
+
+_ESCAPES = re.compile(r"\x1b(?:[\[O][0-9;]*[A-Za-z~]|.)?", re.DOTALL)
+
+
+def ask(
+    texts: Mapping[str, str],
+    answers: MutableMapping[str, str],
+    *,
+    names: Sequence[str],
+    descriptions: Sequence[str],
+    hints: Mapping[str, str],
+    save: Callable[[], None],
+    keyboard: TextIO,
+    screen: TextIO,
+) -> None:
+    """Ask about each text that ``answers`` does not have yet, until all are answered or the person stops.
+
+    Args:
+        texts: the reviews by id, in the order to ask in.
+        answers: the category by id, "" where it was skipped; changed as answers come.
+        names: the categories.
+        descriptions: what each means; shown once at the start.
+        hints: by id, a line that is shown with the review.
+        save: called after every change of ``answers``.
+        keyboard: a terminal, or lines of text.
+        screen: where to show the reviews.
+    """
+    ids = list(texts)
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    single = len(names) <= SINGLE_KEYS
+
+    def show(line: str = "") -> None:
+        print(line, file=screen, flush=True)
+
+    show("Which category is each review of? Answer by what the text says.")
+    for number, (name, description) in enumerate(zip(names, descriptions, strict=True), 1):
+        said = f"{number:>3}  {name}" + (f": {description}" if description else "")
+        show(textwrap.fill(said, width, subsequent_indent=" " * 5))
+    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
+    keys = textwrap.fill(keys, width, break_long_words=False)
+
+    at = _next(ids, answers, 0)
+    with _reader(keyboard, screen, single=single) as pressed:
+        while at < len(ids):
+            name = ids[at]
+            show(f"\n--- {at + 1} of {len(ids)} ".ljust(width, "-"))
+            for paragraph in printable(texts[name]).splitlines():
+                show(textwrap.fill(paragraph, width))
+            if hints.get(name):
+                show(f"[{hints[name]}]")
+            show(f"\n{keys}")
+            before = answers.get(name)
+            if before is not None:
+                show(f"Your answer: {before or 'skipped'} (Enter keeps it)")
+            while True:
+                print("> ", end="", file=screen, flush=True)
+                key = next(pressed, "q").strip().lower()
+                meaning = KEYS.get(key, "keep" if not key and before is not None else "")
+                chosen = names[int(key) - 1] if key.isdecimal() and 1 <= int(key) <= len(names) else None
+                if meaning or chosen is not None:
+                    break
+                show(f"Press 1 to {len(names)}, s, b or q{'' if single else ', then Enter'}.")
+            show(chosen or meaning)
+            if meaning == "stop":
+                return
+            if meaning == "back":
+                at = max(0, at - 1)
+                continue
+            if meaning != "keep":
+                answers[name] = chosen or ""
+                save()
+            at = at + 1 if before is not None else _next(ids, answers, at)
+
+
+def _next(ids: Sequence[str], answers: Mapping[str, str], start: int) -> int:
+    return next((place for place in range(start, len(ids)) if ids[place] not in answers), len(ids))
+
+
+def printable(text: str) -> str:
+    """``text`` without the characters that would move the cursor, or command the terminal otherwise."""
+    return "".join(
+        letter if letter == "\n" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs") else " " for letter in text
+    )
+
+
+@contextmanager
+def _reader(keyboard: TextIO, screen: TextIO, *, single: bool) -> Iterator[Iterator[str]]:
+    """What the person types: keys one by one from a terminal, where one key is an answer; else lines."""
+    try:
+        import termios
+        import tty
+    except ImportError:  # not POSIX
+        single = False
+    if not single or not keyboard.isatty():
+        yield iter(keyboard.readline, "")
+        return
+    handle = keyboard.fileno()
+    before = termios.tcgetattr(handle)
+    try:
+        tty.setcbreak(handle, termios.TCSANOW)  # Ctrl-C still interrupts
+        yield _keys(handle)
+    finally:
+        termios.tcsetattr(handle, termios.TCSANOW, before)  # not after output that nobody may read
+
+
+def _keys(handle: int) -> Iterator[str]:
+    """The keys that are pressed in a terminal; arrows and the like are left out. Ends where the terminal is gone."""
+    while True:
+        data = os.read(handle, 1024)
+        # A letter, or the code of one key, may come in parts.
+        while data and (data.endswith(b"\x1b") or not _whole(data)) and select.select([handle], [], [], 0.05)[0]:
+            data += os.read(handle, 1024)
+        if not data or data == b"\x04":
+            return
+        yield from _ESCAPES.sub("", data.decode("utf-8", "ignore"))
+
+
+def _whole(data: bytes) -> bool:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return re.search(r"\x1b(?:[\[O][0-9;]*)?$", text) is None
+
+
+def terminal() -> tuple[TextIO, TextIO]:
+    """Where a person answers and reads: standard input, and standard error, as standard output is for the report.
+
+    Ctrl-C is made to interrupt again: polars leaves a handler behind, under which the system goes on reading the
+    keyboard after it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+    return sys.stdin, sys.stderr

@@ -1,0 +1,188 @@
+"""Whether confidence means something: of the rows that are called 0.9, nine of ten should be right.
+
+Rows are put into bins by their confidence; each bin's mean confidence stands beside its share of right rows. The
+expected calibration error is the mean distance of the two over the rows (Guo et al. 2017, "On Calibration of Modern
+Neural Networks", arXiv 1706.04599). With few rows a bin it is above zero even for perfect confidence: compare it only
+between tables of about as many rows and bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z = 1.959963984540054
+"""The normal distribution's 97.5 % point: every interval here is a 95 % one."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of like confidence.
+
+    Attributes:
+        low, high: the bounds of the confidence; ``low`` itself belongs to the bin below, but for 0.
+        rows: how many.
+        share: their weight's share of all.
+        confidence: their mean confidence.
+        accuracy: the share of them that are right.
+        interval: of ``accuracy``, 95 %, see :func:`wilson`.
+    """
+
+    low: float
+    high: float
+    rows: int
+    share: float
+    confidence: float
+    accuracy: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability table: the bins that hold rows, from low to high; ``error`` is the expected calibration error."""
+
+    rows: int
+    error: float
+    confidence: float
+    accuracy: float
+    bins: tuple[Bin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON takes it."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """The bins as lines of text, ended by the expected calibration error."""
+        lines = ["confidence    rows   share   mean confidence   right  95 % interval"]
+        lines += [
+            f"{one.low:.2f}-{one.high:.2f} {one.rows:8,}  {one.share:6.1%}  {one.confidence:16.3f}  {one.accuracy:6.3f}"
+            f"  {one.interval[0]:.3f}-{one.interval[1]:.3f}"
+            for one in self.bins
+        ]
+        lines.append(
+            f"expected calibration error {self.error:.3f}; mean confidence {self.confidence:.3f},"
+            f" right {self.accuracy:.3f}, {self.rows:,} rows"
+        )
+        return "\n".join(lines)
+
+
+def reliability(
+    confidence: Sequence[float] | NDArray[Any],
+    right: Sequence[bool] | NDArray[Any],
+    *,
+    weights: Sequence[float] | NDArray[Any] | None,
+    bins: int,
+    equal_mass: bool,
+) -> Reliability:
+    """The reliability table of rows with a confidence.
+
+    Args:
+        confidence: of each row, [rows], 0 to 1.
+        right: whether each row is right, [rows].
+        weights: how many rows each stands for, [rows]; None counts each once.
+        bins: how many.
+        equal_mass: bins of about equal weight in place of equal width; rows of the same confidence stay together.
+
+    Raises:
+        ValueError: no rows, lengths that differ, or a confidence outside 0 to 1.
+    """
+    sure, hit = np.asarray(confidence, dtype=np.float64).round(6), np.asarray(right, dtype=np.float64)
+    mass = np.ones_like(sure) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not sure.size or not sure.shape == hit.shape == mass.shape:
+        raise ValueError(f"{sure.size} confidences, {hit.size} rows that are right or not, {mass.size} weights")
+    if not (np.isfinite(sure) & (sure >= 0) & (sure <= 1)).all():
+        raise ValueError("a confidence is outside 0 to 1")
+    if equal_mass:
+        place = _equal_mass(sure, mass, bins)
+    else:  # rounding keeps 0.6, which is a little more in single precision, in the bin that ends there
+        place = np.clip(np.ceil((sure * bins).round(5)).astype(np.int64) - 1, 0, bins - 1)
+    total = mass.sum()
+    found = []
+    for number in range(bins):
+        here = place == number
+        if not here.any():
+            continue
+        low, high = (sure[here].min(), sure[here].max()) if equal_mass else (number / bins, (number + 1) / bins)
+        accuracy = float(np.average(hit[here], weights=mass[here]))
+        found.append(
+            Bin(
+                low=float(low),
+                high=float(high),
+                rows=int(here.sum()),
+                share=float(mass[here].sum() / total),
+                confidence=float(np.average(sure[here], weights=mass[here])),
+                accuracy=accuracy,
+                interval=wilson(accuracy, effective_rows(mass[here])),
+            )
+        )
+    return Reliability(
+        rows=int(sure.size),
+        error=float(sum(one.share * abs(one.accuracy - one.confidence) for one in found)),
+        confidence=float(np.average(sure, weights=mass)),
+        accuracy=float(np.average(hit, weights=mass)),
+        bins=tuple(found),
+    )
+
+
+def _equal_mass(sure: NDArray[np.float64], mass: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """Each row's bin: by where the middle of its confidence's weight lies among all weight."""
+    values, place = np.unique(sure, return_inverse=True)
+    held = np.bincount(place, weights=mass, minlength=values.size)
+    middle = (held.cumsum() - held / 2) / held.sum()
+    bin_of_value: NDArray[np.int64] = np.minimum((middle * bins).astype(np.int64), bins - 1)
+    return bin_of_value[place]
+
+
+def wilson(share: float, rows: float) -> tuple[float, float]:
+    """The 95 % interval of a share that was seen among ``rows`` rows (Wilson 1927); 0 to 1 where there are none."""
+    if rows <= 0:
+        return 0.0, 1.0
+    squeeze = 1 + Z**2 / rows
+    middle = (share + Z**2 / (2 * rows)) / squeeze
+    half = Z / squeeze * (share * (1 - share) / rows + Z**2 / (4 * rows**2)) ** 0.5
+    return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
+
+
+def effective_rows(weights: NDArray[np.float64]) -> float:
+    """How many rows of equal weight tell as much as these, (Σw)² / Σw² (Kish 1965)."""
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
+def draw_reliability(panels: Mapping[str, Reliability], path: Path, *, title: str) -> None:
+    """Draw reliability tables side by side as a PNG, before and after for example; the same bytes every time.
+
+    A dot is a bin, as large as its share of the rows, with its interval; on the dashed line confidence is the share of
+    right rows.
+
+    Args:
+        panels: the tables by the name that stands above each.
+        path: where the picture goes.
+        title: what the confidence is of.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * len(panels) + 0.6, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)  # the figure has a canvas of its own: no window, and no state of pyplot's
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, table) in zip(every, panels.items(), strict=True):
+        axes.plot([0, 1], [0, 1], linestyle="--", color="#888888", linewidth=1)
+        for one in table.bins:
+            axes.plot([one.confidence] * 2, one.interval, color="#2b6cb0", linewidth=1, alpha=0.6)
+        sizes = [20 + 380 * one.share for one in table.bins]
+        axes.scatter([one.confidence for one in table.bins], [one.accuracy for one in table.bins], s=sizes,
+                     color="#2b6cb0", alpha=0.8, linewidths=0)  # fmt: skip
+        axes.set_xlim(0, 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("confidence")
+        plain = name.replace("$", r"\$")  # matplotlib takes what is between two for a formula
+        axes.set_title(f"{plain}\ncalibration error {table.error:.3f}, {table.rows:,} rows", fontsize=9)
+    every[0].set_ylabel("share of right rows")
+    figure.suptitle(title.replace("$", r"\$"), fontsize=10)
+    figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes from every version's stamp

@@ -1,0 +1,229 @@
+"""Ask about a few rows, speak of all: draw rows by stratum, and estimate from their answers with known weights.
+
+A row of stratum h stands for N_h / n_h rows: the stratum's rows by those of them that were answered (Horvitz and
+Thompson 1952; Cochran 1977, "Sampling Techniques", chapter 5). Sums over rows weighted so are unbiased for all rows,
+whatever the strata are; the strata only make them less noisy. The weighted F1 is a ratio of such sums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tsirius import metrics
+from tsirius.calibration import effective_rows, wilson
+
+Floats = NDArray[np.float64]
+
+BANDS = (0.6, 0.9)
+"""Where confidence is cut into bands, each a stratum of its own within its label."""
+AT_LEAST = 2
+"""Rows drawn of every stratum: one alone would not tell how much its rows differ."""
+AT_LEAST_LABEL = 5
+"""Rows drawn of every label."""
+FEW = 5
+"""Strata with fewer answered rows are resampled together."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, and how many answered rows it is from."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+def draw(ids: pl.Series, labels: pl.Series, confidence: pl.Series, *, count: int, seed: int) -> pl.DataFrame:
+    """Draw rows by label and confidence band; rows without a label are a stratum of their own.
+
+    A larger ``count`` of the same rows and seed adds to what a smaller one draws, as long as both use bands.
+
+    Args:
+        ids: of all rows, unique.
+        labels: the label of each, null for none.
+        confidence: of each label.
+        count: how many to draw at most; raised to the number of strata, so that each has a row.
+        seed: of the drawing.
+
+    Returns:
+        A table of ``id``, ``stratum`` (its name, "" for no label) and ``size`` (how many of all rows are in it), in the
+        order to ask in: whoever stops early has answered about as much of every stratum.
+    """
+    band = pl.lit("")
+    for start, end in zip((0.0, *BANDS), (*BANDS, 1.0), strict=True):
+        band = pl.when(pl.col("confidence") >= start).then(pl.lit(f", {start:g} to {end:g}")).otherwise(band)
+    rows = pl.DataFrame({"id": ids, "label": labels, "confidence": confidence.cast(pl.Float64).round(6)}).with_columns(
+        place=pl.int_range(pl.len()), banded=pl.col("label") + band
+    )
+    # Many categories by bands would leave nothing to draw in proportion; then the label alone is the stratum.
+    by = "banded" if AT_LEAST * rows["banded"].n_unique() <= 0.6 * count else "label"
+    strata = (
+        rows.with_columns(stratum=pl.col(by).fill_null(""), label=pl.col("label").fill_null(""))
+        .group_by("stratum", "label")
+        .agg(pl.col("place").sort())
+        .sort("label", "stratum")
+    )
+    sizes = strata["place"].list.len().to_list()
+    counts = allocate(sizes, strata["label"].to_list(), count=count)
+    picked: list[tuple[float, int, str, int]] = []
+    for number, (stratum, places, size, some) in enumerate(
+        zip(strata["stratum"], strata["place"], sizes, counts, strict=True)
+    ):
+        random = np.random.default_rng([seed, number])
+        order = random.permutation(size)[:some]
+        jitter = random.random(size)[:some]
+        picked += [
+            ((turn + float(jitter[turn])) / some, places[int(order[turn])], stratum, size) for turn in range(some)
+        ]
+    picked.sort()
+    return pl.DataFrame(
+        {
+            "id": ids.gather([place for _, place, _, _ in picked]),
+            "stratum": [stratum for _, _, stratum, _ in picked],
+            "size": [size for _, _, _, size in picked],
+        }
+    )
+
+
+def allocate(sizes: Sequence[int], labels: Sequence[str], *, count: int) -> list[int]:
+    """How many rows to draw of each stratum: first a few of each, then of each label, the rest in proportion.
+
+    Args:
+        sizes: rows of each stratum, at least 1.
+        labels: the label of each stratum.
+        count: rows in all, raised to the number of strata and cut to the number of rows.
+    """
+    drawn = [0] * len(sizes)
+    for _ in range(min(max(count, len(sizes)), sum(sizes))):
+        of_label: dict[str, int] = {}
+        for label, some in zip(labels, drawn, strict=True):
+            of_label[label] = of_label.get(label, 0) + some
+        need = [
+            (min(drawn[k], AT_LEAST), of_label[labels[k]] >= AT_LEAST_LABEL, -sizes[k] / (2 * drawn[k] + 1), k)
+            for k in range(len(sizes))
+            if drawn[k] < sizes[k]
+        ]
+        drawn[min(need)[-1]] += 1
+    return drawn
+
+
+def weights(strata: Sequence[str], sizes: Sequence[int]) -> Floats:
+    """How many of all rows each answered row stands for, [rows]."""
+    answered: dict[str, int] = {}
+    for stratum in strata:
+        answered[stratum] = answered.get(stratum, 0) + 1
+    return np.array([size / answered[stratum] for stratum, size in zip(strata, sizes, strict=True)], dtype=np.float64)
+
+
+def replicates(strata: Sequence[str], weighted: Floats, *, rounds: int, seed: int) -> Floats:
+    """Weights of bootstrap samples, [rounds, rows]: the rescaling bootstrap by stratum (Rao and Wu 1988).
+
+    Of a stratum's n rows n - 1 are drawn with replacement, and what is drawn counts n / (n - 1) times. Strata with
+    fewer answered rows than :data:`FEW` would hardly vary, not at all if their rows are alike: they are resampled as
+    one, with the smallest other if it is one row.
+    """
+    members: dict[str, list[int]] = {}
+    for place, stratum in enumerate(strata):
+        members.setdefault(stratum, []).append(place)
+    groups = sorted(members.values(), key=lambda group: (len(group), group))
+    few = [place for group in groups if len(group) < FEW for place in group]
+    groups = [group for group in groups if len(group) >= FEW]
+    if len(few) == 1 and groups:
+        few += groups.pop(0)
+    random = np.random.default_rng(seed)
+    found = np.tile(weighted, (rounds, 1))
+    for group in [*groups, few]:
+        size = len(group)
+        if size > 1:
+            drawn = random.multinomial(size - 1, np.full(size, 1 / size), size=rounds)
+            found[:, group] *= drawn * (size / (size - 1))
+    return found
+
+
+def share(hit: NDArray[np.bool_], weighted: Floats) -> Estimate:
+    """The share of rows that are ``hit``, weighted: Wilson's interval for as many rows as the weights are worth.
+
+    (Korn and Graubard 1998 put the effective number of rows into an interval for a share in the same way.)
+    """
+    if not hit.size:
+        return Estimate(float("nan"), 0.0, 1.0, 0)
+    value = float(np.average(hit, weights=weighted))
+    return Estimate(value, *wilson(value, effective_rows(weighted)), int(hit.size))
+
+
+def expected_f1(
+    truth: Sequence[str],
+    given: Sequence[str | None],
+    strata: Sequence[str],
+    weighted: Floats,
+    *,
+    names: Sequence[str],
+    rounds: int,
+    seed: int,
+) -> Estimate:
+    """The weighted F1 that all rows would score, from answered ones; a row without a label counts as wrong.
+
+    The interval is the percentile bootstrap's over :func:`replicates`.
+
+    Args:
+        truth: the answer of each answered row.
+        given: the label of each, None for none.
+        strata: the stratum of each.
+        weighted: how many rows each stands for.
+        names: the categories.
+        rounds: bootstrap samples.
+        seed: of the bootstrap.
+    """
+    place = {name: number for number, name in enumerate(names)}
+    size = len(names) + 1  # the last column takes rows without a label; its own F1 weighs nothing
+    cells = np.array([place[a] * size + place.get(g or "", size - 1) for a, g in zip(truth, given, strict=True)])
+    value = metrics.weighted_f1(_confusion(cells, weighted[None], size))
+    spread = replicates(strata, weighted, rounds=rounds, seed=seed)
+    low, high = np.quantile(metrics.weighted_f1(_confusion(cells, spread, size)), [0.025, 0.975])
+    return Estimate(float(value[0]), float(low), float(high), len(truth))
+
+
+def _confusion(cells: NDArray[np.int64], weighted: Floats, size: int) -> NDArray[np.int64]:
+    """Confusion matrices of weighted rows, [rounds, rows] → [rounds, size, size], in rows rounded to a thousandth."""
+    found = np.zeros((weighted.shape[0], size * size))
+    for cell in np.unique(cells):
+        found[:, cell] = weighted[:, cells == cell].sum(axis=1)
+    return np.rint(found * 1000).astype(np.int64).reshape(-1, size, size)
+
+
+def lead(
+    hit: NDArray[np.bool_],
+    other: NDArray[np.bool_],
+    strata: Sequence[str],
+    weighted: Floats,
+    *,
+    rounds: int,
+    seed: int,
+) -> Estimate:
+    """By how much the share of ``hit`` rows is above that of ``other`` rows, on the same rows."""
+    ahead = hit.astype(np.float64) - other
+    spread = replicates(strata, weighted, rounds=rounds, seed=seed)
+    means = (spread * ahead).sum(axis=1) / np.maximum(spread.sum(axis=1), 1e-12)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(np.average(ahead, weights=weighted)), float(low), float(high), len(strata))
+
+
+def fingerprint(ids: pl.Series) -> str:
+    """BLAKE2b of all ids in their order: whether the rows that were drawn from are still the same."""
+    total = hashlib.blake2b(digest_size=16)
+    for name in ids:
+        total.update(f"{name}\n".encode())
+    return total.hexdigest()
+
+
+def commonest(truth: Sequence[str], weighted: Floats, *, names: Sequence[str]) -> str:
+    """The category that most rows have, by the weights; the first of ``names`` of equal ones."""
+    answers = np.array(truth)
+    return max(names, key=lambda name: float(weighted[answers == name].sum()))
