@@ -1,15 +1,21 @@
 """Label: a vote for every review and labeller, and a label where one spoke."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
+from tsirius.labellers import Votes, hypotheses
+from tsirius.progress import Advance
 from tsirius.stages import label
 
 CATEGORIES = Categories(
@@ -39,9 +45,9 @@ def lay_out(folder: Path, texts: list[str]) -> dict[str, Path]:
     return {"ingest": ingest}
 
 
-def run(folder: Path, texts: list[str]) -> tuple[dict[str, object], pl.DataFrame, pl.DataFrame]:
+def run(folder: Path, texts: list[str], **settings: Any) -> tuple[dict[str, Any], pl.DataFrame, pl.DataFrame]:
     given = lay_out(folder, texts)
-    config = label.Config(lexicon_widen=False, lexicon_min_count=1)
+    config = label.Config(lexicon_widen=False, lexicon_min_count=1, **settings)
     counts = label.run(config, given, folder / "out", seed=0, scratch=folder)
     assert json.loads(json.dumps(counts)) == counts
     out = folder / "out"
@@ -49,7 +55,7 @@ def run(folder: Path, texts: list[str]) -> tuple[dict[str, object], pl.DataFrame
 
 
 def test_every_review_has_a_vote_and_a_label_or_none(tmp_path: Path) -> None:
-    counts, votes, labels = run(tmp_path, TEXTS)
+    counts, votes, labels = run(tmp_path, TEXTS, use=["lexicon"])
     assert votes["id"].to_list() == labels["id"].to_list() == [f"r{number}" for number in range(len(TEXTS))]
     assert labels["label"].to_list()[:5] == ["обувь", "посуда", "нет товара", None, "обувь"]
     silent = labels.row(3, named=True)
@@ -58,22 +64,59 @@ def test_every_review_has_a_vote_and_a_label_or_none(tmp_path: Path) -> None:
     for probabilities, found in zip(votes["probabilities"], labels.iter_rows(named=True), strict=True):
         if probabilities is not None:
             first, second, _ = sorted(probabilities, reverse=True)
-            assert found["confidence"] == first
+            assert found["confidence"] == pytest.approx(first, abs=1e-6)
             assert found["margin"] == pytest.approx(first - second, abs=1e-6)
             assert found["labellers"] == "lexicon"
     assert counts["rows"] == 7 and counts["texts"] == 6
     assert counts["labelled"] == labels["label"].count() and counts["abstained"] == labels["label"].null_count()
 
 
+def test_where_the_lexicon_is_silent_the_teacher_speaks(tmp_path: Path) -> None:
+    counts, votes, labels = run(tmp_path, TEXTS)
+    assert votes["labeller"].to_list() == ["lexicon"] * len(TEXTS) + ["nli"] * len(TEXTS)
+    assert labels["labellers"].to_list()[0] == "lexicon, nli" and labels["labellers"].to_list()[3] == "nli"
+    assert labels["label"].null_count() == 0 == counts["abstained"]
+    assert set(counts["estimated_mix"]) == set(CATEGORIES.names)
+
+
 def test_shards_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
-    whole = run(tmp_path / "one", TEXTS)[1:]
+    _, votes, labels = run(tmp_path / "one", TEXTS)
     monkeypatch.setattr(label, "SHARD", 2)
-    parts = run(tmp_path / "other", TEXTS)[1:]
-    assert all(one.equals(other) for one, other in zip(whole, parts, strict=True))
-    files = [(tmp_path / name / "out" / "lexicon.json").read_bytes() for name in ("one", "other")]
-    assert files[0] == files[1]
+    _, other_votes, other_labels = run(tmp_path / "other", TEXTS)
+    assert_frame_equal(votes, other_votes, abs_tol=1e-5)  # sums over batches of other shapes round otherwise
+    assert_frame_equal(labels, other_labels, abs_tol=1e-5)
+
+
+def test_a_killed_labelling_goes_on_with_the_shard_it_had_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label, "SHARD", 2)
+    (tmp_path / "whole").mkdir()
+    whole = run(tmp_path / "whole", TEXTS)[1:]
+    asked: list[str] = []
+    original = hypotheses.Teacher.label
+
+    def dying(self: hypotheses.Teacher, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        asked.extend(texts)
+        return original(self, texts, advance=advance)
+
+    monkeypatch.setattr(hypotheses.Teacher, "label", dying)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, TEXTS)
+    before = list(asked)
+    asked.clear()
+    shutil.rmtree(broken / "out")
+    shutil.rmtree(broken / "ingest")
+    again = run(broken, TEXTS)[1:]
+    assert sorted([*before, *asked]) == sorted(set(TEXTS))
+    assert all(one.equals(other) for one, other in zip(whole, again, strict=True))
+    assert (broken / "out" / "lexicon.json").read_bytes() == (tmp_path / "whole/out/lexicon.json").read_bytes()
 
 
 def test_no_reviews_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tsirius.progress import Advance
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -31,4 +33,6 @@ class Labeller(Protocol):
     @property
     def name(self) -> str: ...
 
-    def label(self, texts: Sequence[str]) -> Votes: ...
+    def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+        """The votes on ``texts``; ``advance`` is told how many are done as the work goes on."""
+        ...

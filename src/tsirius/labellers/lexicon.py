@@ -28,6 +28,7 @@ import numpy as np
 from tsirius.categories import Categories
 from tsirius.labellers import Votes
 from tsirius.labellers.words import is_noun, kind, rarity, unusual_similarity
+from tsirius.progress import Advance
 from tsirius.text import lemmas
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Lexicon:
     none_despite_unknown: float
     name: str = field(default="lexicon", init=False)
 
-    def label(self, texts: Sequence[str]) -> Votes:
+    def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
         """Label each text by itself; abstain where it holds no known word, or an unknown noun and nothing else of
         weight."""
         documents = [sorted(set(lemmas(text))) for text in texts]
@@ -101,6 +102,8 @@ class Lexicon:
         best = shares.argmax(axis=1)
         doubtful = unknown & (best == self.none) & (shares[:, self.none] < self.none_despite_unknown)
         shares[(counts.getnnz(axis=1) == 0) | doubtful] = np.nan
+        if advance:
+            advance(len(texts))
         return Votes(shares.astype(np.float32), self._evidence(counts, best, np.isnan(shares[:, 0])))
 
     def _posterior(self, counts: csr_matrix) -> tuple[Floats, Floats]:
@@ -211,7 +214,8 @@ def learn(
     counts = _matrix(documents, vocabulary)
     del documents, found
     belongs = _membership(words, seeded, kinds=len(categories), near=near, widen=widen)
-    foreign = np.array([seeded[word] == 0 if word in seeded else [False] * len(categories) for word in words])
+    kept_out = [seeded[word] == 0 if word in seeded else [False] * len(categories) for word in words]
+    foreign = np.array(kept_out, dtype=bool)  # without words it would be one of floats
     occurrences = np.asarray(counts.sum(axis=0), dtype=np.float64).ravel()
     return _fit(
         counts, belongs, foreign.reshape(belongs.shape), occurrences, vocabulary, categories, rounds=rounds,

@@ -57,7 +57,8 @@ def unusual_similarity(words: Sequence[str], seeds: Sequence[str]) -> NDArray[np
     gains nothing by it; 0 where either word has no vector. Rounded, so that no later choice hangs on the last bit.
     """
     known = word_vectors.load()
-    large = known.vectors(known.words[::EVERY][: len(known.rows) // EVERY])
+    # In double precision: how single precision rounds a product hangs on the number of threads, and three digits on it.
+    large = known.vectors(known.words[::EVERY][: len(known.rows) // EVERY]).astype(np.float64)
     centre = large.mean(axis=0)
     large = _unit(large - centre)
     left, right = _vectors(words, centre), _vectors(seeds, centre)
@@ -65,23 +66,23 @@ def unusual_similarity(words: Sequence[str], seeds: Sequence[str]) -> NDArray[np
     similar = (left @ right.T - usual.mean(axis=0)) / np.maximum(usual.std(axis=0), 1e-6)
     similar[~left.any(axis=1)] = 0
     similar[:, ~right.any(axis=1)] = 0
-    rounded: NDArray[np.float64] = similar.astype(np.float64).round(3)
+    rounded: NDArray[np.float64] = similar.round(3)
     return rounded
 
 
-def _vectors(words: Sequence[str], centre: NDArray[np.float32]) -> NDArray[np.float32]:
+def _vectors(words: Sequence[str], centre: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vectors of length 1 about ``centre``; the first form that has one speaks for a lemma, zeros where none has."""
     known = word_vectors.load()
     found = [next((form for form in (word, *_forms(word)) if form in known), None) for word in words]
     rows = [row for row, form in enumerate(found) if form is not None]
-    vectors = np.zeros((len(words), len(centre)), dtype=np.float32)
+    vectors = np.zeros((len(words), len(centre)))
     if rows:
         vectors[rows] = _unit(known.vectors([form for form in found if form is not None]) - centre)
     return vectors
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    unit: NDArray[np.float64] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     return unit
 
 
