@@ -38,6 +38,8 @@ def test_plain_text_with_bom_comment_and_blank_lines(tmp_path: Path) -> None:
         (GOOD.replace("none = true\n", ""), "no category marked as the one without a product"),
         (GOOD.replace('name = "обувь"', 'name = "обувь"\nnone = true'), "2 categories"),
         (GOOD.replace("обувь", " "), "empty name"),
+        (GOOD.replace("обувь", "обу\\nвь"), "line break or control character"),
+        (GOOD.replace("обувь", " нет товара "), "repeats the name"),
         (GOOD.replace("description", "descripton"), "did you mean 'description'"),
         (GOOD.replace('"ботинки"', "7"), "description is not of type str"),
         (GOOD.replace('name = "обувь"\n', ""), "has no name"),
@@ -54,6 +56,19 @@ def test_refused(tmp_path: Path, text: str, words: str) -> None:
     assert "categories.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("categories.csv", "name\nобувь\nнет товара\n", "says no categories file"),
+        ("categories.json", '["обувь", "нет товара"]', "says no categories file"),
+        ("categories.txt", "обувь\nпосуда\n", "Call that one «нет товара»"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load(written(tmp_path, text, name))
+
+
 def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "categories.txt"
     path.write_bytes("обувь\nнет товара\n".encode("cp1251"))
@@ -61,7 +76,10 @@ def test_not_utf8(tmp_path: Path) -> None:
         load(path)
 
 
-@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=20, unique_by=str.casefold))
+LETTERS = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+
+
+@given(st.lists(st.text(LETTERS, min_size=1).filter(str.strip), min_size=2, max_size=20, unique_by=str.casefold))
 def test_json_round_trip(names: list[str]) -> None:
     categories = Categories([Category(name, description=name * 2, none=index == 0) for index, name in enumerate(names)])
     assert Categories.from_json(categories.to_json()) == categories

@@ -1,5 +1,6 @@
 """Configuration: files, overrides, and what is said of mistakes."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def test_the_name_is_the_files_where_none_is_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "value"),
-    [("select.sure=0.75", 0.75), ("select.sure = 0.75", 0.75), ("train.model=models/tiny", "models/tiny"),
+    [("ingest.test=", None), ("evaluate.gold = ", None),
+     ("select.sure=0.75", 0.75), ("select.sure = 0.75", 0.75), ("train.model=models/tiny", "models/tiny"),
      ('train.model="models/tiny"', "models/tiny"), ("train.model=7b", "7b"), ("name=other", "other")],
 )  # fmt: skip
 def test_overrides(tmp_path: Path, override: str, value: object) -> None:
@@ -49,6 +51,7 @@ def test_overrides(tmp_path: Path, override: str, value: object) -> None:
         ('name = "shop"', [], "ingest: is missing"),
         (MINIMAL.replace("train", "trian"), [], "ingest.trian: unknown key; did you mean 'train'?"),
         ("name = [", [], "not valid TOML"),
+        (MINIMAL, ["ingest.train=true"], "shop.toml, ingest.train: is no path: True"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, overrides: list[str], words: str) -> None:
@@ -56,6 +59,12 @@ def test_refused(tmp_path: Path, text: str, overrides: list[str], words: str) ->
         config.load(written(tmp_path, text), overrides)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_name_of_an_oddly_named_file(tmp_path: Path) -> None:
+    path = tmp_path / "(1) мой прогон!.toml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    assert config.load(path).name == "1-мой-прогон"
 
 
 def test_every_setting_is_described() -> None:
@@ -68,9 +77,8 @@ def test_the_starter_file_says_the_defaults(tmp_path: Path) -> None:
     text = config.starter("shop", train="reviews.csv", test=None, categories="categories.toml")
     loaded = config.load(written(tmp_path, text))
     settings = [
-        line.removeprefix("# ")
-        for line in text.splitlines()
-        if line.startswith("[") or (" = " in line and not line.endswith((".", ":", "none", "required")))
+        line.removeprefix("# ") for line in text.splitlines() if line.startswith("[") or re.match(r"(# )?\w+ = ", line)
     ]
+    assert '# gold = ""' in text.splitlines()
     full = config.parse(tomllib.loads("\n".join(settings)), where="starter")
     assert full.model_dump(exclude={"ingest": {"test"}}) == loaded.model_dump(exclude={"ingest": {"test"}})

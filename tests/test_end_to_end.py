@@ -134,6 +134,68 @@ def test_answers_by_id_score_the_submission(finished: Path, tmp_path: Path) -> N
     assert "r1000" in tsirius("evaluate", "runs/shop", str(gold), cwd=finished, expect=2).stderr
 
 
+def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, tmp_path: Path) -> None:
+    folder, gold = tmp_path / "shop", tmp_path / "gold.csv"
+    shutil.copytree(finished, folder)
+    gold.write_text("id,category\nr0,обувь\n", encoding="utf-8")
+    # a setting that changes no row is still shown as it is
+    done = tsirius("run", "shop.toml", "augment.swap=0.31", cwd=folder)
+    assert "report: runs, shown augment swap changed" in done.stderr
+    assert "0.31" in (folder / "runs/shop/report.html").read_text(encoding="utf-8")
+    predictions = folder / "runs/shop/predict/predictions.parquet"
+    predictions.write_bytes(predictions.read_bytes()[:50])
+    for command in (["evaluate", "runs/shop", str(gold)], ["report", "runs/shop"]):
+        assert "altered or damaged" in tsirius(*command, cwd=folder, expect=2).stderr
+    done = tsirius("run", "shop.toml", "ingest.test=", cwd=folder)
+    assert "submission.csv" not in done.stdout and not (folder / "runs/shop/submission.csv").exists()
+    assert "no predictions" in tsirius("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
+
+
+def test_odd_ids_come_back_whole(finished: Path, tmp_path: Path) -> None:
+    ids = ["a,b", 'q"x', "n\nl", "c\rr", " s ", "r\r\nn"]
+    with (tmp_path / "odd.csv").open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle, quoting=csv.QUOTE_ALL).writerows([["category", "text"], *([name, "чайник"] for name in ids)])
+    tsirius("predict", "runs/shop", str(tmp_path / "odd.csv"), "-o", str(tmp_path / "out.csv"), "--id-column",
+            "category", cwd=finished)  # fmt: skip
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert rows[0] == ["id", "category", "confidence"]
+    assert [row[0] for row in rows[1:]] == ids
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_is_printed_is_utf8_whatever_the_locale(finished: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tsirius", "predict", "runs/shop", "test.csv"], cwd=finished, capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "нет товара" in done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "words"), [(">&-", 2, "closed"), ("> /dev/full", 2, "no space"), ("2>&-", 0, "id,category")]
+)
+def test_streams_that_are_closed_or_full(finished: Path, ending: str, code: int, words: str) -> None:
+    command = f"{sys.executable} -m tsirius predict runs/shop test.csv {ending}"
+    done = subprocess.run(["sh", "-c", command], cwd=finished, capture_output=True, text=True)
+    assert done.returncode == code
+    assert words in (done.stderr or done.stdout) and "Traceback" not in done.stderr
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tsirius", "run", "shop.toml"], cwd=tmp_path, stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None and "ingest: runs" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait() == 130
+    assert said.splitlines()[-1] == "interrupted; the same command goes on where it was" and "Traceback" not in said
+
+
 def kill_and_go_on(finished: Path, folder: Path, moments: list[float]) -> None:
     """Kill the run at each moment (seconds), let the next one finish, and compare with the unbroken one."""
     wanted = (finished / "runs/shop/submission.csv").read_bytes()

@@ -3,9 +3,13 @@ import gzip
 import io
 import json
 import lzma
+import os
+import subprocess
+import sys
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,7 +152,8 @@ def test_other_encodings(tmp_path):
     assert "neither UTF-8" in refused(broken)
     assert "line 3" in refused(broken, encoding="utf-8")
     assert "did you mean 'cp1251'" in refused(broken, encoding="cp1521")
-    assert "unknown encoding" in refused(broken, encoding="base64")
+    for encoding in ("base64", "idna", "punycode", "unicode_escape"):
+        assert "unknown encoding" in refused(broken, encoding=encoding)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +201,37 @@ def test_blank_lines_and_missing_values(tmp_path):
 def test_long_cells_are_read(tmp_path):
     text = "длинно " * 100_000
     assert read(write(tmp_path / "long.csv", as_csv([text, "а"])))["text"].to_list() == [text, "а"]
+    assert read(write(tmp_path / "long.jsonl", as_jsonl([text, "а"])))["text"].to_list() == [text, "а"]
+    settings = "text_column='auto', id_column='auto', encoding='auto', text_required=True"
+    head = "import sys; from pathlib import Path; from tsirius import files"
+    done = f"{head}; files.open_source(Path(sys.argv[1]), {settings})"
+    # in a process of its own, where nothing has raised csv's limit before
+    subprocess.run([sys.executable, "-c", done, tmp_path / "long.csv"], check=True)
+
+
+def test_other_separators_and_nameless_columns(tmp_path):
+    assert read(write(tmp_path / "bars.csv", "id|text\n1|а, б\n".encode())).rows() == [(1, "1", "а, б")]
+    assert read(write(tmp_path / "trail.csv", "id;text;;\n1;а;;\n".encode())).rows() == [(1, "1", "а")]
+
+
+def test_a_first_review_taken_for_the_header_is_said(tmp_path):
+    assert "was taken for the header" in files.describe(
+        source_of(write(tmp_path / "a.csv", "Чайник\nКружка\n".encode()))
+    )
+    assert "header" not in files.describe(source_of(write(tmp_path / "b.csv", "Отзыв\nКружка\n".encode())))
+
+
+def test_another_file_need_not_have_the_named_columns(tmp_path):
+    named = {"text_column": "слова", "id_column": "номер", "encoding": "auto", "text_required": True}
+    other = files.open_other(write(tmp_path / "other.csv", b"id,text\n1,a\n"), **named)
+    assert (other.text_column, other.id_column) == ("text", "id")
+    same = files.open_other(write(tmp_path / "same.csv", "id,text,слова,номер\n".encode()), **named)
+    assert (same.text_column, same.id_column) == ("слова", "номер")
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "not an ordinary file" in refused(tmp_path / "pipe.csv")
 
 
 FAULTS = [
@@ -252,6 +288,9 @@ def test_cut_off_parquet_is_refused(tmp_path):
     nested = tmp_path / "nested.parquet"
     pl.DataFrame({"text": [["a"]]}).write_parquet(nested)
     assert "not text" in refused(nested)
+    columns = [pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.table(columns, names=["text", "text"]), tmp_path / "twice.parquet")
+    assert "two columns named 'text'" in refused(tmp_path / "twice.parquet")
 
 
 def test_missing_file_and_folder(tmp_path):

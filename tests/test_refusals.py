@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 CATEGORIES = """
@@ -35,6 +36,7 @@ class Case:
     harm: Callable[[Path], object] = lambda folder: None
     command: list[str] = field(default_factory=lambda: ["run", "shop.toml"])
     file_size: int | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def put(name: str, content: str | bytes) -> Callable[[Path], object]:
@@ -57,9 +59,28 @@ def folder_instead(name: str) -> Callable[[Path], object]:
     return harm
 
 
+def pipe_instead(name: str) -> Callable[[Path], object]:
+    def harm(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return harm
+
+
 def model_without_weights(folder: Path) -> None:
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text('{"model_type": "xlm-roberta"}')
+
+
+def labelled_run(folder: Path) -> None:
+    """What an audit's answers are checked against, and answers that do not fit."""
+    for stage in ("ingest", "label"):
+        (folder / "audited" / stage).mkdir(parents=True)
+    categories = '[{"name": "обувь"}, {"name": "нет товара", "none": true}]'
+    (folder / "audited" / "ingest" / "categories.json").write_text(categories, encoding="utf-8")
+    labels = pl.DataFrame({"id": ["1"], "label": ["обувь"], "confidence": [0.9]})
+    labels.write_parquet(folder / "audited" / "label" / "labels.parquet")
+    (folder / "answers.csv").write_bytes("id;text;category\n1;Ботинки жмут, но тёплые;обувъ\n".encode("cp1251"))
 
 
 RUN = ["run", "shop.toml"]
@@ -109,7 +130,18 @@ CASES = [
     Case("full disk", ["too large", "runs"], command=RUN, file_size=2_000),
     Case("unknown stage asked for", ["selct", "did you mean 'select'"], command=[*RUN, "--again", "selct"]),
     Case("predict without a model", ["nowhere"], command=["predict", "nowhere", "reviews.csv"]),
+    Case("predict into the reviews", ["reviews.csv", "itself"],
+         command=["predict", "nowhere", "reviews.csv", "-o", "./reviews.csv"]),
+    Case("an unknown level of notices", ["TSIRIUS_LOG", "'LOUD'"], environment={"TSIRIUS_LOG": "loud"}),
+    Case("train is a pipe", ["reviews.csv", "not an ordinary file"], pipe_instead("reviews.csv")),
     Case("report of nothing", ["nowhere", "holds no run"], command=["report", "nowhere"]),
+    Case("audit of nothing", ["nowhere", "no labelled reviews"], command=["audit", "nowhere"]),
+    Case("audit of unknown things", ["labls", "did you mean 'labels'"], command=["audit", "nowhere", "--of", "labls"]),
+    Case("audit answers of an unknown category", ["answers.csv, row 1", "did you mean 'обувь'"], labelled_run,
+         ["audit", "audited", "--answers", "answers.csv"]),
+    Case("audit answers without ids", ["answers.csv", "no column id"],
+         lambda folder: (labelled_run(folder), put("answers.csv", "text,category\nТапки,обувь\n")(folder)),
+         ["audit", "audited", "--answers", "answers.csv"]),
     Case("new over an old one", ["shop.toml", "already"], command=["new", "shop"]),
 ]  # fmt: skip
 
@@ -129,7 +161,7 @@ def tsirius(case: Case, folder: Path) -> subprocess.CompletedProcess[str]:
             f"resource.setrlimit(resource.RLIMIT_FSIZE, ({case.file_size}, {case.file_size}));"
         )
     code = f"{prelude}import sys; sys.argv[0] = 'tsirius'; from tsirius.cli import main; main()"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **case.environment}
     return subprocess.run(
         [sys.executable, "-c", code, *case.command], cwd=folder, capture_output=True, text=True, env=environment
     )

@@ -1,6 +1,7 @@
 """Stage folders: published whole or not at all, run or skipped for the right reason."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_altered_output_runs_again(tmp_path: Path, harm: str) -> None:
     assert store.decide("select", KEY).why == "its files were altered since it ran"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}}', '{"key": 5, "output": ""}'])
 def test_a_broken_record_runs_again(tmp_path: Path, text: str) -> None:
     store = made(tmp_path)
     (store.folder("select") / "record.json").write_text(text)
@@ -110,6 +111,39 @@ def test_scratch_of_another_key_is_not_found(tmp_path: Path) -> None:
     store.make("select", {**KEY, "seed": 1}, start_anew, "source")
 
 
+def test_from_the_start_goes_on_from_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def fail(out: Path, scratch: Path) -> dict[str, int]:
+        assert not list(scratch.iterdir())
+        (scratch / "shard-0").write_text("done")
+        raise OSError("disk")
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk"):
+            store.make("select", KEY, fail, "source", from_start=True)
+
+
+def test_a_stage_older_than_what_it_reads_is_not_finished(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(UserError, match="not finished: no label"):
+        store.check_finished(["label"])
+    label = store.make("label", {**KEY, "inputs": {}}, fill, "source")
+    store.make("select", {**KEY, "inputs": {"label": label["output"]}}, fill, "source")
+    store.check_finished(["label", "select"])
+
+    def other(out: Path, scratch: Path) -> dict[str, int]:
+        (out / "rows.txt").write_text("два\n", encoding="utf-8")
+        return {}
+
+    store.make("label", {**KEY, "inputs": {}, "seed": 1}, other, "source")
+    with pytest.raises(UserError, match="not finished: select is older than label"):
+        store.check_finished(["label", "select"])
+    (store.folder("label") / "rows.txt").write_text("")
+    with pytest.raises(UserError, match="altered or damaged"):
+        store.check_finished(["label"])
+
+
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     code = "import sys, pathlib; from tsirius.store import Store\nwith Store(pathlib.Path(sys.argv[1])).lock(): input()"
     holder = subprocess.Popen(
@@ -138,6 +172,36 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "before"
     assert [item.name for item in tmp_path.iterdir()] == ["submission.csv"]
+
+
+def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
+    path, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    path.write_text("before")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    write_text(link, "after")
+    assert link.is_symlink() and path.read_text() == "after"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = {process: tmp_path / f".out.csv.{process}.partial" for process in (dead.pid, os.getppid())}
+    for path in left.values():
+        path.write_text("half")
+    write_text(tmp_path / "out.csv", "whole")
+    assert all(path.exists() for path in left.values()), "it may be at work on another machine"
+    for path in left.values():
+        os.utime(path, (0, 0))
+    write_text(tmp_path / "out.csv", "whole")
+    assert [path.exists() for path in left.values()] == [False, True]
+
+
+def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(tmp_path / "nowhere" / "out.csv", "text")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "out.csv")
 
 
 def test_a_device_is_written_to_not_replaced() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ class Categories(Sequence[Category]):
         for number, name in enumerate(self.names, 1):
             if not name.strip():
                 raise UserError(f"category {number} has an empty name", where=where, remedy="Give it one.")
+            if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
+                raise UserError(f"the name {name!r} of category {number} has a line break or control character in it",
+                                where=where, remedy="Remove it.")  # fmt: skip
             if name.casefold() in seen:
                 first = seen[name.casefold()]
                 raise UserError(f"category {number} repeats the name {name!r} of category {first}", where=where,
@@ -81,6 +85,9 @@ def load(path: Path) -> Categories:
     Raises:
         UserError: the file is not readable, not valid, or its categories are not usable.
     """
+    if path.suffix.lower() not in (".toml", ".txt", ""):
+        raise UserError(f"the name's ending {path.suffix!r} says no categories file", where=path,
+                        remedy="Give .toml with [[category]] tables, or .txt with one name a line.")  # fmt: skip
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -88,6 +95,9 @@ def load(path: Path) -> Categories:
     if path.suffix.lower() == ".toml":
         return Categories(_from_toml(text, path), where=path)
     names = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not any(name.casefold() in NONE_NAMES for name in names):
+        raise UserError("no line names the category of reviews without a product", where=path,
+                        remedy="Call that one «нет товара», or write .toml with 'none = true' in it.")  # fmt: skip
     return Categories([Category(name, none=name.casefold() in NONE_NAMES) for name in names], where=path)
 
 
@@ -113,5 +123,5 @@ def _from_toml(text: str, path: Path) -> list[Category]:
                 raise UserError(f"{key} is not of type {kinds[key].__name__}", where=where, remedy="Mend its value.")
         if "name" not in table:
             raise UserError("has no name", where=where, remedy='Add name = "…".')
-        items.append(Category(**table))
+        items.append(Category(**{**table, "name": table["name"].strip()}))
     return items

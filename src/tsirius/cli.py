@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tsirius.errors import UserError
 
+
+class Verbs(TyperGroup):
+    """The verbs; typer would end in silence where the user or the reader of the output has had enough."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            done = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return done
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on where it was", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # `| head` for example
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="From unlabelled product reviews and a list of category names to a classifier.",
     no_args_is_help=True,
     add_completion=False,
@@ -25,6 +46,9 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[section.key=value]...", help="Settings that override the file's.")
 ]
+TextColumn = Annotated[str, typer.Option(help="The column of the reviews.")]
+IdColumn = Annotated[str, typer.Option(help="The column of the ids.")]
+Encoding = Annotated[str, typer.Option(help="The file's encoding.")]
 
 
 @app.command()
@@ -87,13 +111,14 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out.")
     ] = None,
-    text_column: Annotated[str, typer.Option(help="The column of the reviews.")] = "auto",
-    id_column: Annotated[str, typer.Option(help="The column of the ids.")] = "auto",
+    text_column: TextColumn = "auto",
+    id_column: IdColumn = "auto",
+    encoding: Encoding = "auto",
 ) -> None:
     """Predict the category of every review of a file, in its order, with the confidence."""
     from tsirius import results
 
-    results.predict_file(model, reviews, output, text_column=text_column, id_column=id_column)
+    results.predict_file(model, reviews, output, text_column=text_column, id_column=id_column, encoding=encoding)
 
 
 @app.command()
@@ -102,11 +127,14 @@ def evaluate(
     gold: Annotated[
         Path, typer.Argument(help="Answers: columns text and category, or id and category of the test file.")
     ],
+    text_column: TextColumn = "auto",
+    id_column: IdColumn = "auto",
+    encoding: Encoding = "auto",
 ) -> None:
     """Score a run or a model against answers that people gave."""
     from tsirius import results
 
-    print(results.evaluate_file(model, gold))
+    print(results.evaluate_file(model, gold, text_column=text_column, id_column=id_column, encoding=encoding))
 
 
 @app.command()
@@ -115,6 +143,28 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's f
     from tsirius import pipeline
 
     print(pipeline.rebuild_report(folder))
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    of: Annotated[
+        str, typer.Option(metavar="labels|predictions", help="What to audit: labels, or predictions for the test file.")
+    ] = "labels",
+    count: Annotated[int | None, typer.Option(min=1, help="How many reviews to ask about; 150 at first.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write them to this CSV, to fill in its column category; ask nothing.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="Read the answers from this CSV; ask nothing.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the label too; it may lead your answer.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 0,
+) -> None:
+    """Ask you about some reviews of a run, and say from your answers how right its labels or predictions are."""
+    from tsirius import audit as auditing
+
+    report = auditing.audit(folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show)
+    if report is not None:
+        print(report)
 
 
 @app.command()
@@ -143,7 +193,13 @@ def main() -> None:
     # Libraries must not phone home, and their notices must not bury ours.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.basicConfig(level=os.environ.get("TSIRIUS_LOG", "WARNING").upper(), stream=sys.stderr, format="%(message)s")
+    # A thread that waits by spinning takes the core from the one it waits for, where others are at work as well.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _open_streams()
+    level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        _fail(f"TSIRIUS_LOG: unknown level {level!r}. Set it to DEBUG, INFO, WARNING or ERROR.")
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s")
     try:
         app()
     except UserError as error:
@@ -151,17 +207,28 @@ def main() -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        if error.errno == errno.EPIPE:  # the reader of our output has gone, `| head` for example
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{error.filename or _unnamed_place(error)}: "
         reason = os.strerror(error.errno).lower()
         _fail(f"{place}{reason}. {REMEDIES.get(error.errno, 'Mend that, then run again: it goes on where it was.')}")
     except MemoryError:
         _fail("out of memory. Use a machine with more, or fewer reviews at a time.")
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
+
+
+def _open_streams() -> None:
+    """Have both streams speak UTF-8 whatever the locale says, with the very bytes of file names that are not."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (for as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
+def _unnamed_place(error: OSError) -> str:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current folder"
+    return "standard output" if error.errno == errno.ENOSPC else "this machine"
 
 
 def _fail(line: str) -> None:

@@ -65,7 +65,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"not UTF-8 text (byte {error.start})", where=path, remedy="Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"not valid TOML: {error}", where=path, remedy="Mend that line.") from None
-    data.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem))
+    data.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "run")
     for override in overrides:
         _override(data, override)
     return parse(data, where=str(path))
@@ -107,7 +107,7 @@ def _mendable(error: ValidationError, where: str) -> UserError:
     # An unknown key comes first: it is often the reason why another one is missing.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
-    name = ".".join(str(part) for part in first["loc"])
+    name = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
     return UserError(_words(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
 
 
@@ -117,6 +117,8 @@ def _words(problem: ErrorDetails) -> str:
         return f"unknown key{nearest(key, _fields(sections))}"
     if problem["type"] == "missing":
         return "is missing"
+    if problem["type"] == "path_type":
+        return f"is no path: {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, got {problem['input']!r}" if "ctx" in problem else message
 
@@ -162,7 +164,7 @@ def _default(field: Any) -> str:
 
 def _toml(value: Any) -> str:
     if value is None:
-        return "none"
+        return '""'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from tsirius.errors import UserError, nearest
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
-from tsirius.store import Decision, Key, Store, file_fingerprint, fingerprint, write_text
+from tsirius.store import Decision, Key, Store, fingerprint, versions, write_text
 
 Given = Mapping[str, Path]
 
@@ -29,56 +29,62 @@ class Step:
         name: the stage's name, and its folder's.
         work: called with the folders of ``reads``, the empty output folder and the scratch folder; returns counts.
         key: version, settings and seed: what the output depends on besides what is read.
-        source: fingerprint of the stage's code.
         reads: stages whose output it reads.
         files: files, or whole folders, from outside that it reads.
         exports: files that are copied to the run's folder.
+        shows_settings: it shows the settings of the stages that it reads, so that it depends on them too.
     """
 
     name: str
     work: Callable[[Given, Path, Path], Mapping[str, Any]]
     key: Mapping[str, Any]
-    source: str
     reads: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     exports: tuple[str, ...] = ()
+    shows_settings: bool = False
+
+
+PREDICT_EXPORTS = ("submission.csv",)
 
 
 def road(config: Config) -> list[Step]:
     """The stages of a run in their order."""
     c, seed = config, config.seed
-    read_as = {"text_column": c.ingest.text_column, "id_column": c.ingest.id_column, "encoding": c.ingest.encoding}
+    read_as = {**_columns(c.ingest), "encoding": c.ingest.encoding}
     gold = {"evaluate.gold": c.evaluate.gold} if c.evaluate.gold else {}
+    columns = {"columns": _columns(c.ingest)}
     steps = [
         _step(ingest, c.ingest, seed, files=_ingest_files(c.ingest), leave_out=("train", "test", "categories")),
-        _step(label, c.label, seed, reads=("ingest",)),
+        _step(label, c.label, seed, reads=("ingest",), files=label.files(c.label)),
         _step(select, c.select, seed, reads=("ingest", "label")),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
         _step(augment, c.augment, seed, reads=("ingest", "split", "balance")),
         _step(train, c.train, seed, reads=("ingest", "select", "split", "augment"), files=train.files(c.train)),
-        _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",)),
+        _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",), more=columns),
     ]
     if c.ingest.test:
         work = partial(_predict, c.predict, test=c.ingest.test, read_as=read_as)
         key = {"version": predict.VERSION, "settings": read_as}
-        steps.append(Step("predict", work, key, _source(predict), ("train",), {"ingest.test": c.ingest.test},
-                          ("submission.csv",)))  # fmt: skip
-    steps.append(_step(report, c.report, seed, reads=tuple(step.name for step in steps), exports=("report.html",)))
-    return steps
+        steps.append(Step("predict", work, key, ("train",), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
+    told = _step(report, c.report, seed, reads=tuple(step.name for step in steps), exports=("report.html",))
+    return [*steps, replace(told, shows_settings=True)]
 
 
 def check(config: Config) -> None:
     """Check all that a run needs before any work: files, columns, categories, models, a folder to write to.
 
-    Of the test file no more than its header and first rows are looked at, to know its columns.
+    Of the test file no more than its beginning is looked at, to know its columns and its encoding; where it begins in
+    plain ASCII, up to the first other letter.
 
     Raises:
         UserError: the first thing that is wrong.
     """
     ingest.check(config.ingest)
+    label.check(config.label)
     train.check(config.train)
-    evaluate.check(config.evaluate, names=categories.load(config.ingest.categories).names)
+    names = categories.load(config.ingest.categories).names
+    evaluate.check(config.evaluate, names=names, columns=_columns(config.ingest))
     folder = next(path for path in (config.runs / config.name, *(config.runs / config.name).parents) if path.exists())
     if not folder.is_dir():
         raise UserError("is not a folder", where=folder, remedy="Move it away, or set runs to another folder.")
@@ -107,7 +113,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
 
     Args:
         config: what to run.
-        again: run this stage even if nothing that it depends on has changed.
+        again: run this stage from its start even if nothing that it depends on has changed.
 
     Raises:
         UserError: the input, the configuration or the machine does not allow it; what was published before stays.
@@ -120,6 +126,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
     store = Store(config.runs / config.name)
     with store.lock():
         write_text(store.root / "config.json", config.model_dump_json(indent=1))
+        skipped = []
         for step in steps:
             key = _key(step, store)
             decision = store.decide(step.name, key)
@@ -127,15 +134,32 @@ def run(config: Config, *, again: str | None = None) -> Path:
                 decision = Decision(True, "asked for")
             if decision.run:
                 say(f"{step.name}: runs, {decision.why}")
-                record = store.make(step.name, key, partial(step.work, _given(step, store)), step.source)
+                work = partial(step.work, _given(step, store))
+                record = store.make(step.name, key, work, _source(), from_start=step.name == again)
                 say(f"  {record['seconds']:.1f} s")
             else:
                 say(f"{step.name}: skipped, {decision.why}")
-                if (store.record(step.name) or {}).get("source") != step.source:
-                    say(f"  its code changed since, under the same version: '--again {step.name}' runs it anew")
+                skipped.append(step.name)
             for name in step.exports:
                 store.export(step.name, name)
+        if "predict" not in names:  # what an earlier run predicted is not this one's
+            store.withdraw("predict", PREDICT_EXPORTS)
+        _tell_changes(store, skipped)
     return store.root
+
+
+def _tell_changes(store: Store, skipped: list[str]) -> None:
+    """Say once what other code or packages the skipped stages were made with: they are kept all the same."""
+    now, changes = versions(), dict[str, None]()
+    for stage in skipped:
+        record = store.record(stage) or {}
+        if record.get("source") != _source():
+            changes["the code"] = None
+        for package, version in (record.get("versions") or {}).items():
+            if now.get(package, version) != version:
+                changes[f"{package} ({version} then, {now[package]} now)"] = None
+    if changes:
+        say(f"changed since some of the stages kept were made: {', '.join(changes)}; '--again STAGE' runs one anew")
 
 
 def rebuild_report(root: Path) -> Path:
@@ -149,11 +173,9 @@ def rebuild_report(root: Path) -> Path:
     except (OSError, ValueError):
         raise UserError("holds no run", where=root, remedy="Name a folder that 'tsirius run' made.") from None
     store, step = Store(root), road(config)[-1]
-    missing = [name for name in step.reads if store.record(name) is None]
-    if missing:
-        raise UserError(f"the run is not finished: no {missing[0]}", where=root, remedy="Run it to its end first.")
     with store.lock():
-        store.make(step.name, _key(step, store), partial(step.work, _given(step, store)), step.source)
+        store.check_finished(step.reads)
+        store.make(step.name, _key(step, store), partial(step.work, _given(step, store)), _source())
         return store.export(step.name, "report.html")
 
 
@@ -170,22 +192,28 @@ def _step(
     files: Mapping[str, Path] | None = None,
     leave_out: tuple[str, ...] = (),
     exports: tuple[str, ...] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> Step:
-    """A stage that is its module's ``run``; ``leave_out`` names settings that are files, keyed by their bytes."""
+    """A stage that is its module's ``run``; ``leave_out`` names settings that are files, keyed by their bytes, and
+    ``more`` is what it takes from other sections."""
     name = module.__name__.rpartition(".")[2]
     settings = section.model_dump(mode="json", exclude=set(section.speed_only) | set(leave_out))
-    key = {"version": module.VERSION, "settings": settings, "seed": seed}
+    key = {"version": module.VERSION, "settings": settings, "seed": seed, **(more or {})}
 
     def work(given: Given, out: Path, scratch: Path) -> Mapping[str, Any]:
-        return module.run(section, given, out, seed=seed, scratch=scratch)  # type: ignore[no-any-return]  # a module's
+        return module.run(section, given, out, seed=seed, scratch=scratch, **(more or {}))  # type: ignore[no-any-return]  # a module's
 
-    return Step(name, work, key, _source(module), reads, files or {}, exports)
+    return Step(name, work, key, reads, files or {}, exports)
 
 
 def _predict(
     section: predict.Config, given: Given, out: Path, scratch: Path, *, test: Path, read_as: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    return predict.run(section, given, out, source=files.open_source(test, **read_as, text_required=True))
+    return predict.run(section, given, out, source=files.open_other(test, **read_as, text_required=True))
+
+
+def _columns(section: ingest.Config) -> dict[str, str]:
+    return {"text_column": section.text_column, "id_column": section.id_column}
 
 
 def _ingest_files(section: ingest.Config) -> dict[str, Path]:
@@ -196,13 +224,17 @@ def _ingest_files(section: ingest.Config) -> dict[str, Path]:
 
 
 def _key(step: Step, store: Store) -> Key:
-    records = {name: store.record(name) for name in step.reads}
+    records = {name: store.record(name) or {} for name in step.reads}
+    shown = {name: record.get("key", {}).get("settings") for name, record in records.items()}
     return {
         **step.key,
-        "inputs": {name: record["output"] if record else None for name, record in records.items()},
+        "inputs": {name: record.get("output") for name, record in records.items()},
         "files": {name: fingerprint(path) for name, path in step.files.items()},
+        **({"shown": shown} if step.shows_settings else {}),
     }
 
 
-def _source(module: ModuleType) -> str:
-    return file_fingerprint(Path(str(module.__file__)))
+@cache
+def _source() -> str:
+    """Fingerprint of the program: its code and what it carries."""
+    return fingerprint(Path(__file__).parent)

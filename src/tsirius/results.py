@@ -14,7 +14,7 @@ from tsirius.errors import UserError
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
 from tsirius.stages import evaluate, predict
-from tsirius.store import replacing
+from tsirius.store import Store, replacing
 
 
 def summary(run: Path) -> str:
@@ -35,30 +35,39 @@ def score_line(score: dict[str, Any], against: str) -> str:
     )
 
 
-def predict_file(model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str) -> None:
-    """Predict every review of a file; the output (None: standard output) appears whole or not at all.
+def predict_file(
+    model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str, encoding: str
+) -> None:
+    """Predict every review of a file.
+
+    An output file appears whole or not at all; to standard output (``output`` is None) each row goes as it is done.
 
     Raises:
-        UserError: the model or the file cannot be read.
+        UserError: the model or the file cannot be read, or the output is the file itself.
     """
+    if output is not None and output.is_dir():
+        raise UserError("is a folder", where=output, remedy="Name the file to write.")
+    if output is not None and output.exists() and reviews.exists() and output.samefile(reviews):
+        raise UserError("is the file of reviews itself", where=output, remedy="Name another file to write.")
+    if output is None and sys.stdout is None:
+        raise UserError("standard output is closed", remedy="Name a file to write with -o.")
     source = files.open_source(
-        reviews, text_column=text_column, id_column=id_column, encoding="auto", text_required=True
+        reviews, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True
     )
+    say(files.describe(source))
     classifier = Classifier.load(model)
     batch_rows = predict.Config().batch_rows
     if output is None:
         for _ in predict.write_predictions(classifier, source, sys.stdout, batch_rows=batch_rows, confidence=True):
             pass
         return
-    if output.is_dir():
-        raise UserError("is a folder", where=output, remedy="Name the file to write.")
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         parts = predict.write_predictions(classifier, source, handle, batch_rows=batch_rows, confidence=True)
         rows = sum(part.height for part in parts)
     say(f"{rows:,} reviews predicted: {output}")
 
 
-def evaluate_file(model: Path, gold: Path) -> str:
+def evaluate_file(model: Path, gold: Path, *, text_column: str, id_column: str, encoding: str) -> str:
     """Score a run or model against a file of answers; the per-category report as text.
 
     The file has the reviews' text beside the category, or the test file's ids: then the run's predictions are scored.
@@ -68,7 +77,11 @@ def evaluate_file(model: Path, gold: Path) -> str:
     """
     settings = evaluate.Config()
     classifier = Classifier.load(model)
-    answers = evaluate.read_gold(gold, names=classifier.names)
+    source = files.open_source(
+        gold, text_column=text_column, id_column=id_column, encoding=encoding, text_required=False
+    )
+    say(files.describe(source))
+    answers = evaluate.read_gold(source, names=classifier.names)
     if answers["clean"].null_count():
         found = _predicted_before(model, answers, gold)
     else:
@@ -83,6 +96,7 @@ def _predicted_before(run: Path, answers: pl.DataFrame, gold: Path) -> pl.DataFr
     if not path.is_file():
         raise UserError("has ids but no texts, and there are no predictions to look them up in", where=gold,
                         remedy="Give a file with texts, or a run that has a test file.")  # fmt: skip
+    Store(run).check_finished(["predict"])
     predictions = tables.read(path, tables.PREDICTIONS).rename({"category": "predicted"})
     unknown = answers.join(predictions, on="id", how="anti")
     if unknown.height:

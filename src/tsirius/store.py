@@ -8,6 +8,7 @@ behind: what it put under ``scratch`` there is found again by the next run with 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -15,19 +16,22 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from tsirius.errors import UserError
 
 RECORD = "record.json"
 WORK = ".work"
-PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft")
+PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft", "pymorphy3", "natasha", "navec")
+PARTIAL_SECONDS = 3600.0
+"""What a process that is gone left half-written is removed after this long: another machine may be at work on it."""
 
 Key = Mapping[str, Any]
 
@@ -79,7 +83,27 @@ class Store:
             record = json.loads((self.folder(stage) / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return record if isinstance(record, dict) and {"key", "output"} <= record.keys() else None
+        whole = isinstance(record, dict) and isinstance(record.get("key"), dict) and "output" in record
+        return record if whole else None
+
+    def check_finished(self, stages: Iterable[str]) -> None:
+        """Make sure that ``stages`` are as they were made, and from what the stages before them hold now.
+
+        Raises:
+            UserError: one is missing, altered, or older than what it reads.
+        """
+        remedy = "Finish the run with 'tsirius run'."
+        for stage in stages:
+            record = self.record(stage)
+            if record is None:
+                raise UserError(f"the run is not finished: no {stage}", where=self.root, remedy=remedy)
+            if fingerprint(self.folder(stage)) != record["output"]:
+                raise UserError("its files were altered or damaged since it ran", where=self.folder(stage),
+                                remedy="'tsirius run' makes them anew.")  # fmt: skip
+            for name, output in record["key"].get("inputs", {}).items():
+                if (self.record(name) or {}).get("output") != output:
+                    raise UserError(f"the run is not finished: {stage} is older than {name}", where=self.root,
+                                    remedy=remedy)  # fmt: skip
 
     def decide(self, stage: str, key: Key) -> Decision:
         """Whether ``stage`` has to run to have the output that ``key`` stands for."""
@@ -94,7 +118,13 @@ class Store:
         return Decision(False, "nothing that it depends on has changed")
 
     def make(
-        self, stage: str, key: Key, work: Callable[[Path, Path], Mapping[str, Any]], source: str
+        self,
+        stage: str,
+        key: Key,
+        work: Callable[[Path, Path], Mapping[str, Any]],
+        source: str,
+        *,
+        from_start: bool = False,
     ) -> dict[str, Any]:
         """Run ``work(out, scratch)`` and publish ``out`` as the output of ``stage``; returns its record.
 
@@ -102,11 +132,12 @@ class Store:
             stage: the stage's name.
             key: what the output depends on.
             work: fills the empty folder ``out``; may leave in ``scratch`` what the next try goes on from.
-            source: fingerprint of the stage's code, kept to warn when it changes under the same version.
+            source: fingerprint of the code, kept to warn when it changes under the same version.
+            from_start: do not go on from what an earlier try left.
         """
         place = self.root / WORK / f"{stage}-{digest(key)}"
         for other in place.parent.glob(f"{stage}-*"):
-            if other != place:
+            if from_start or other != place:
                 shutil.rmtree(other)
         out, scratch = place / "out", place / "scratch"
         if out.exists():
@@ -143,6 +174,13 @@ class Store:
         if old.exists():
             shutil.rmtree(old)
 
+    def withdraw(self, stage: str, exports: Iterable[str]) -> None:
+        """Remove the output of a stage that the run no longer has, and what was exported of it."""
+        if self.folder(stage).exists():
+            for name in exports:
+                (self.root / name).unlink(missing_ok=True)
+            shutil.rmtree(self.folder(stage))
+
     def export(self, stage: str, name: str) -> Path:
         """Copy the file ``name`` of ``stage`` to the run's folder, unless the same bytes are there already."""
         source, target = self.folder(stage) / name, self.root / name
@@ -156,20 +194,39 @@ class Store:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well; else ``path`` stays as it was.
 
-    What is not an ordinary file (a pipe, a device) is not replaced: it is yielded itself.
+    What is not an ordinary file (a pipe, a device) is not replaced: it is yielded itself. A link stays one: the file
+    that it leads to is replaced.
     """
-    if path.exists() and not path.is_file():
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
         yield path
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _sweep(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with _failures_named(path):
             yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        temporary.replace(path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed processes left half-written of ``target``."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        process = left.suffixes[-2].removeprefix(".")
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > PARTIAL_SECONDS:
+                    left.unlink()
 
 
 @contextmanager
@@ -205,13 +262,13 @@ def file_fingerprint(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """The same for a file, or for all names and files of a folder but its record."""
+    """The same for a file, or for all names and files of a folder but its record and what Python compiled."""
     if path.is_file():
         return file_fingerprint(path)
     total = hashlib.blake2b(digest_size=16)
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         name = file.relative_to(path).as_posix()
-        if name != RECORD:
+        if name != RECORD and file.suffix != ".pyc":
             total.update(f"{name}\0{file_fingerprint(file)}\n".encode())
     return total.hexdigest()
 

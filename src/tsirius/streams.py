@@ -62,13 +62,14 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (code
 _SIGNATURES = {b"PK\x03\x04": "a zip or Excel file", b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zst",
                b"PAR1": "Parquet", b"\xd0\xcf\x11\xe0": "an old Excel file"}  # fmt: skip
 SPOKEN = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "cp1251": "CP1251"}
+_NO_FILE_CODECS = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
 _CYRILLIC_CODECS = ("cp1251", "koi8-r", "cp866")
 
 
 def named_encoding(path: Path, wanted: str) -> str:
     try:
         codec = codecs.lookup(wanted)
-        if not cast(Any, codec)._is_text_encoding:
+        if not cast(Any, codec)._is_text_encoding or codec.name in _NO_FILE_CODECS:
             raise LookupError
     except LookupError:
         known = ("utf-8", "utf-16", *_CYRILLIC_CODECS)

@@ -93,6 +93,11 @@ def test_it_abstains_where_it_knows_nothing_and_that_is_not_the_none_category(pl
     assert votes.evidence == [""] * 5
 
 
+def test_reviews_without_words_teach_nothing() -> None:
+    model = learned(["👍👍", "!!!"], widen=True, min_count=1)
+    assert np.isnan(model.label(["👍👍", "!!!"]).probabilities).all()
+
+
 def test_common_talk_names_no_product(plain: Lexicon) -> None:
     assert label(plain, "спасибо, очень довольна") == "нет товара"
 

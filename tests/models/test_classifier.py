@@ -29,7 +29,7 @@ class Recorder:
 
 
 def description(shift: Sequence[float] = (0, 0, 0)) -> Description:
-    return Description("linear", NAMES, "нет товара", list(shift), None, None)
+    return Description("linear", NAMES, "нет товара", list(shift), None, None, None)
 
 
 def save(folder: Path) -> Path:
@@ -96,17 +96,29 @@ def change(key: str, value: object) -> object:
     return harm
 
 
+def one_category_less(folder: Path) -> None:
+    change("names", NAMES[1:])(folder)  # type: ignore[operator]  # a function
+    change("prior_shift", [0, 0])(folder)  # type: ignore[operator]  # a function
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
         (lambda folder: (folder / "model.json").unlink(), "holds no model.json"),
         (lambda folder: (folder / "model.json").write_text("{"), "does not describe a model"),
         (lambda folder: (folder / "model.json").write_text("{}"), "does not describe a model"),
-        (lambda folder: (folder / "model.json").write_text('{"format": 1}'), "says nothing of kind"),
-        (change("format", 2), "has format 2"),
-        (change("kind", "forest"), "unknown kind 'forest'"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "does not describe a model"),
+        (lambda folder: (folder / "model.json").write_text('{"format": 2}'), "does not describe a model: kind"),
+        (change("format", 1), "has format 1"),
+        (change("kind", "forest"), "kind: input should be 'linear' or 'lora'"),
+        (change("kind", "lora"), "names no base model"),
+        (change("names", 5), "names: input should be a valid list"),
+        (change("prior_shift", None), "prior_shift"),
+        (change("prior_shift", ["a", "b", "c"]), "prior_shift.0"),
+        (change("prior_shift", [float("nan"), 0, 0]), "finite"),
         (change("prior_shift", [0]), "do not fit together"),
         (change("none", "мебель"), "do not fit together"),
+        (one_category_less, "do not belong together"),
         (lambda folder: (folder / linear.WEIGHTS).unlink(), "has no weights"),
     ],
 )

@@ -1,6 +1,7 @@
 """The linear model: it learns, survives a save, and takes categories of one row or none."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_a_saved_model_gives_the_same_scores_from_the_same_bytes(tmp_path: Path)
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
     texts = [*TEXTS, "", "👍", "ноутбук"]
-    assert np.array_equal(linear.load(tmp_path / "one").logits(texts), fit(TEXTS, LABELS).logits(texts))
+    assert np.array_equal(linear.load(tmp_path / "one", categories=4).logits(texts), fit(TEXTS, LABELS).logits(texts))
 
 
 def test_categories_of_one_row_and_of_none() -> None:
@@ -95,6 +96,20 @@ def other_vocabulary(folder: Path) -> None:
     (folder / linear.VOCABULARY).write_text(json.dumps({"lemmas": ["чашка"], "characters": []}), encoding="utf-8")
 
 
+def repeat_a_term(folder: Path) -> None:
+    change_first_term(folder, lambda terms: terms[1])
+
+
+def number_for_a_term(folder: Path) -> None:
+    change_first_term(folder, lambda terms: 1)
+
+
+def change_first_term(folder: Path, other: Callable[[list[str]], object]) -> None:
+    terms = json.loads((folder / linear.VOCABULARY).read_text(encoding="utf-8"))
+    terms["characters"][0] = other(terms["characters"])
+    (folder / linear.VOCABULARY).write_text(json.dumps(terms), encoding="utf-8")
+
+
 def lose_an_array(folder: Path) -> None:
     arrays = load_file(folder / linear.WEIGHTS)
     save_file({"idf": arrays["idf"]}, folder / linear.WEIGHTS)
@@ -108,10 +123,12 @@ def lose_an_array(folder: Path) -> None:
         (cut_weights, "broken"),
         (other_vocabulary, "do not belong together"),
         (lose_an_array, "broken"),
+        (repeat_a_term, "broken"),
+        (number_for_a_term, "a term is no text"),
     ],
 )
 def test_a_broken_folder_is_refused(tmp_path: Path, harm, message: str) -> None:  # type: ignore[no-untyped-def]
     fit(TEXTS, LABELS).save(tmp_path)
     harm(tmp_path)
     with pytest.raises(UserError, match=message):
-        linear.load(tmp_path)
+        linear.load(tmp_path, categories=4)

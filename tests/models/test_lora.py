@@ -206,10 +206,17 @@ def test_a_classifier_loads_it_and_says_what_is_missing(
     folder, base = tmp_path / "model", tmp_path / "base"
     shutil.copytree(saved, folder)
     shutil.copytree(tiny_model, base)
-    Description("lora", NAMES, "нет товара", SHIFT, str(base), 32).save(folder)
+    Description("lora", NAMES, "нет товара", SHIFT, str(base), lora.fingerprint(str(base)), 32).save(folder)
     predicted = Classifier.load(folder).predict(TEXTS)
     expected = trained[0].logits([text.strip() for text in TEXTS]) + np.array(SHIFT)
     assert predicted == [NAMES[place] for place in expected.argmax(axis=1)]
+
+    weights = base / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match="not those that the model was trained on"):
+        Classifier.load(folder)
+    weights.write_bytes(whole)
 
     config = folder / "adapter" / "adapter_config.json"
     assert json.loads(config.read_text())["target_modules"] == ["dense", "key", "query", "value"]

@@ -13,9 +13,10 @@ from tsirius.errors import UserError
 from tsirius.metrics import score
 from tsirius.models import linear
 from tsirius.models.classifier import Description
-from tsirius.stages.evaluate import PREDICTED, Config, check, draw_confusion, read_gold, run
+from tsirius.stages.evaluate import PREDICTED, Config, check, draw_confusion, run
 
 NAMES = ["посуда", "обувь", "нет товара"]
+AUTO = {"text_column": "auto", "id_column": "auto"}
 VALID = [("кружки целые", "посуда"), ("тапки мягкие", "обувь"), ("кружка", "обувь")]
 GOLD = "id,text,category\nx1,две кружки,посуда\nx2,тапки,обувь\nx3,не знаю,\n"
 
@@ -25,7 +26,7 @@ def given(tmp_path: Path) -> dict[str, Path]:
     model = tmp_path / "train" / "model"
     model.mkdir(parents=True)
     linear.fit(["кружка", "тапки", "спасибо"], [0, 1, 2], weights=None, categories=3, c=10.0, rounds=50).save(model)
-    Description("linear", NAMES, "нет товара", [0.0] * 3, None, None).save(model)
+    Description("linear", NAMES, "нет товара", [0.0] * 3, None, None, None).save(model)
     write_valid(tmp_path / "split", VALID)
     return {"train": tmp_path / "train", "split": tmp_path / "split"}
 
@@ -40,7 +41,7 @@ def write_valid(folder: Path, rows: list[tuple[str, str]]) -> None:
 def evaluate(folder: Path, given: dict[str, Path], **settings: Any) -> dict[str, Any]:
     out = folder / "out"
     out.mkdir()
-    json.dumps(run(Config(**settings), given, out, seed=0, scratch=folder))
+    json.dumps(run(Config(**settings), given, out, seed=0, scratch=folder, columns=AUTO))
     found: dict[str, Any] = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     return found
 
@@ -57,6 +58,13 @@ def test_both_scores(tmp_path: Path, given: dict[str, Path], capsys: pytest.Capt
     assert table.select("id", "label", "predicted").rows() == [("x1", "посуда", "посуда"), ("x2", "обувь", "обувь")]
     assert tables.read(tmp_path / "out" / "valid_predictions.parquet", PREDICTED).height == 3
     assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_beside_texts_ids_may_repeat(tmp_path: Path, given: dict[str, Path]) -> None:
+    (tmp_path / "gold.csv").write_text(GOLD.replace("x2", "x1").replace("text", "слова"), encoding="utf-8")
+    columns = {"text_column": "слова", "id_column": "auto"}
+    run(Config(gold=tmp_path / "gold.csv"), given, tmp_path, seed=0, scratch=tmp_path, columns=columns)
+    assert tables.read(tmp_path / "gold_predictions.parquet", PREDICTED)["id"].to_list() == ["x1", "x1"]
 
 
 def test_without_gold(tmp_path: Path, given: dict[str, Path]) -> None:
@@ -85,16 +93,16 @@ def test_without_anything_to_score(tmp_path: Path, given: dict[str, Path]) -> No
 def test_gold_of_no_use_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "gold.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
-        read_gold(tmp_path / "gold.csv", names=NAMES)
+        check(Config(gold=tmp_path / "gold.csv"), names=NAMES, columns=AUTO)
 
 
 def test_gold_is_checked_before_any_work(tmp_path: Path) -> None:
-    check(Config(), names=NAMES)
+    check(Config(), names=NAMES, columns=AUTO)
     with pytest.raises(UserError, match="no such file"):
-        check(Config(gold=tmp_path / "gold.csv"), names=NAMES)
+        check(Config(gold=tmp_path / "gold.csv"), names=NAMES, columns=AUTO)
     (tmp_path / "gold.csv").write_text("id,text\n1,кружка\n", encoding="utf-8")
     with pytest.raises(UserError, match="no column of categories"):
-        check(Config(gold=tmp_path / "gold.csv"), names=NAMES)
+        check(Config(gold=tmp_path / "gold.csv"), names=NAMES, columns=AUTO)
 
 
 def test_the_picture_takes_many_and_odd_names(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from tsirius.errors import UserError
 from tsirius.progress import Advance
@@ -21,7 +23,7 @@ from tsirius.text import normalise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DESCRIPTION, FORMAT = "model.json", 1
+DESCRIPTION, FORMAT = "model.json", 2
 CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
@@ -34,7 +36,7 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class Description:
     """What ``model.json`` says.
 
@@ -44,15 +46,25 @@ class Description:
         none: the one without a product.
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
         base_model: what an adapter belongs to, a path or hub name; None where there is none.
+        base_fingerprint: of the base model's weights; None where there is none.
         max_length: tokens of a text that are read; None where there is no limit.
     """
 
-    kind: str
+    kind: Literal["linear", "lora"]
     names: list[str]
     none: str
     prior_shift: list[float]
     base_model: str | None
-    max_length: int | None
+    base_fingerprint: str | None
+    max_length: PositiveInt | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Description:
+        if len(self.prior_shift) != len(self.names) or self.none not in self.names:
+            raise ValueError("its categories do not fit together")
+        if self.kind == "lora" and None in (self.base_model, self.base_fingerprint, self.max_length):
+            raise ValueError("it names no base model")
+        return self
 
     def save(self, folder: Path) -> None:
         """Write ``model.json`` into ``folder``."""
@@ -95,14 +107,18 @@ class Classifier:
         if description.kind == "linear":
             from tsirius.models import linear
 
-            scorer = linear.load(folder)
+            scorer = linear.load(folder, categories=len(description.names))
         else:
             from tsirius.models import load, lora
 
-            load.check(str(description.base_model))
+            base_model = str(description.base_model)
+            load.check(base_model)
+            if lora.fingerprint(base_model) != description.base_fingerprint:
+                raise UserError("its weights are not those that the model was trained on", where=base_model,
+                                remedy="Put those back, or train the model again.")  # fmt: skip
             scorer = lora.read(
                 folder,
-                base_model=str(description.base_model),
+                base_model=base_model,
                 names=description.names,
                 max_length=int(description.max_length or 0),
             )
@@ -176,16 +192,15 @@ def _describe(path: Path) -> Description:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         version = found.pop("format")
-    except (ValueError, AttributeError, KeyError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise UserError("does not describe a model", where=path, remedy=remedy) from None
     if version != FORMAT:
         raise UserError(f"has format {version}, this version reads {FORMAT}", where=path, remedy=remedy)
-    missing = [name for name in Description.__dataclass_fields__ if name not in found]
-    if missing:
-        raise UserError(f"says nothing of {missing[0]}", where=path, remedy=remedy)
-    description = Description(**{name: found[name] for name in Description.__dataclass_fields__})
-    if description.kind not in ("linear", "lora"):
-        raise UserError(f"unknown kind {description.kind!r}", where=path, remedy="Use a newer version, or train again.")
-    if len(description.prior_shift) != len(description.names) or description.none not in description.names:
-        raise UserError("its categories do not fit together", where=path, remedy=remedy)
-    return description
+    try:
+        return Description(**found)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        raise UserError(f"does not describe a model: {place + ': ' if place else ''}{message[:1].lower()}{message[1:]}",
+                        where=path, remedy=remedy) from None  # fmt: skip

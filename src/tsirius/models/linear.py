@@ -163,11 +163,15 @@ def _vectorisers(terms: Mapping[str, Sequence[str]], idf: NDArray[np.float32]) -
     return made
 
 
-def load(folder: Path) -> Linear:
+def load(folder: Path, *, categories: int) -> Linear:
     """Read what :meth:`Linear.save` wrote.
 
+    Args:
+        folder: where it is.
+        categories: how many the model has to tell apart.
+
     Raises:
-        UserError: a file is missing or broken, or the two do not belong together.
+        UserError: a file is missing or broken, or they do not belong together.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -180,10 +184,12 @@ def load(folder: Path) -> Linear:
         terms = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
         arrays = load_file(folder / WEIGHTS)
         terms = {view: terms[view] for view in VIEWS}
+        if not all(isinstance(word, str) for words in terms.values() for word in words):
+            raise ValueError("a term is no text")
         size = sum(len(words) for words in terms.values())
         idf, coefficients, intercepts = arrays["idf"], arrays["coefficients"], arrays["intercepts"]
+        if idf.shape != (size,) or coefficients.shape != (size, categories) or intercepts.shape != (categories,):
+            raise UserError("its files do not belong together", where=folder, remedy=remedy)
+        return Linear(terms, idf, coefficients, intercepts)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"its files are broken ({error})", where=folder, remedy=remedy) from None
-    if idf.shape != (size,) or coefficients.shape != (size, intercepts.size):
-        raise UserError(f"{VOCABULARY} and {WEIGHTS} do not belong together", where=folder, remedy=remedy)
-    return Linear(terms, idf, coefficients, intercepts)

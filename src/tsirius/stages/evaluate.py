@@ -41,33 +41,36 @@ TABLES = {"pseudo_label": "valid_predictions.parquet", "gold": "gold_predictions
 
 class Config(Section):
     gold: Path | None = None
-    """A file of answers that people gave: columns text and category."""
+    """A file of answers that people gave, columns text and category; "" for none."""
     rounds: int = Field(1000, ge=0)
     """Resamples for the 95 % interval of the weighted F1 (0: none)."""
 
 
-def check(config: Config, *, names: Sequence[str]) -> None:
+def check(config: Config, *, names: Sequence[str], columns: Mapping[str, str]) -> None:
     """Make sure that the gold file, where there is one, has texts and a known category for each.
+
+    Args:
+        config: the settings.
+        names: the categories.
+        columns: ``text_column`` and ``id_column`` as they were named for the reviews.
 
     Raises:
         UserError: it has not.
     """
-    if config.gold is None:
-        return
-    if _open_gold(config.gold).text_column is None:
-        raise UserError("has no column of texts", where=config.gold,
-                        remedy="Call it text; answers by id are for 'tsirius evaluate RUN GOLD'.")  # fmt: skip
-    read_gold(config.gold, names=names)
+    if config.gold is not None:
+        read_gold(_open_gold(config.gold, columns), names=names)
 
 
-def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
+def run(
+    config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, columns: Mapping[str, str]
+) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
     classifier = Classifier.load(given["train"] / "model")
     valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES).select("id", "clean", "label")
     answers = {"pseudo_label": valid}
     if config.gold is not None:
-        answers["gold"] = read_gold(config.gold, names=classifier.names)
+        answers["gold"] = read_gold(_open_gold(config.gold, columns), names=classifier.names)
     scores: dict[str, metrics.Score | None] = {"pseudo_label": None, "gold": None}
     for kind, rows in answers.items():
         found = predict(classifier, rows)
@@ -92,17 +95,21 @@ def _summary(score: metrics.Score | None) -> dict[str, Any] | None:
     return {"rows": score.rows, "weighted_f1": score.weighted_f1, "majority_weighted_f1": score.majority.weighted_f1}
 
 
-def read_gold(path: Path, *, names: Sequence[str]) -> pl.DataFrame:
+def read_gold(source: files.Source, *, names: Sequence[str]) -> pl.DataFrame:
     """The answers of a file that people wrote: ``id``, ``clean``, ``label``. Rows without a category are left out.
 
-    A file may have ids in place of texts; ``clean`` is then null.
+    A file may have ids in place of texts; ``clean`` is then null. Beside texts, ids may repeat.
 
     Raises:
         UserError: the file cannot be read, has no categories, or names one that is not among ``names``.
     """
-    source, known = _open_gold(path), set(names)
+    path, known = source.path, set(names)
+    if source.category_column is None:
+        raise UserError("has no column of categories", where=path, remedy="Call it category.")
+    if source.text_column is None and source.id_column is None:
+        raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
     parts, empty = [], 0
-    for batch in files.batches(source, rows=20_000):
+    for batch in files.batches(source, rows=20_000, check_ids=source.text_column is None):
         labels = batch.with_columns(label=pl.col("category").str.strip_chars())
         empty += labels.filter(pl.col("label") == "").height
         labels = labels.filter(pl.col("label") != "")
@@ -122,12 +129,11 @@ def read_gold(path: Path, *, names: Sequence[str]) -> pl.DataFrame:
     return rows
 
 
-def _open_gold(path: Path) -> files.Source:
-    source = files.open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
-    if source.category_column is None:
-        raise UserError("has no column of categories", where=path, remedy="Call it category.")
-    if source.text_column is None and source.id_column is None:
-        raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
+def _open_gold(path: Path, columns: Mapping[str, str]) -> files.Source:
+    source = files.open_other(path, **columns, encoding="auto", text_required=False)
+    if source.text_column is None and source.category_column is not None:
+        raise UserError("has no column of texts", where=path,
+                        remedy="Call it text; answers by id are for 'tsirius evaluate RUN GOLD'.")  # fmt: skip
     return source
 
 

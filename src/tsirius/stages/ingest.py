@@ -21,7 +21,7 @@ from tsirius.progress import progress, say
 from tsirius.section import Section
 from tsirius.text import near_duplicate_groups, normalise
 
-VERSION = 1
+VERSION = 2
 
 BATCH_ROWS = 20_000
 SHOWN_ROWS = 5
@@ -31,11 +31,12 @@ class Config(Section):
     train: Path | list[Path]
     """The reviews to learn from: CSV, TSV, JSON Lines or Parquet, also compressed (gz, xz, zst). Several as a list."""
     test: Path | None = None
-    """The reviews to predict. Only the predict stage opens this file."""
+    """The reviews to predict; "" for none. Only the predict stage opens this file."""
     categories: Path
     """The categories: TOML with [[category]] tables, or plain text with one name a line."""
     text_column: str = "auto"
-    """The column that holds the review. "auto" takes a usual name, or the only column."""
+    """The column that holds the review. "auto" takes a usual name, or the only column; so does a test or gold file
+    that has no column of this name."""
     id_column: str = "auto"
     """The column that names a review. "auto" takes a usual name, else rows are numbered; "none" always numbers them."""
     encoding: str = "auto"
@@ -99,7 +100,13 @@ def check(config: Config) -> None:
     categories.load(config.categories)
     _sources(config, _listed(config.train))
     if config.test is not None:
-        _sources(config, [config.test])
+        files.open_other(
+            config.test,
+            text_column=config.text_column,
+            id_column=config.id_column,
+            encoding=config.encoding,
+            text_required=True,
+        )
 
 
 def _sources(config: Config, paths: list[Path]) -> list[files.Source]:
@@ -149,7 +156,9 @@ def read(
             for batch in files.batches(source, rows=BATCH_ROWS, seen=seen):
                 if several and source.id_column is None:
                     batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
-                cleaned = pl.Series("clean", [normalise(text) for text in batch["text"]], dtype=pl.String)
+                # What is too long is set aside: cleaning it would be time lost.
+                texts = [normalise(text) if len(text) <= max_characters else "" for text in batch["text"]]
+                cleaned = pl.Series("clean", texts, dtype=pl.String)
                 batch = batch.with_columns(cleaned, source=pl.lit(source.path.name))
                 judged = batch.with_columns(reason=_reason(max_characters))
                 good = judged.filter(pl.col("reason").is_null())

@@ -48,7 +48,8 @@ def write_predictions(
 
     Args:
         classifier: what predicts.
-        source: the file; its id column, where it has one, is the first column written, under its own name.
+        source: the file; its id column, where it has one, is the first column written, under its own name
+            ("id" where that would be taken for another column).
         handle: takes the CSV text.
         batch_rows: rows a batch.
         confidence: whether the predicted category's probability is written as the last column.
@@ -56,9 +57,12 @@ def write_predictions(
     Yields:
         Each batch's predictions, a table of :data:`tsirius.tables.PREDICTIONS`, once they are written.
     """
-    ids = [source.id_column] if source.id_column is not None else []
-    writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow([*ids, "category", *(["confidence"] if confidence else [])])
+    ids = [] if source.id_column is None else [source.id_column]
+    if ids and (ids[0] in ("category", "confidence") or "\r" in ids[0]):
+        ids = ["id"]
+    plain = csv.writer(handle, lineterminator="\n")
+    quoting = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow([*ids, "category", *(["confidence"] if confidence else [])])
     with progress("predict") as advance:
         for batch in files.batches(source, rows=batch_rows):
             probabilities = classifier.predict_proba(batch["text"].to_list())
@@ -68,6 +72,7 @@ def write_predictions(
                 confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
             )
             columns = [part["id"], part["category"], part["confidence"].cast(pl.Float64).round(4)]
-            writer.writerows(zip(*columns[0 if ids else 1 : 3 if confidence else 2], strict=True))
+            for row in zip(*columns[0 if ids else 1 : 3 if confidence else 2], strict=True):
+                (quoting if "\r" in row[0] else plain).writerow(row)  # csv sees no need to quote it
             advance(batch.height)
             yield part

@@ -28,7 +28,7 @@ from tsirius.section import Section
 if TYPE_CHECKING:
     from tsirius.models.lora import Recipe
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(Section):
@@ -115,7 +115,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     shift = prior_shift(natural, learned) if config.prior_correction else [0.0] * len(names)
 
     model: Model
-    base_model: str | None = None
+    base_model = base_fingerprint = None
     notes: dict[str, Any] = {}
     if config.use == "linear":
         model = _linear(config, train, names)
@@ -123,6 +123,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         folder = Path(config.model).expanduser()
         base_model = str(folder.resolve()) if load.is_folder(config.model) else config.model
         model, notes = _lora(config, train, valid, names, shift, base_model=base_model, seed=seed, scratch=scratch)
+        base_fingerprint = _fingerprint(base_model)
     folder = out / "model"
     folder.mkdir()
     model.save(folder)
@@ -132,6 +133,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         none=categories.none,
         prior_shift=shift,
         base_model=base_model,
+        base_fingerprint=base_fingerprint,
         max_length=notes.get("max_length"),
     ).save(folder)
     return {
@@ -189,6 +191,12 @@ def _lora(
     return lora.fit(
         *rows, model=base_model, names=names, shift=shift, recipe=recipe(config), seed=seed, scratch=scratch
     )
+
+
+def _fingerprint(base_model: str) -> str:
+    from tsirius.models import lora
+
+    return lora.fingerprint(base_model)
 
 
 def recipe(config: Config) -> Recipe:
