@@ -64,7 +64,9 @@ def lay_out(folder: Path, rows: pl.DataFrame) -> Path:
         group=pl.int_range(pl.len()),
     )
     tables.write(reviews, tables.REVIEWS, run / "ingest" / "reviews.parquet")
-    labels = rows.select("id", "label", "confidence").with_columns(margin="confidence", labellers=pl.lit("lexicon"))
+    labels = rows.select("id", "label", "confidence").with_columns(
+        margin="confidence", labellers=pl.lit("lexicon"), doubtful=pl.lit(False)
+    )
     tables.write(labels, tables.LABELS, run / "label" / "labels.parquet")
     chances = [None if label is None else [0.7 if name == label else 0.1 for name in NAMES] for label in rows["label"]]
     votes = rows.select("id").with_columns(

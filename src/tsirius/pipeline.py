@@ -32,6 +32,7 @@ class Step:
         reads: stages whose output it reads.
         files: files, or whole folders, from outside that it reads.
         exports: files that are copied to the run's folder.
+        keeps: its scratch folder stays, for its next run with other settings.
         shows_settings: it shows the settings of the stages that it reads, so that it depends on them too.
     """
 
@@ -41,6 +42,7 @@ class Step:
     reads: tuple[str, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     exports: tuple[str, ...] = ()
+    keeps: bool = False
     shows_settings: bool = False
 
 
@@ -55,12 +57,12 @@ def road(config: Config) -> list[Step]:
     columns = {"columns": _columns(c.ingest)}
     steps = [
         _step(ingest, c.ingest, seed, files=_ingest_files(c.ingest), leave_out=("train", "test", "categories")),
-        _step(label, c.label, seed, reads=("ingest",), files=label.files(c.label)),
+        replace(_step(label, c.label, seed, reads=("ingest",), files=label.files(c.label)), keeps=True),
         _step(select, c.select, seed, reads=("ingest", "label")),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
         _step(augment, c.augment, seed, reads=("ingest", "split", "balance")),
-        _step(train, c.train, seed, reads=("ingest", "select", "split", "augment"), files=train.files(c.train)),
+        _step(train, c.train, seed, reads=("ingest", "label", "split", "augment"), files=train.files(c.train)),
         _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",), more=columns),
     ]
     if c.ingest.test:
@@ -135,7 +137,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
             if decision.run:
                 say(f"{step.name}: runs, {decision.why}")
                 work = partial(step.work, _given(step, store))
-                record = store.make(step.name, key, work, _source(), from_start=step.name == again)
+                record = store.make(step.name, key, work, _source(), keeps=step.keeps, from_start=step.name == again)
                 say(f"  {record['seconds']:.1f} s")
             else:
                 say(f"{step.name}: skipped, {decision.why}")

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from tsirius.errors import UserError
 
 RECORD = "record.json"
+KEPT = ".kept"
 WORK = ".work"
 PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft", "pymorphy3", "natasha", "navec")
 PARTIAL_SECONDS = 3600.0
@@ -124,6 +125,7 @@ class Store:
         work: Callable[[Path, Path], Mapping[str, Any]],
         source: str,
         *,
+        keeps: bool = False,
         from_start: bool = False,
     ) -> dict[str, Any]:
         """Run ``work(out, scratch)`` and publish ``out`` as the output of ``stage``; returns its record.
@@ -133,17 +135,20 @@ class Store:
             key: what the output depends on.
             work: fills the empty folder ``out``; may leave in ``scratch`` what the next try goes on from.
             source: fingerprint of the code, kept to warn when it changes under the same version.
+            keeps: leave ``scratch`` to this stage for good, whatever the key: the stage tells apart what lies in it.
             from_start: do not go on from what an earlier try left.
         """
         place = self.root / WORK / f"{stage}-{digest(key)}"
         for other in place.parent.glob(f"{stage}-*"):
             if from_start or other != place:
                 shutil.rmtree(other)
-        out, scratch = place / "out", place / "scratch"
+        out, scratch = place / "out", self.root / KEPT / stage if keeps else place / "scratch"
         if out.exists():
             shutil.rmtree(out)
+        if from_start and scratch.exists():
+            shutil.rmtree(scratch)
         out.mkdir(parents=True)
-        scratch.mkdir(exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         _reset_peak_memory()
         start = time.monotonic()
         with _failures_named(out):

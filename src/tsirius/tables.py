@@ -43,10 +43,12 @@ LABELS: Schema = {
     "confidence": pl.Float32,
     "margin": pl.Float32,
     "labellers": pl.String,
+    "doubtful": pl.Boolean,
 }
 """label: the reconciled label of each review, null where every labeller abstained.
 
-``confidence`` is the label's probability, ``margin`` its lead over the second, ``labellers`` who gave that label.
+``confidence`` is the label's probability, ``margin`` its lead over the second, ``labellers`` who gave that label,
+``doubtful`` whether it is likely wrong by what like reviews are labelled.
 """
 
 LABELLED: Schema = {

@@ -34,7 +34,7 @@ def description(shift: Sequence[float] = (0, 0, 0)) -> Description:
 
 def save(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    linear.fit(["чашка", "тапки"], [0, 1], weights=None, categories=3, c=1.0, rounds=50).save(folder)
+    linear.fit(["чашка", "тапки"], [0, 1], weights=None, categories=3, c=1.0, rounds=50, embed=None).save(folder)
     description().save(folder)
     return folder
 

@@ -1,11 +1,12 @@
 """The linear model: it learns, survives a save, and takes categories of one row or none."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from tsirius.errors import UserError
@@ -25,7 +26,7 @@ LABELS = [0, 0, 0, 1, 1, 1, 2, 2]
 
 
 def fit(texts: list[str], labels: list[int], categories: int = 4, weights: list[float] | None = None) -> linear.Linear:
-    return linear.fit(texts, labels, weights=weights, categories=categories, c=10.0, rounds=100)
+    return linear.fit(texts, labels, weights=weights, categories=categories, c=10.0, rounds=100, embed=None)
 
 
 def test_it_learns_and_reads_other_forms_of_a_word() -> None:
@@ -41,7 +42,9 @@ def test_a_saved_model_gives_the_same_scores_from_the_same_bytes(tmp_path: Path)
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
     texts = [*TEXTS, "", "👍", "ноутбук"]
-    assert np.array_equal(linear.load(tmp_path / "one", categories=4).logits(texts), fit(TEXTS, LABELS).logits(texts))
+    assert np.array_equal(
+        linear.load(tmp_path / "one", categories=4, embed=None).logits(texts), fit(TEXTS, LABELS).logits(texts)
+    )
 
 
 def test_categories_of_one_row_and_of_none() -> None:
@@ -131,4 +134,20 @@ def test_a_broken_folder_is_refused(tmp_path: Path, harm, message: str) -> None:
     fit(TEXTS, LABELS).save(tmp_path)
     harm(tmp_path)
     with pytest.raises(UserError, match=message):
-        linear.load(tmp_path, categories=4)
+        linear.load(tmp_path, categories=4, embed=None)
+
+
+def letters(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embeddings of two numbers: does a text hold a б, a ц?"""
+    return np.array([["б" in text, "ц" in text] for text in texts], dtype=np.float32)
+
+
+def test_embeddings_are_seen_beside_the_words_and_not_saved(tmp_path: Path) -> None:
+    texts, labels = ["дуб", "бор", "цех", "конец"], [0, 0, 1, 1]
+    model = linear.fit(texts, labels, weights=None, categories=2, c=10.0, rounds=100, embed=letters)
+    assert model.logits(["бэ", "цэ"]).argmax(axis=1).tolist() == [0, 1]
+    model.save(tmp_path)
+    loaded = linear.load(tmp_path, categories=2, embed=letters)
+    np.testing.assert_array_equal(loaded.logits(texts), model.logits(texts))
+    with pytest.raises(UserError, match="do not belong together"):
+        linear.load(tmp_path, categories=2, embed=None)

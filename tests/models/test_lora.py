@@ -206,7 +206,7 @@ def test_a_classifier_loads_it_and_says_what_is_missing(
     folder, base = tmp_path / "model", tmp_path / "base"
     shutil.copytree(saved, folder)
     shutil.copytree(tiny_model, base)
-    Description("lora", NAMES, "нет товара", SHIFT, str(base), lora.fingerprint(str(base)), 32).save(folder)
+    Description("lora", NAMES, "нет товара", SHIFT, str(base), load.weights_fingerprint(str(base)), 32).save(folder)
     predicted = Classifier.load(folder).predict(TEXTS)
     expected = trained[0].logits([text.strip() for text in TEXTS]) + np.array(SHIFT)
     assert predicted == [NAMES[place] for place in expected.argmax(axis=1)]

@@ -48,14 +48,15 @@ def lay_out(folder: Path, texts: list[str]) -> dict[str, Path]:
 def run(folder: Path, texts: list[str], **settings: Any) -> tuple[dict[str, Any], pl.DataFrame, pl.DataFrame]:
     given = lay_out(folder, texts)
     config = label.Config(lexicon_widen=False, lexicon_min_count=1, **settings)
-    counts = label.run(config, given, folder / "out", seed=0, scratch=folder)
+    (folder / "scratch").mkdir(exist_ok=True)
+    counts = label.run(config, given, folder / "out", seed=0, scratch=folder / "scratch")
     assert json.loads(json.dumps(counts)) == counts
     out = folder / "out"
     return counts, tables.read(out / "votes.parquet", tables.VOTES), tables.read(out / "labels.parquet", tables.LABELS)
 
 
 def test_every_review_has_a_vote_and_a_label_or_none(tmp_path: Path) -> None:
-    counts, votes, labels = run(tmp_path, TEXTS, use=["lexicon"])
+    counts, votes, labels = run(tmp_path, TEXTS, use=["lexicon"], doubt=False)
     assert votes["id"].to_list() == labels["id"].to_list() == [f"r{number}" for number in range(len(TEXTS))]
     assert labels["label"].to_list()[:5] == ["обувь", "посуда", "нет товара", None, "обувь"]
     silent = labels.row(3, named=True)
@@ -71,10 +72,12 @@ def test_every_review_has_a_vote_and_a_label_or_none(tmp_path: Path) -> None:
     assert counts["labelled"] == labels["label"].count() and counts["abstained"] == labels["label"].null_count()
 
 
-def test_where_the_lexicon_is_silent_the_teacher_speaks(tmp_path: Path) -> None:
+def test_where_the_lexicon_is_silent_the_others_speak(tmp_path: Path) -> None:
     counts, votes, labels = run(tmp_path, TEXTS)
-    assert votes["labeller"].to_list() == ["lexicon"] * len(TEXTS) + ["nli"] * len(TEXTS)
-    assert labels["labellers"].to_list()[0] == "lexicon, nli" and labels["labellers"].to_list()[3] == "nli"
+    each = len(TEXTS)
+    assert votes["labeller"].to_list() == ["lexicon"] * each + ["matcher"] * each + ["nli"] * each
+    assert labels["labellers"].to_list()[0] == "lexicon, matcher, nli"
+    assert "lexicon" not in labels["labellers"].to_list()[3]
     assert labels["label"].null_count() == 0 == counts["abstained"]
     assert set(counts["estimated_mix"]) == set(CATEGORIES.names)
 
@@ -129,3 +132,37 @@ def test_a_labeller_named_twice_or_unknown_is_refused() -> None:
         label.Config(use=["lexicon", "lexicon"])
     with pytest.raises(ValidationError):
         label.Config(use=["oracle"])  # type: ignore[list-item]
+
+
+def test_other_settings_ask_a_model_again_only_where_its_answers_would_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    original = hypotheses.Teacher.label
+
+    def counting(self: hypotheses.Teacher, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+        asked.append(len(texts))
+        return original(self, texts, advance=advance)
+
+    monkeypatch.setattr(hypotheses.Teacher, "label", counting)
+
+    def again(**settings: Any) -> int:
+        asked.clear()
+        for name in ("ingest", "out"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+        run(tmp_path, TEXTS, **settings)
+        return sum(asked)
+
+    unique = len(set(TEXTS))
+    assert again() == unique
+    assert again(student_rounds=1, sure=0.5, use=["nli", "lexicon"]) == 0
+    assert again(nli_templates=["Речь о товаре: {}."]) == unique
+    assert again() == 0
+
+
+def test_the_student_votes_where_it_is_asked_to(tmp_path: Path) -> None:
+    texts = [f"{word} {number}" for number in range(20) for word in ("ботинки жмут", "кружка целая", "доставка долгая")]
+    counts, votes, labels = run(tmp_path, texts, student_rounds=2, student_sure=0.5)
+    assert votes["labeller"].unique(maintain_order=True).to_list() == ["lexicon", "matcher", "nli", "student"]
+    assert 1 <= len(counts["student_agreement"]) <= 2 and counts["student_agreement"][0] > 0.9
+    assert not labels["doubtful"].any()

@@ -81,7 +81,8 @@ def make_run(
     )
     tables.write(votes, tables.VOTES, given["label"] / "votes.parquet")
     labels = pl.DataFrame({"id": ids, "label": label, "confidence": confidence, "margin": confidence,
-                           "labellers": ["lexicon"] * rows}, schema=tables.LABELS)  # fmt: skip
+                           "labellers": ["lexicon"] * rows, "doubtful": [False] * rows},
+                          schema=tables.LABELS)  # fmt: skip
     tables.write(labels, tables.LABELS, given["label"] / "labels.parquet")
     zones = [
         "no label" if not c else "sure" if c >= 0.6 else "grey, tops up" if c >= 0.55 else "unsure" for c in confidence

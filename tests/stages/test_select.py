@@ -13,26 +13,39 @@ from tsirius.stages.select import Config, choose
 ROWS = st.lists(st.tuples(st.sampled_from(["обувь", "посуда", None]), st.sampled_from([0.1, 0.4, 0.5, 0.6, 0.9, 1.0])))
 
 
-def table(rows: list[tuple[str | None, float]]) -> pl.DataFrame:
+def table(rows: list[tuple[str | None, float]], doubtful: list[bool] | None = None) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "id": [str(number) for number in range(len(rows))],
             "label": pl.Series([label for label, _ in rows], dtype=pl.String),
             "confidence": pl.Series([None if label is None else p for label, p in rows], dtype=pl.Float32),
+            "doubtful": pl.Series(doubtful or [False] * len(rows), dtype=pl.Boolean),
         }
     )
 
 
 def test_reasons() -> None:
     rows = [("обувь", 0.9), ("обувь", 0.5), ("обувь", 0.45), ("обувь", 0.2), (None, 0.0), ("посуда", 0.7)]
-    chosen = choose(table(rows), sure=0.6, grey=0.4, min_per_class=2)
+    chosen = choose(table(rows), sure=0.6, grey=0.4, min_per_class=2, doubtful="drop")
     assert chosen["reason"].to_list() == ["sure", "grey, tops up", "grey, not needed", "unsure", "no label", "sure"]
     assert chosen["kept"].to_list() == [True, True, False, False, False, True]
 
 
+def test_labels_that_are_likely_wrong() -> None:
+    rows = table([("обувь", 0.9), ("обувь", 0.8), ("обувь", 0.5)], [True, False, True])
+    dropped = choose(rows, sure=0.6, grey=0.4, min_per_class=2, doubtful="drop")
+    assert dropped["reason"].to_list() == ["likely wrong", "sure", "likely wrong"]
+    assert dropped["kept"].to_list() == [False, True, False]
+    halved = choose(rows, sure=0.6, grey=0.4, min_per_class=2, doubtful="halve")
+    assert halved["kept"].to_list() == [True, True, False]
+    assert halved["confidence"].to_list() == pytest.approx([0.45, 0.8, 0.25])
+    kept = choose(rows, sure=0.6, grey=0.4, min_per_class=3, doubtful="keep")
+    assert kept["kept"].all() and kept["confidence"].to_list() == pytest.approx([0.9, 0.8, 0.5])
+
+
 @given(ROWS, st.integers(0, 5))
 def test_the_grey_zone_tops_up_and_no_more(rows: list[tuple[str | None, float]], min_per_class: int) -> None:
-    chosen = choose(table(rows), sure=0.6, grey=0.4, min_per_class=min_per_class)
+    chosen = choose(table(rows), sure=0.6, grey=0.4, min_per_class=min_per_class, doubtful="drop")
     assert chosen["id"].to_list() == [str(number) for number in range(len(rows))]
     sure, grey = Counter[str](), Counter[str]()
     for label, p in rows:

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
+from tsirius.models import load
 from tsirius.models.classifier import Classifier
-from tsirius.stages.train import Config, check, files, natural_labels, recipe, run
+from tsirius.stages.train import Config, check, files, recipe, run
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 ROWS = [
@@ -40,23 +41,18 @@ def given(
     *,
     train: list[tuple[str, str]] = ROWS,
     valid: list[tuple[str, str]] = ROWS[:2],
-    natural: Mapping[str, int] | None = None,
+    natural: Mapping[str, float] | None = None,
 ) -> dict[str, Path]:
-    """The folders of the stages before, with as many sure rows of each category as ``natural`` says."""
-    stages = {name: folder / name for name in ("ingest", "select", "split", "augment")}
+    """The folders of the stages before; ``natural`` is the share of each category that labelling estimated."""
+    stages = {name: folder / name for name in ("ingest", "label", "split", "augment")}
     for path in stages.values():
         path.mkdir(parents=True)
     categories = Categories([Category(name, none=name == "нет товара") for name in NAMES])
     (stages["ingest"] / "categories.json").write_text(categories.to_json(), encoding="utf-8")
-    labels = [
-        name for name, rows in (natural or {"посуда": 3, "обувь": 2, "нет товара": 1}).items() for _ in range(rows)
-    ]
-    labelled = pl.DataFrame(
-        [(str(n), "отзыв", n, label, 0.9, True, "sure") for n, label in enumerate(labels)],
-        schema=dict(tables.LABELLED),
-        orient="row",
+    mix = natural or {"посуда": 0.5, "обувь": 0.3, "нет товара": 0.2}
+    (stages["label"] / "mix.json").write_text(
+        json.dumps({name: mix.get(name, 0.0) for name in NAMES}), encoding="utf-8"
     )
-    tables.write(labelled, tables.LABELLED, stages["select"] / "labelled.parquet")
     tables.write(examples(valid), tables.EXAMPLES, stages["split"] / "valid.parquet")
     tables.write(examples(train), tables.EXAMPLES, stages["augment"] / "train.parquet")
     return stages
@@ -72,30 +68,35 @@ def train(folder: Path, config: Config, **settings: Any) -> tuple[dict[str, Any]
 
 
 def test_linear(tmp_path: Path) -> None:
-    counts, classifier = train(tmp_path, Config())
+    counts, classifier = train(tmp_path, Config(linear_encoder=""))
     assert classifier.predict(["две тарелки", "мягкие тапки", "быстрая доставка"]) == ["посуда", "обувь", "нет товара"]
     assert counts["categories"] == {"посуда": 3, "обувь": 2, "одежда": 0, "нет товара": 1}
     assert classifier.predict_proba(["платье"])[0, 2] < 1e-6  # одежда has no rows
-    train(tmp_path / "again", Config())
+    train(tmp_path / "again", Config(linear_encoder=""))
     for path in sorted((tmp_path / "out" / "model").iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / "out" / "model" / path.name).read_bytes()
+
+
+def test_linear_with_embeddings_knows_words_that_it_never_saw(tmp_path: Path) -> None:
+    rows = [(text, label) for text, label in ROWS if label != "нет товара"] + [("Туфли натирают", "обувь")]
+    asked, truth = ["половник погнулся", "дуршлаг", "кеды", "шлёпанцы велики"], ["посуда"] * 2 + ["обувь"] * 2
+    natural = {"посуда": 0.5, "обувь": 0.5}
+    _, classifier = train(tmp_path, Config(), train=rows, natural=natural)
+    assert classifier.predict(asked) == truth
+    _, plain = train(tmp_path / "plain", Config(linear_encoder=""), train=rows, natural=natural)
+    assert plain.predict(asked) != truth
+    described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
+    assert described["base_model"] == "tsirius-mini" and described["max_length"] == 256
 
 
 def test_the_natural_mix_is_restored(tmp_path: Path) -> None:
     """Two reviews that the model cannot tell apart: the commoner category, as it was before the quotas, wins."""
     rows = [("вещь хорошая", "посуда"), ("вещь хорошая", "обувь")]
-    natural = {"посуда": 10, "обувь": 90}
+    natural = {"посуда": 0.1, "обувь": 0.9}
     _, corrected = train(tmp_path / "one", Config(), train=rows, natural=natural)
     _, plain = train(tmp_path / "other", Config(prior_correction=False), train=rows, natural=natural)
-    assert corrected.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([11 / 102, 91 / 102], abs=1e-3)
+    assert corrected.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([0.3, 0.7], abs=1e-2)
     assert plain.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([0.5, 0.5], abs=1e-3)
-
-
-def test_labels_topped_up_from_the_grey_zone_do_not_show_the_natural_mix() -> None:
-    rows = [("a", "обувь", "sure"), ("b", "посуда", "grey, tops up"), ("c", None, "no label")]
-    labelled = pl.DataFrame(rows, schema=["id", "label", "reason"], orient="row")
-    assert natural_labels(labelled).to_list() == ["обувь"]
-    assert natural_labels(labelled[1:]).to_list() == ["посуда"]
 
 
 def test_lora(tmp_path: Path, tiny_model: Path) -> None:
@@ -124,6 +125,9 @@ def test_no_rows_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_encoder_is_refused_before_any_work_and_only_where_one_is_used() -> None:
     check(Config(model="./nowhere"))
+    check(Config(use="lora", model=load.EMBEDDED, linear_encoder="./nowhere"))
+    with pytest.raises(UserError, match="nowhere"):
+        check(Config(linear_encoder="./nowhere"))
     with pytest.raises(UserError, match="nowhere"):
         check(Config(use="lora", model="./nowhere"))
 
@@ -148,5 +152,6 @@ def test_every_lora_setting_reaches_the_recipe() -> None:
 
 
 def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
-    assert files(Config()) == files(Config(use="lora")) == {}
-    assert files(Config(use="lora", model=str(tiny_model))) == {"train.model": tiny_model}
+    assert files(Config(linear_encoder="")) == files(Config(use="lora")) == {}
+    assert files(Config()) == {"train.encoder": load.EMBEDDED_FOLDER}
+    assert files(Config(use="lora", model=str(tiny_model))) == {"train.encoder": tiny_model}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tsirius.categories import Categories
+from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.labellers import Votes
 from tsirius.labellers.pairs import Scorer
@@ -92,13 +92,7 @@ def questions(
                             remedy="Put {} where the category's name goes.")  # fmt: skip
     products = []
     for category in categories:
-        wanted = {
-            "name": [category.name],
-            "description": [category.description],
-            "both": [category.name, category.description],
-            "joined": [": ".join(part for part in (category.name, category.description) if part)],
-        }[parts]
-        fillings = [part.strip() for part in wanted if part.strip()] or [category.name]
+        fillings = descriptions(category, parts)
         products.append(tuple(template.replace("{}", filling) for filling in fillings for template in templates))
     own = products.pop(categories.none_index)
     return Questions(
@@ -107,6 +101,17 @@ def questions(
         tuple(products),
         tuple(tuple(wordings) for wordings in none_statements) or (own,),
     )
+
+
+def descriptions(category: Category, parts: Parts) -> list[str]:
+    """``category`` in words, one text or two: see :func:`questions`; its name where there would be nothing."""
+    wanted = {
+        "name": [category.name],
+        "description": [category.description],
+        "both": [category.name, category.description],
+        "joined": [": ".join(part for part in (category.name, category.description) if part)],
+    }[parts]
+    return [part.strip() for part in wanted if part.strip()] or [category.name]
 
 
 @dataclass(frozen=True, eq=False)

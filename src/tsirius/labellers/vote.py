@@ -8,9 +8,10 @@
 3. *Pool.* The logarithms are averaged over the labellers that speak (a logarithmic opinion pool, Genest and
    Zidek 1986).
 4. *Confidence.* The pool is sharpened or softened until its mean confidence is what the labellers' agreement lets one
-   expect of their accuracy. Two labellers that err independently agree about as often as both are right, so the share
-   of agreement is near the product of their accuracies. Labellers that share errors agree too often: the confidence is
-   then too high. No more can be known without answers.
+   expect of the accuracy of one of them: two that err independently agree about as often as both are right, so that the
+   share of agreement is near the product of their accuracies. Together they are better than one, and the confidence is
+   too low; but labellers that share errors agree too often, as do all where one category holds most reviews, and it is
+   too high. No more can be known without answers.
 """
 
 from __future__ import annotations
@@ -55,25 +56,29 @@ class Consensus:
     power: float
 
 
-def reconcile(votes: Mapping[str, NDArray[np.float32]], *, blind: Collection[str], sure: float) -> Consensus:
+def reconcile(
+    votes: Mapping[str, NDArray[np.float32]], *, blind: Collection[str], taught: Collection[str], sure: float
+) -> Consensus:
     """Reconcile the votes on some texts.
 
     Args:
         votes: labeller → probabilities [N, K], NaN rows where it abstains; the same texts and categories for all.
         blind: the labellers that know nothing of the mix of categories.
+        taught: those that learned from the others: their agreement with them says nothing, and they have seen too few
+            reviews of a rare category to know how rare it is.
         sure: another labeller's label counts in the choice of a temperature from this probability on.
     """
     logs = {name: _log(vote) for name, vote in votes.items()}
     temperatures = dict.fromkeys(votes, 1.0)
     for name in sorted(set(blind) & votes.keys()):
-        others = {other: log for other, log in logs.items() if other != name}
+        others = {other: log for other, log in logs.items() if other != name and other not in taught}
         if others:
             temperatures[name] = _temperature(logs[name], _pool(others), sure=sure)
     scaled = {name: _normal(logs[name] / temperatures[name]) for name in votes}
-    prior = _mix(scaled, blind)
+    prior = _mix({name: log for name, log in scaled.items() if name not in taught} or scaled, blind)
     adjusted = {name: _normal(log + np.log(prior)) if name in blind else log for name, log in scaled.items()}
     pooled = _pool(adjusted)
-    agreement = _agreement(adjusted)
+    agreement = _agreement({name: log for name, log in adjusted.items() if name not in taught})
     power = _power(pooled, agreement)
     return Consensus(np.exp(_normal(power * pooled)), prior, temperatures, agreement, power)
 

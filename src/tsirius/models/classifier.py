@@ -45,7 +45,7 @@ class Description:
         names: the categories, in the order of the scores.
         none: the one without a product.
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
-        base_model: what an adapter belongs to, a path or hub name; None where there is none.
+        base_model: the encoder that an adapter belongs to or that gives embeddings, a path or hub name; or None.
         base_fingerprint: of the base model's weights; None where there is none.
         max_length: tokens of a text that are read; None where there is no limit.
     """
@@ -104,23 +104,27 @@ class Classifier:
         folder = _find(Path(path))
         description = _describe(folder / DESCRIPTION)
         scorer: Scorer
-        if description.kind == "linear":
-            from tsirius.models import linear
+        base_model, max_length = description.base_model, description.max_length or 0
+        if base_model is not None:
+            from tsirius.models import load
 
-            scorer = linear.load(folder, categories=len(description.names))
-        else:
-            from tsirius.models import load, lora
-
-            base_model = str(description.base_model)
             load.check(base_model)
-            if lora.fingerprint(base_model) != description.base_fingerprint:
+            if load.weights_fingerprint(base_model) != description.base_fingerprint:
                 raise UserError("its weights are not those that the model was trained on", where=base_model,
                                 remedy="Put those back, or train the model again.")  # fmt: skip
+        if description.kind == "linear":
+            from tsirius.models import encode, linear
+
+            embed = encode.embedder(base_model, max_length=max_length) if base_model is not None else None
+            scorer = linear.load(folder, categories=len(description.names), embed=embed)
+        else:
+            from tsirius.models import lora
+
             scorer = lora.read(
                 folder,
-                base_model=base_model,
+                base_model=str(base_model),
                 names=description.names,
-                max_length=int(description.max_length or 0),
+                max_length=max_length,
             )
         return cls(description, scorer)
 
@@ -161,7 +165,7 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     return shares
 
 
-def prior_shift(natural: Sequence[int], training: Sequence[int]) -> list[float]:
+def prior_shift(natural: Sequence[float], training: Sequence[float]) -> list[float]:
     """What to add to the scores of a model trained at one mix of categories to use it at another.
 
     Quotas and augmentation change how often each category occurs; the model learns that mix along with the rest.
@@ -169,7 +173,7 @@ def prior_shift(natural: Sequence[int], training: Sequence[int]) -> list[float]:
     row is added to every category on both sides, so that a rare category is held back, not ruled out.
 
     Args:
-        natural: rows of each category where nothing was done to them.
+        natural: how many of as many rows would be of each category where nothing was done to them.
         training: rows of each category that the model learns from.
     """
     priors = [(np.array(counts) + 1) / (sum(counts) + len(counts)) for counts in (natural, training)]

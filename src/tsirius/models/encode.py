@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 BATCH_TOKENS = 8192
@@ -15,9 +17,7 @@ BATCH_TOKENS = 8192
 
 
 def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
-    """The model's scores of each text, [N, K], on the device that the model is on.
-
-    Texts are sorted by their tokens, so that little of a batch is padding; the rows keep the order of ``texts``.
+    """A classifier's scores of each text, [N, K].
 
     Args:
         model: gives ``logits``, [B, K].
@@ -25,12 +25,68 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int)
         texts: cleaned texts.
         max_length: tokens of a text that are read.
     """
+
+    def scores(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        given: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
+        return given
+
+    return _read(model, tokenizer, texts, scores, width=model.config.num_labels, max_length=max_length)
+
+
+def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
+    """What an encoder makes of each text: the mean of its last states, padding left out, scaled to length 1, [N, W].
+
+    Reimers and Gurevych 2019, "Sentence-BERT" (arXiv 1908.10084). Arguments as of :func:`logits`, of an encoder without
+    a head.
+    """
+    import torch
+
+    def mean(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return torch.nn.functional.normalize((states * mask[:, :, None]).sum(dim=1))
+
+    return _read(model, tokenizer, texts, mean, width=model.config.hidden_size, max_length=max_length)
+
+
+def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """Texts → their :func:`embeddings` by an encoder, a folder or hub name; it is read when it is first asked.
+
+    Raises:
+        UserError: the encoder cannot be read.
+    """
+    from tsirius.models import load
+
+    @cache
+    def parts() -> tuple[Any, Any, int]:
+        encoder, tokenizer = load.encoder(model, precision="auto"), load.tokenizer(model)
+        return encoder, tokenizer, longest(encoder, tokenizer, max_length)
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        encoder, tokenizer, length = parts()
+        return embeddings(encoder, tokenizer, texts, max_length=length)
+
+    return embed
+
+
+def _read(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    *,
+    width: int,
+    max_length: int,
+) -> NDArray[np.float32]:
+    """What ``forward`` gives of each text's tokens and mask, [N, width], on the device that the model is on.
+
+    Texts are sorted by their tokens, so that little of a batch is padding; the rows keep the order of ``texts``.
+    """
     import torch
 
     model.eval()
     rows = [torch.tensor(ids) for ids in token_ids(tokenizer, texts, max_length=max_length)]
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-    scores = np.zeros((len(rows), model.config.num_labels), dtype=np.float32)
+    found = np.zeros((len(rows), width), dtype=np.float32)
     start = 0
     with torch.inference_mode():
         while start < len(order):
@@ -40,10 +96,9 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int)
             )
             lengths = torch.tensor([[len(rows[row])] for row in batch])
             mask = (torch.arange(padded.shape[1]) < lengths).long()
-            given = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device))
-            scores[batch] = given.logits.float().cpu().numpy()
+            found[batch] = forward(padded.to(model.device), mask.to(model.device)).float().cpu().numpy()
             start += len(batch)
-    return scores
+    return found
 
 
 def longest(model: Any, tokenizer: Any, max_length: int) -> int:

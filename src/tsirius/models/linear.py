@@ -1,7 +1,8 @@
-"""The linear baseline: TF-IDF of lemmas and of characters within words, and logistic regression.
+"""The linear model: TF-IDF of lemmas and of characters within words, embeddings, and logistic regression.
 
 Lemmas gather a word's forms («чашка», «чашки»), character n-grams what lemmas miss: misspellings, roots, new words.
-It trains in seconds on a CPU and needs nothing downloaded. Saved as JSON and safetensors.
+Embeddings bring what an encoder knows of words that the training rows lack. It trains in seconds on a CPU and needs
+nothing downloaded. Saved as JSON and safetensors; the encoder's weights are not saved with it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from tsirius.errors import UserError
 from tsirius.text import lemmas
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
+
+    Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 VOCABULARY, WEIGHTS = "vocabulary.json", "weights.safetensors"
 ABSENT = -30.0
@@ -39,13 +44,14 @@ VIEWS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Linear:
-    """A fitted model.
+    """A fitted model of F features, of which the last W are embeddings.
 
     Args:
         terms: the terms of each view, sorted.
-        idf: their inverse document frequencies, views one after the other, [F].
+        idf: their inverse document frequencies, views one after the other, [F - W].
         coefficients: [F, K].
         intercepts: [K].
+        embed: texts → their embeddings, [N, W], each of length 1; None: the model sees none.
     """
 
     def __init__(
@@ -54,8 +60,10 @@ class Linear:
         idf: NDArray[np.float32],
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float32],
+        embed: Embed | None,
     ) -> None:
         self.terms, self.idf, self.coefficients, self.intercepts = terms, idf, coefficients, intercepts
+        self.embed = embed
         self._vectorisers = _vectorisers(terms, idf)
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -64,11 +72,13 @@ class Linear:
         return scores
 
     def features(self, texts: Sequence[str]) -> csr_matrix:
-        """The texts' TF-IDF, [N, F]: each view of a text has length 1."""
+        """What is seen of the texts, [N, F]: each view of a text has length 1."""
         from scipy.sparse import csr_matrix, hstack
 
         # The first block has no columns: it is all there is where the model has no terms.
         blocks = [csr_matrix((len(texts), 0), dtype=np.float32), *(made.transform(texts) for made in self._vectorisers)]
+        if self.embed is not None:
+            blocks.append(csr_matrix(self.embed(texts)))
         return hstack(blocks, format="csr")
 
     def save(self, folder: Path) -> None:
@@ -88,6 +98,7 @@ def fit(
     categories: int,
     c: float,
     rounds: int,
+    embed: Embed | None,
 ) -> Linear:
     """Fit a model.
 
@@ -98,6 +109,7 @@ def fit(
         categories: how many there are. One without rows gets the logit ``ABSENT``.
         c: inverse strength of the L2 penalty.
         rounds: at most this many rounds of L-BFGS.
+        embed: see :class:`Linear`.
 
     Raises:
         ValueError: no rows.
@@ -105,12 +117,14 @@ def fit(
     if not texts:
         raise ValueError("no rows to fit")
     terms, idf = _vocabulary(texts)
-    blank = Linear(terms, idf, np.zeros((len(idf), categories), np.float32), np.full(categories, ABSENT, np.float32))
+    blank = Linear(terms, idf, np.zeros((0, categories), np.float32), np.full(categories, ABSENT, np.float32), embed)
+    features = blank.features(texts)
+    blank.coefficients = np.zeros((features.shape[1], categories), np.float32)
     present = sorted(set(labels))
     if len(present) == 1:
         blank.intercepts[present[0]] = 0.0
         return blank
-    coefficients, intercepts = _regression(blank.features(texts), labels, weights, c=c, rounds=rounds)
+    coefficients, intercepts = _regression(features, labels, weights, c=c, rounds=rounds)
     blank.coefficients[:, present], blank.intercepts[present] = coefficients, intercepts
     return blank
 
@@ -163,12 +177,13 @@ def _vectorisers(terms: Mapping[str, Sequence[str]], idf: NDArray[np.float32]) -
     return made
 
 
-def load(folder: Path, *, categories: int) -> Linear:
+def load(folder: Path, *, categories: int, embed: Embed | None) -> Linear:
     """Read what :meth:`Linear.save` wrote.
 
     Args:
         folder: where it is.
         categories: how many the model has to tell apart.
+        embed: what it was fitted with.
 
     Raises:
         UserError: a file is missing or broken, or they do not belong together.
@@ -187,9 +202,11 @@ def load(folder: Path, *, categories: int) -> Linear:
         if not all(isinstance(word, str) for words in terms.values() for word in words):
             raise ValueError("a term is no text")
         size = sum(len(words) for words in terms.values())
+        width = embed(["."]).shape[1] if embed else 0
         idf, coefficients, intercepts = arrays["idf"], arrays["coefficients"], arrays["intercepts"]
-        if idf.shape != (size,) or coefficients.shape != (size, categories) or intercepts.shape != (categories,):
+        shapes = (size,), (size + width, categories), (categories,)
+        if (idf.shape, coefficients.shape, intercepts.shape) != shapes:
             raise UserError("its files do not belong together", where=folder, remedy=remedy)
-        return Linear(terms, idf, coefficients, intercepts)
+        return Linear(terms, idf, coefficients, intercepts, embed)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"its files are broken ({error})", where=folder, remedy=remedy) from None

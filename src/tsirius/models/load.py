@@ -35,6 +35,8 @@ EMBEDDED = "tsirius-mini"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
 EMBEDDED_SHA256 = "2b67553716a65c13eff5d17e4a7febc7f9d766ef13b4b06cee92c8a36c40effc"
 """Of its weights."""
+BLOCK, BLOCKS = 1 << 20, 64
+"""Of a file of weights so many bytes are looked at, in so many places."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
 
 
@@ -174,6 +176,24 @@ def _check_hub(model: str) -> None:
         raise UserError(f"the hub model has no {lack}", where=model, remedy=REMEDY)
 
 
+def weights_fingerprint(model: str) -> str:
+    """A short name for an encoder's weights: what was trained on those of one means nothing on those of another.
+
+    Of the size of each file and of blocks spread evenly over it, 64 MiB at most, so that it takes no longer to look at
+    a large encoder; training an encoder changes all of them.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    found = fetch(model)
+    for path in sorted(found.glob("*.safetensors")) or sorted(found.glob("*.bin")):
+        size = path.stat().st_size
+        total.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(BLOCK, size // BLOCKS)):
+                file.seek(start)
+                total.update(file.read(BLOCK))
+    return total.hexdigest()
+
+
 def device() -> torch.device:
     """The GPU where torch can use one, else the CPU."""
     import torch
@@ -263,6 +283,22 @@ def judge(model: str, *, head: str, precision: Precision) -> Any:
     if loading["missing_keys"]:
         raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model,
                         remedy="Name a model that was trained for this.")  # fmt: skip
+    return _ready(made, precision)
+
+
+def encoder(model: str, *, precision: Precision) -> Any:
+    """An encoder without a head, ready to read on :func:`device`; arguments and errors as of :func:`judge`."""
+    import torch
+    from transformers import AutoModel
+
+    with quiet(), _mendable(model):
+        made = AutoModel.from_pretrained(str(fetch(model)), dtype=torch.float32)
+    return _ready(made, precision)
+
+
+def _ready(made: Any, precision: Precision) -> Any:
+    import torch
+
     place = device()
     if place.type == "cuda" and precision != "fp32":
         # A T4 says that it knows bf16, but only emulates it.

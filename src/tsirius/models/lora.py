@@ -6,7 +6,6 @@ the tokenizer (``tokenizer/``); the encoder itself stays where it is.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ADAPTER, TOKENIZER = "adapter", "tokenizer"
-BLOCK, BLOCKS = 1 << 20, 64
-"""Of a file of weights so many bytes are looked at, in so many places."""
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -105,24 +102,6 @@ def _sort_lists(path: Path) -> None:
     for name in ("target_modules", "modules_to_save"):
         config[name] = sorted(set(config[name]))
     path.write_text(json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True), encoding="utf-8")
-
-
-def fingerprint(model: str) -> str:
-    """A short name for an encoder's weights: the adapter of one encoder means nothing on another.
-
-    Of the size of each file and of blocks spread evenly over it, 64 MiB at most, so that it takes no longer to look at
-    a large encoder; training an encoder changes all of them.
-    """
-    total = hashlib.blake2b(digest_size=16)
-    folder = load.fetch(model)
-    for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")):
-        size = path.stat().st_size
-        total.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            for start in range(0, size, max(BLOCK, size // BLOCKS)):
-                file.seek(start)
-                total.update(file.read(BLOCK))
-    return total.hexdigest()
 
 
 def read(folder: Path, *, base_model: str, names: Sequence[str], max_length: int) -> Lora:

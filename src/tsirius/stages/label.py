@@ -1,17 +1,26 @@
 """Label: what each labeller says of each review, and the label that follows.
 
-``lexicon`` starts from the words of the categories file and learns from the reviews which words go with them; ``nli``
-asks a model that judges whether a text bears a statement out, by default a small one that comes with the package, so
-that neither needs a download. A labeller abstains where it has nothing to go by; that is not the none-category. Their
-votes are reconciled by :mod:`tsirius.labellers.vote`. A review is labelled once however often its text occurs, and a
-labelling that was stopped goes on with the shard that it had not finished.
+``lexicon`` starts from the words of the categories file and learns from the reviews which words go with them;
+``matcher`` compares the review with the category as embeddings; ``nli`` asks a model whether the review bears out a
+statement about it. The models come with the package, so that nothing is downloaded. A labeller abstains where it has
+nothing to go by; that is not the none-category. Their votes are reconciled by :mod:`tsirius.labellers.vote`. Then
+students learn from the surest labels: they mark labels that are likely wrong and, where that is asked for, vote too,
+round by round, as long as they and the others come to agree more.
+
+A review is labelled once however often its text occurs. What models say is kept shard by shard: a labelling that was
+stopped goes on with the shard that it had not finished, and one with other settings asks a model again only where the
+model or what it is asked has changed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,25 +32,34 @@ from pydantic import Field, field_validator
 from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
-from tsirius.labellers import Labeller, Votes, hypotheses, lexicon, vote
-from tsirius.models import load
-from tsirius.progress import progress, say
+from tsirius.labellers import Labeller, Votes, hypotheses, lexicon, matcher, student, vote
+from tsirius.models import encode, load
+from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
-from tsirius.store import replacing
+from tsirius.store import digest, replacing
+from tsirius.text import lemmas
 
-VERSION = 2
+VERSION = 3
 
 SHARD = 256
 """Texts a model gets at a time, and the most that a killed run labels again."""
 
-Name = Literal["lexicon", "nli", "reranker"]
-BLIND = frozenset({"nli", "reranker"})
+KEPT_SETTINGS = 8
+"""Of so many models and settings the shards are kept."""
+MIX = "mix.json"
+"""The share of each category among the reviews, as it is estimated from the votes."""
+MAX_LENGTH = 256
+"""Tokens of a review that models read, a hypothesis counted."""
+
+Name = Literal["lexicon", "matcher", "nli", "reranker"]
+STUDENT = "student"
+BLIND = frozenset({"matcher", "nli", "reranker"})
 """They judge each text by itself and know nothing of the mix of categories; the lexicon estimates it."""
 INSTRUCTION = "Given a statement about a product review, judge whether the review bears it out"
 
 
 class Config(Section):
-    use: list[Name] = Field(default=["lexicon", "nli"], min_length=1)
+    use: list[Name] = Field(default=["lexicon", "matcher", "nli"], min_length=1)
     """The labellers. Where several speak, their votes are reconciled."""
     sure: float = Field(0.9, ge=0, le=1)
     """From this probability on a labeller's label counts when another one's confidence is put to scale."""
@@ -61,6 +79,12 @@ class Config(Section):
     """lexicon: a word that fewer reviews hold is unknown."""
     lexicon_none_despite_unknown: float = Field(0.9, ge=0, le=1)
     """lexicon: a review with an unknown noun, maybe a product, counts as "no product" only from this probability on."""
+    encoder: str = Field(load.EMBEDDED, min_length=1)
+    """matcher, student: the encoder of the embeddings, a folder or a hub name."""
+    matcher_parts: hypotheses.Parts = "both"
+    """matcher: what of a category is embedded: its "name", its "description", "both" averaged, or "joined"."""
+    matcher_scale: float = Field(20.0, gt=0)
+    """matcher: what cosines are multiplied by, the inverse of the temperature that the encoder was trained with."""
     nli_model: str = Field(load.EMBEDDED, min_length=1)
     """nli: a classifier with an entailment label, a folder or a hub name (joeddav/xlm-roberta-large-xnli, say)."""
     nli_templates: list[str] = Field(default=["Этот отзыв о товаре: {}."], min_length=1)
@@ -82,6 +106,22 @@ class Config(Section):
     reranker_max_length: int = Field(512, ge=64)
     """reranker: tokens of a prompt."""
 
+    student_rounds: int = Field(0, ge=0)
+    """student: let it learn from the labels and vote too, in so many rounds at most. It pays where the labellers are
+    few or weak, and costs rare categories, of which it sees too little."""
+    doubt: bool = True
+    """student: mark the labels that students, asked out of fold, take to be wrong."""
+    student_sure: float = Field(0.7, ge=0, le=1)
+    """student: it learns from labels from this confidence on."""
+    student_folds: int = Field(5, ge=2)
+    """student: so many students, each asked of the reviews that it did not learn from."""
+    student_c: float = Field(10.0, gt=0)
+    """student: inverse strength of its L2 penalty; lower is smoother."""
+    student_most: int = Field(100_000, ge=1)
+    """student: it learns from so many reviews at most."""
+    student_hide: bool = True
+    """student: let it learn from each review a second time, the words of the categories file hidden."""
+
     speed_only = frozenset({"nli_batch_tokens"})
 
     @field_validator("use")
@@ -97,41 +137,90 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
     if not reviews.height:
         raise UserError("no reviews to label", where="label", remedy="Look at what ingest set aside, and why.")
-    texts = reviews["clean"].unique(maintain_order=True)
-    order = pl.DataFrame({"clean": texts}).with_row_index("place")
-    places = reviews.select("clean").join(order, on="clean", how="left", maintain_order="left")["place"].to_numpy()
+    unique = reviews.group_by("clean", maintain_order=True).agg(pl.col("group").first()).with_row_index("place")
+    texts = unique["clean"]
+    places = reviews.select("clean").join(unique, on="clean", how="left", maintain_order="left")["place"].to_numpy()
 
+    embed = encode.embedder(config.encoder, max_length=MAX_LENGTH)
     votes: dict[str, Votes] = {}
     for name in config.use:
         if name == "lexicon":  # it learns from all texts at once, in the time that keeping shards would save
             learned = _lexicon(config, texts.to_list(), categories)
             learned.save(out / "lexicon.json")
             votes[name] = learned.label(texts.to_list())
+        elif name == "matcher":
+            anchors = matcher.anchors(categories, embed, parts=config.matcher_parts)
+            embedded = _embed_all(embed, texts, scratch, model=config.encoder)
+            votes[name] = matcher.match(embedded, anchors, categories.names, scale=config.matcher_scale)
         else:
-            votes[name] = _label_all(name, partial(_teacher, name, config, categories), texts, scratch / name)
-    together = vote.reconcile(
-        {name: votes[name].probabilities for name in config.use}, blind=BLIND & set(config.use), sure=config.sure
-    )
+            votes[name] = _label_all(name, config, categories, texts, scratch)
+    said: dict[str, NDArray[np.float32]] = {name: votes[name].probabilities for name in config.use}
+    reconcile = partial(vote.reconcile, blind=BLIND & said.keys(), taught={STUDENT}, sure=config.sure)
+    together, agreed, doubtful = reconcile(said), list[float](), np.zeros(len(texts), dtype=bool)
+    if config.student_rounds or config.doubt:
+        views = [_embed_all(embed, texts, scratch, model=config.encoder)]
+        if config.student_hide:
+            words = {word for category in categories for word in lemmas(f"{category.name} {category.description}")}
+            hidden = student.hide(texts.to_list(), words, mask=load.tokenizer(config.encoder).mask_token or "")
+            views.append(_embed_all(embed, pl.Series(hidden), scratch, model=config.encoder))
+        learn = partial(
+            student.out_of_fold,
+            views,
+            groups=unique["group"].to_list(),
+            sure=config.student_sure,
+            folds=config.student_folds,
+            c=config.student_c,
+            most=config.student_most,
+            seed=seed,
+        )
+        for _ in range(config.student_rounds):
+            found = learn(together.probabilities)
+            after = reconcile({**said, STUDENT: found})
+            share = _agreement(found, after.probabilities)
+            if agreed and share <= agreed[-1]:
+                break
+            together, votes[STUDENT] = after, Votes(found, [""] * len(texts))
+            agreed.append(share)
+        if config.doubt:
+            labels = np.where(np.isnan(together.probabilities[:, 0]), -1, _best(together.probabilities))
+            doubtful = student.likely_wrong(labels, learn(together.probabilities))
+    mix = dict(zip(categories.names, together.prior.round(6).tolist(), strict=True))
+    (out / MIX).write_text(json.dumps(mix, ensure_ascii=False, indent=1), encoding="utf-8")
     tables.write(_votes(votes, reviews["id"], places), tables.VOTES, out / "votes.parquet")
-    labels = _labels(votes, together.probabilities, reviews["id"], places, categories.names)
-    tables.write(labels, tables.LABELS, out / "labels.parquet")
+    labelled = _labels(votes, together.probabilities, doubtful, reviews["id"], places, categories.names)
+    tables.write(labelled, tables.LABELS, out / "labels.parquet")
+    _sweep(scratch)
 
-    counted = Counter(labels["label"].drop_nulls().to_list())
-    abstained = labels["label"].null_count()
+    counted = Counter(labelled["label"].drop_nulls().to_list())
+    abstained = labelled["label"].null_count()
     per_category = {name: counted[name] for name in categories.names}
-    say(f"  {labels.height - abstained:,} of {labels.height:,} reviews labelled: "
+    say(f"  {labelled.height - abstained:,} of {labelled.height:,} reviews labelled: "
         + ", ".join(f"{count:,} {name}" for name, count in per_category.items()))  # fmt: skip
     return {
-        "rows": labels.height,
+        "rows": labelled.height,
         "texts": len(texts),
-        "labelled": labels.height - abstained,
+        "labelled": labelled.height - abstained,
         "abstained": abstained,
+        "doubtful": int(labelled["doubtful"].sum()),
         "categories": per_category,
-        "estimated_mix": dict(zip(categories.names, together.prior.round(4).tolist(), strict=True)),
+        "estimated_mix": mix,
         "temperatures": together.temperatures,
         "agreement": together.agreement,
+        "student_agreement": agreed,
         "power": together.power,
     }
+
+
+def _agreement(student: NDArray[np.float32], together: NDArray[np.float64]) -> float:
+    """The share of texts on which the student, where it speaks, says what all say together; 0 where it never speaks."""
+    spoke = ~np.isnan(student[:, 0])
+    return round(float((_best(student) == _best(together))[spoke].mean()), 4) if spoke.any() else 0.0
+
+
+def _best(probabilities: NDArray[Any]) -> NDArray[np.int64]:
+    """The place of the likeliest category, [N]; 0 for a row of NaN."""
+    found: NDArray[np.int64] = np.nan_to_num(probabilities).argmax(axis=1)
+    return found
 
 
 def check(config: Config) -> None:
@@ -140,22 +229,21 @@ def check(config: Config) -> None:
     Raises:
         UserError: one is not, or a part of it is missing.
     """
-    for name, model in _models(config).items():
-        if name in config.use:
-            load.check(model)
+    for model in _models(config).values():
+        load.check(model)
 
 
 def files(config: Config) -> dict[str, Path]:
     """The folders of the models that are used and are not the hub's: other weights give other votes."""
-    return {
-        f"label.{name}_model": load.fetch(model)
-        for name, model in _models(config).items()
-        if name in config.use and load.is_folder(model)
-    }
+    return {f"label.{name}": load.fetch(model) for name, model in _models(config).items() if load.is_folder(model)}
 
 
 def _models(config: Config) -> dict[str, str]:
-    return {"nli": config.nli_model, "reranker": config.reranker_model}
+    """Setting → the model that it names, of those that are used."""
+    found = {f"{name}_model": getattr(config, f"{name}_model") for name in ("nli", "reranker") if name in config.use}
+    if "matcher" in config.use or config.student_rounds or config.doubt:
+        found["encoder"] = config.encoder
+    return found
 
 
 def _lexicon(config: Config, texts: Sequence[str], categories: Categories) -> lexicon.Lexicon:
@@ -184,7 +272,10 @@ def _teacher(name: Name, config: Config, categories: Categories) -> Labeller:
     )
     if name == "nli":
         scorer = nli.scorer(
-            config.nli_model, precision=config.nli_precision, max_length=256, batch_tokens=config.nli_batch_tokens
+            config.nli_model,
+            precision=config.nli_precision,
+            max_length=MAX_LENGTH,
+            batch_tokens=config.nli_batch_tokens,
         )
     else:
         scorer = reranker.scorer(
@@ -198,34 +289,75 @@ def _teacher(name: Name, config: Config, categories: Categories) -> Labeller:
     return hypotheses.teacher(name, scorer, asked, against="contradiction", content_free=content_free)
 
 
-def _label_all(name: str, made: Callable[[], Labeller], texts: pl.Series, shards: Path) -> Votes:
-    """The votes on all texts; each shard is kept under ``shards`` when it is done, and not made again.
+def _embed_all(embed: matcher.Embed, texts: pl.Series, scratch: Path, *, model: str) -> NDArray[np.float32]:
+    def work(part: list[str], advance: Advance) -> pl.DataFrame:
+        found = pl.DataFrame({"embedding": embed(part)})
+        advance(len(part))
+        return found
+
+    key = {"weights": load.weights_fingerprint(model), "max_length": MAX_LENGTH}
+    return _in_shards("embeddings", work, texts, scratch, key=key)["embedding"].to_numpy()
+
+
+def _label_all(name: Name, config: Config, categories: Categories, texts: pl.Series, scratch: Path) -> Votes:
+    labeller = cache(partial(_teacher, name, config, categories))
+
+    def work(part: list[str], advance: Advance) -> pl.DataFrame:
+        votes = labeller().label(part, advance=advance)
+        return pl.DataFrame({"probabilities": votes.probabilities, "evidence": votes.evidence})
+
+    settings = config.model_dump(exclude=set(config.speed_only))
+    key = {
+        "weights": load.weights_fingerprint(_models(config)[f"{name}_model"]),
+        "settings": {key: value for key, value in settings.items() if key.startswith(("nli", name))},
+        "categories": categories.to_json(),
+    }
+    table = _in_shards(name, work, texts, scratch, key=key)
+    return Votes(table["probabilities"].to_numpy(), table["evidence"].to_list())
+
+
+def _in_shards(
+    what: str,
+    work: Callable[[list[str], Advance], pl.DataFrame],
+    texts: pl.Series,
+    scratch: Path,
+    *,
+    key: Mapping[str, Any],
+) -> pl.DataFrame:
+    """What ``work`` makes of the texts, in their order; a shard is kept when it is done, and not made again.
 
     The longest texts come first: a lack of memory shows at once, and the texts of a shard are of like length.
 
     Args:
-        name: the labeller's.
-        made: makes it, when it is needed: models are not read where all shards are done.
-        texts: each once.
-        shards: the folder of the shards.
+        what: the work's name, for the progress.
+        work: texts → as many rows; models are read when it is first called, not where all shards are done.
+        texts: cleaned texts.
+        scratch: where the shards are kept.
+        key: what the rows depend on beside the texts; other settings, another folder of shards.
     """
-    shards.mkdir(parents=True, exist_ok=True)
+    said = hashlib.blake2b("\0".join(texts.to_list()).encode()).hexdigest()
+    shards = scratch / f"{what}-{digest({**key, 'texts': said, 'rows': SHARD, 'version': VERSION})}"
+    shards.mkdir(exist_ok=True)
+    os.utime(shards)
     order = texts.str.len_chars().arg_sort(descending=True)
-    done, labeller = list[pl.DataFrame](), None
-    with progress(f"label ({name})", total=len(texts)) as advance:
+    done = list[pl.DataFrame]()
+    with progress(f"label ({what})", total=len(texts)) as advance:
         for start in range(0, len(texts), SHARD):
             path = shards / f"{start}.parquet"
             if path.is_file():
                 done.append(pl.read_parquet(path))
                 advance(done[-1].height)
                 continue
-            labeller = labeller or made()
-            votes = labeller.label(texts.gather(order[start : start + SHARD]).to_list(), advance=advance)
-            done.append(pl.DataFrame({"probabilities": votes.probabilities, "evidence": votes.evidence}))
+            done.append(work(texts.gather(order[start : start + SHARD]).to_list(), advance))
             with replacing(path) as temporary:
                 done[-1].write_parquet(temporary)
-    table = pl.concat(done).with_columns(place=order).sort("place")
-    return Votes(table["probabilities"].to_numpy(), table["evidence"].to_list())
+    return pl.concat(done).with_columns(place=order).sort("place")
+
+
+def _sweep(scratch: Path) -> None:
+    """Leave the shards of the last few settings: who tries one after another comes back to them."""
+    for old in sorted(scratch.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-KEPT_SETTINGS]:
+        shutil.rmtree(old)
 
 
 def _votes(votes: Mapping[str, Votes], ids: pl.Series, places: NDArray[np.uint32]) -> pl.DataFrame:
@@ -250,6 +382,7 @@ def _votes(votes: Mapping[str, Votes], ids: pl.Series, places: NDArray[np.uint32
 def _labels(
     votes: Mapping[str, Votes],
     together: NDArray[np.float64],
+    doubtful: NDArray[np.bool_],
     ids: pl.Series,
     places: NDArray[np.uint32],
     names: Sequence[str],
@@ -269,6 +402,7 @@ def _labels(
             "confidence": pl.Series(top[:, 0], dtype=pl.Float32),
             "margin": pl.Series(top[:, 0] - top[:, 1], dtype=pl.Float32),
             "labellers": pl.Series(labellers, dtype=pl.String),
+            "doubtful": pl.Series(doubtful[places]),
             "spoke": spoke.any(axis=0),
         }
     ).with_columns(pl.when("spoke").then(column).alias(column) for column in ("label", "confidence", "margin"))

@@ -1,15 +1,15 @@
 """Select: which labels are trusted enough to learn from.
 
 A review is *sure* where its label's confidence reaches ``sure``. A category that has fewer than ``min_per_class`` sure
-reviews is topped up from the grey zone (confidence between ``grey`` and ``sure``), the most confident first. Every
-review keeps the reason why it was kept or left.
+reviews is topped up from the grey zone (confidence between ``grey`` and ``sure``), the most confident first. A label
+that is likely wrong is left out, however sure it is. Every review keeps the reason why it was kept or left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -18,7 +18,7 @@ from tsirius import tables
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(Section):
@@ -28,6 +28,9 @@ class Config(Section):
     """Down to this confidence, reviews top up a category that is short of sure ones."""
     min_per_class: int = Field(50, ge=0)
     """A category with fewer sure reviews than this is topped up from the grey zone."""
+    doubtful: Literal["drop", "halve", "keep"] = "drop"
+    """What becomes of labels that are likely wrong by how like reviews are labelled: dropped, kept with half their
+    confidence (which is a row's weight, see ``train.linear_weights``), or kept."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
@@ -44,6 +47,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         sure=config.sure,
         grey=config.grey,
         min_per_class=config.min_per_class,
+        doubtful=config.doubtful,
     )
     tables.write(labelled, tables.LABELLED, out / "labelled.parquet")
     reasons = dict(labelled["reason"].value_counts(sort=True).iter_rows())
@@ -52,14 +56,15 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     return {"rows": labelled.height, "kept": kept, "reasons": reasons}
 
 
-def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: int) -> pl.DataFrame:
-    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke) and ``confidence``.
+def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: int, doubtful: str) -> pl.DataFrame:
+    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke), ``confidence`` and ``doubtful``.
 
     Ties in confidence are broken by the order of the rows, so that the same reviews give the same choice.
     """
     confidence = pl.col("confidence").fill_null(0.0)
     zone = (
         pl.when(pl.col("label").is_null()).then(pl.lit("no label"))
+        .when(pl.col("doubtful") & (doubtful == "drop")).then(pl.lit("likely wrong"))
         .when(confidence >= sure).then(pl.lit("sure"))
         .when(confidence >= grey).then(pl.lit("grey"))
         .otherwise(pl.lit("unsure"))
@@ -75,4 +80,7 @@ def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: i
         .when(pl.col("zone") == "grey")
         .then(pl.lit("grey, not needed"))
         .otherwise(pl.col("zone")),
+        confidence=pl.when(pl.col("doubtful") & (doubtful == "halve"))
+        .then(pl.col("confidence") / 2)
+        .otherwise(pl.col("confidence")),
     ).drop("place", "zone")

@@ -1,15 +1,16 @@
 """Train: the classifier, from the training rows.
 
-``use = "linear"`` is TF-IDF with logistic regression: seconds on a CPU, nothing to download. ``use = "lora"`` adapts an
-encoder such as XLM-R, from a folder or the hub. Where validation rows are at hand, LoRA stops early on them and keeps
-its best checkpoint.
+``use = "linear"`` is logistic regression on TF-IDF and on embeddings by a small encoder that comes with the package:
+seconds on a CPU, nothing to download. ``use = "lora"`` adapts an encoder such as XLM-R, from a folder or the hub. Where
+validation rows are at hand, LoRA stops early on them and keeps its best checkpoint.
 
-Quotas and variants change how often each category occurs. With ``prior_correction`` the model's scores are shifted back
-to the natural mix, as the sure labels show it before any quota.
+Selection, quotas and variants change how often each category occurs. With ``prior_correction`` the model's scores are
+shifted back to the natural mix, which labelling estimates.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,16 +29,18 @@ from tsirius.section import Section
 if TYPE_CHECKING:
     from tsirius.models.lora import Recipe
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(Section):
     use: Literal["linear", "lora"] = "linear"
-    """What is trained: a linear model on TF-IDF, or LoRA adapters on the encoder ``model``."""
+    """What is trained: a linear model on TF-IDF and embeddings, or LoRA adapters on the encoder ``model``."""
     prior_correction: bool = True
     """Shift the scores from the training rows' mix of categories back to the natural one."""
     model: str = Field("xlm-roberta-base", min_length=1)
     """lora: the encoder, a folder or a hub name."""
+    linear_encoder: str = load.EMBEDDED
+    """linear: the encoder of the embeddings, a folder or a hub name; empty: TF-IDF alone."""
     linear_c: float = Field(10.0, gt=0)
     """linear: inverse strength of the L2 penalty; lower is smoother."""
     linear_rounds: int = Field(100, ge=1)
@@ -61,7 +64,7 @@ class Config(Section):
     gradient_accumulation: int = Field(1, ge=1)
     """lora: forward passes of a step: a step learns from ``batch_size`` times as many rows."""
     max_length: int = Field(256, ge=8)
-    """lora: tokens of a review that are read."""
+    """Tokens of a review that the encoder reads."""
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     """lora: share of each label that is spread over all categories, since some labels are wrong."""
     weight_decay: float = Field(0.05, ge=0)
@@ -86,15 +89,19 @@ def check(config: Config) -> None:
     Raises:
         UserError: it is not, or a part of it is missing.
     """
-    if config.use == "lora":
-        load.check(config.model)
+    if encoder := _encoder(config):
+        load.check(encoder)
 
 
 def files(config: Config) -> dict[str, Path]:
     """The folder of the encoder, where one is used that is not the hub's: other weights in it give another model."""
-    if config.use != "lora" or not load.is_folder(config.model):
-        return {}
-    return {"train.model": Path(config.model).expanduser()}
+    encoder = _encoder(config)
+    return {"train.encoder": load.fetch(encoder)} if encoder and load.is_folder(encoder) else {}
+
+
+def _encoder(config: Config) -> str:
+    """The encoder that is used; empty if none is."""
+    return config.linear_encoder if config.use == "linear" else config.model
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
@@ -103,7 +110,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     train = tables.read(given["augment"] / "train.parquet", tables.EXAMPLES)
     valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
-    labelled = tables.read(given["select"] / "labelled.parquet", tables.LABELLED)
+    mix = json.loads((given["label"] / "mix.json").read_text(encoding="utf-8"))
     if train.is_empty():
         raise UserError("no rows to learn from", where="train", remedy="Lower select.sure or select.grey.")
     names = categories.names
@@ -111,19 +118,20 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     absent = [name for name, rows in zip(names, learned, strict=True) if not rows]
     if absent:
         say(f"  no rows to learn from, never predicted: {', '.join(absent)}")
-    natural = count(natural_labels(labelled), names)
-    shift = prior_shift(natural, learned) if config.prior_correction else [0.0] * len(names)
+    natural = [mix[name] * sum(learned) for name in names] if config.prior_correction else learned
+    shift = prior_shift(natural, learned)
 
-    model: Model
     base_model = base_fingerprint = None
+    if encoder := _encoder(config):
+        base_model = _lasting(encoder)
+        base_fingerprint = load.weights_fingerprint(base_model)
+    model: Model
     notes: dict[str, Any] = {}
     if config.use == "linear":
-        model = _linear(config, train, names)
+        model = _linear(config, train, names, base_model=base_model)
+        notes = {"max_length": config.max_length} if base_model else {}
     else:
-        folder = Path(config.model).expanduser()
-        base_model = str(folder.resolve()) if load.is_folder(config.model) else config.model
-        model, notes = _lora(config, train, valid, names, shift, base_model=base_model, seed=seed, scratch=scratch)
-        base_fingerprint = _fingerprint(base_model)
+        model, notes = _lora(config, train, valid, names, shift, base_model=str(base_model), seed=seed, scratch=scratch)
     folder = out / "model"
     folder.mkdir()
     model.save(folder)
@@ -150,15 +158,14 @@ def count(labels: pl.Series, names: Sequence[str]) -> list[int]:
     return [counts[name] for name in names]
 
 
-def natural_labels(labelled: pl.DataFrame) -> pl.Series:
-    """The labels that show the natural mix: the sure ones, which no quota has touched; else all there are."""
-    known = labelled.filter(pl.col("label").is_not_null())
-    sure = known.filter(pl.col("reason") == "sure")
-    return (sure if sure.height else known)["label"]
+def _lasting(model: str) -> str:
+    """The model's name as it is written down: a folder's whole path; the hub's and the package's own as they are."""
+    is_name = model == load.EMBEDDED or not load.is_folder(model)
+    return model if is_name else str(Path(model).expanduser().resolve())
 
 
-def _linear(config: Config, train: pl.DataFrame, names: Sequence[str]) -> Model:
-    from tsirius.models import linear
+def _linear(config: Config, train: pl.DataFrame, names: Sequence[str], *, base_model: str | None) -> Model:
+    from tsirius.models import encode, linear
 
     return linear.fit(
         train["clean"].to_list(),
@@ -167,6 +174,7 @@ def _linear(config: Config, train: pl.DataFrame, names: Sequence[str]) -> Model:
         categories=len(names),
         c=config.linear_c,
         rounds=config.linear_rounds,
+        embed=encode.embedder(base_model, max_length=config.max_length) if base_model else None,
     )
 
 
@@ -191,12 +199,6 @@ def _lora(
     return lora.fit(
         *rows, model=base_model, names=names, shift=shift, recipe=recipe(config), seed=seed, scratch=scratch
     )
-
-
-def _fingerprint(base_model: str) -> str:
-    from tsirius.models import lora
-
-    return lora.fingerprint(base_model)
 
 
 def recipe(config: Config) -> Recipe:

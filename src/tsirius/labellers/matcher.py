@@ -1,0 +1,53 @@
+"""The matcher: does this text speak of that thing? Embeddings of the reviews beside those of the categories.
+
+Text and category go through the encoder apart, so that a review costs one pass however many categories there are (a
+bi-encoder: Reimers and Gurevych 2019, arXiv 1908.10084). The encoder has to be trained for it, as tsirius-mini is; what
+a plain masked language model makes of a text says little about its product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsirius.categories import Categories
+from tsirius.labellers import Votes
+from tsirius.labellers.hypotheses import Parts, descriptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def anchors(categories: Categories, embed: Embed, *, parts: Parts) -> NDArray[np.float32]:
+    """What the texts on each category are compared with: the mean of the embeddings of its words, [K, W].
+
+    Args:
+        categories: what to tell apart.
+        embed: texts → their embeddings, [N, W], each of length 1.
+        parts: the category's words, see :func:`tsirius.labellers.hypotheses.questions`.
+    """
+    means = [embed(descriptions(category, parts)).mean(axis=0) for category in categories]
+    return np.stack(means)
+
+
+def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Sequence[str], *, scale: float) -> Votes:
+    """The votes on embedded texts; none is silent but one without a token, whose embedding is 0.
+
+    Args:
+        embedded: [N, W], each of length 1.
+        anchors: [K, W].
+        names: of the categories; the nearest one is the evidence.
+        scale: what cosines are multiplied by before the softmax: the inverse of the temperature that the encoder was
+            trained with.
+    """
+    logits = scale * (embedded @ anchors.T)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    silent = ~embedded.any(axis=1)
+    found[silent] = np.nan
+    best = np.where(silent, -1, logits.argmax(axis=1))
+    return Votes(found, [names[place] if place >= 0 else "" for place in best])

@@ -1,0 +1,108 @@
+"""The student: learns from the surest labels what their texts have in common, and says it of all the others.
+
+The labellers look for words and things; the student sees embeddings, and so undoes mistakes that hang on a surface word
+(self-training for zero-shot classifiers: Gera et al. 2022, arXiv 2210.17541, who hide the category's words likewise). A
+text's label never comes from a student that learned from that text or from a near duplicate of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsirius.text import lemmas
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def hide(texts: Sequence[str], words: Collection[str], *, mask: str) -> list[str]:
+    """The texts with every form of ``words`` (lemmas) replaced by ``mask``."""
+    hidden: dict[str, str] = {}
+
+    def replacement(found: re.Match[str]) -> str:
+        word = found[0]
+        if word not in hidden:
+            forms = lemmas(word)
+            hidden[word] = mask if forms and set(forms) <= set(words) else word
+        return hidden[word]
+
+    return [_WORD.sub(replacement, text) for text in texts]
+
+
+def out_of_fold(
+    views: Sequence[Floats],
+    probabilities: NDArray[np.float64],
+    groups: Sequence[int],
+    *,
+    sure: float,
+    folds: int,
+    c: float,
+    most: int,
+    seed: int,
+) -> Floats:
+    """What students say of each text, [N, K], each of which learned from the other folds; NaN where none could.
+
+    Args:
+        views: what is seen of the texts, each [N, W]; all are learned from, the first is asked.
+        probabilities: the labels so far, [N, K]; NaN rows are not learned from.
+        groups: texts of one group are in one fold.
+        sure: learn from labels from this probability on.
+        folds: how many.
+        c: inverse strength of the L2 penalty.
+        most: learn from so many texts at most, drawn at random.
+        seed: of the folds and of that draw.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(seed)
+    _, place = np.unique(np.asarray(groups), return_inverse=True)
+    fold = (rng.permutation(int(place.max()) + 1) % folds)[place]
+    known = np.nan_to_num(probabilities)
+    labels, learnable = known.argmax(axis=1), known.max(axis=1) >= sure
+    found = np.full(probabilities.shape, np.nan, dtype=np.float32)
+    for held in range(folds):
+        rows = np.flatnonzero(learnable & (fold != held))
+        if len(rows) > most:
+            rows = np.sort(rng.choice(rows, most, replace=False))
+        if len(set(labels[rows])) < 2 or not (fold == held).any():
+            continue
+        fitted = LogisticRegression(C=c, max_iter=100).fit(
+            np.concatenate([view[rows] for view in views]), np.tile(labels[rows], len(views))
+        )
+        said = np.zeros((int((fold == held).sum()), probabilities.shape[1]), dtype=np.float32)
+        said[:, fitted.classes_] = fitted.predict_proba(views[0][fold == held])
+        found[fold == held] = said
+    return found
+
+
+def likely_wrong(labels: NDArray[np.int64], probabilities: Floats) -> NDArray[np.bool_]:
+    """Which labels are likely wrong, [N].
+
+    Confident learning (Northcutt et al. 2021, arXiv 1911.00068): the students take a text to be of another category if
+    that one's probability is at least what it is on average where it is the label, and the likeliest of those that
+    pass. The same labels as of cleanlab's ``find_label_issues(filter_by="confident_learning")``.
+
+    Args:
+        labels: the place of each text's category, [N]; -1 where it has none.
+        probabilities: out of fold, [N, K]; NaN rows are never called wrong.
+    """
+    known = (labels >= 0) & ~np.isnan(probabilities[:, 0])
+    wrong = np.zeros(len(labels), dtype=bool)
+    if not known.any():
+        return wrong
+    said, given = probabilities[known].astype(np.float64), labels[known]
+    thresholds = np.array(
+        [said[given == kind, kind].mean() if (given == kind).any() else np.inf for kind in range(said.shape[1])]
+    )
+    passing = np.where(said >= thresholds - 1e-6, said, -1)
+    other = passing.argmax(axis=1)
+    wrong[known] = (passing.max(axis=1) >= 0) & (other != given) & (said.argmax(axis=1) != given)
+    return wrong
