@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
 CATEGORIES = """
 [[category]]
@@ -72,6 +74,12 @@ def model_without_weights(folder: Path) -> None:
     (folder / "model" / "config.json").write_text('{"model_type": "xlm-roberta"}')
 
 
+def model_without_labels(folder: Path) -> None:
+    model_without_weights(folder)
+    (folder / "model" / "tokenizer.json").write_text("{}")
+    save_file({"weight": np.zeros(1)}, folder / "model" / "model.safetensors")
+
+
 def labelled_run(folder: Path) -> None:
     """What an audit's answers are checked against, and answers that do not fit."""
     for stage in ("ingest", "label"):
@@ -122,6 +130,14 @@ CASES = [
          put("categories.toml", CATEGORIES.replace('"тарелки, кружки"', '"тарелки"\nnone = true'))),
     Case("model path without weights", ["model", "weights"], model_without_weights, [*LORA, "train.model=./model"]),
     Case("model path that is nothing", ["nowhere", "no such model"], command=[*LORA, "train.model=./nowhere"]),
+    Case("teacher that is nothing", ["nowhere", "no such model"],
+         command=["run", "shop.toml", "label.nli_model=./nowhere"]),
+    Case("teacher that knows no entailment", ["model", "entailment", "LABEL_0"], model_without_labels,
+         ["run", "shop.toml", "label.nli_model=./model"]),
+    Case("encoder that is nothing", ["nowhere", "no such model"],
+         command=["run", "shop.toml", "label.encoder=./nowhere"]),
+    Case("template with no place for the category", ["nli_templates", "{}"],
+         command=["run", "shop.toml", 'label.nli_templates=["Это товар"]']),
     Case("model not at hand offline", ["nobody/nothing"], command=[*LORA, "train.model=nobody/nothing"]),
     Case("unknown method", ["train.use"], command=[*RUN, "train.use=magic"]),
     Case("unknown gold category", ["gold.csv", "обувъ", "обувь"], put("gold.csv", "text,category\nТапки,обувъ\n"),

@@ -283,7 +283,7 @@ def test_a_text_without_content_speaks_for_no_product_once_corrected(model: Path
     ("change", "message"),
     [
         ({"templates": ["Это обувь."]}, "no {} in the template"),
-        ({"templates": []}, "no template"),
+        ({"templates": []}, "in the template"),
         ({"none_statements": [[]]}, "without a wording"),
     ],
 )

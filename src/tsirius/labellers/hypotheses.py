@@ -83,13 +83,9 @@ def questions(
     Raises:
         UserError: a template has no ``{}``, or there is none, or no statement.
     """
-    if not templates or not all(none_statements):
-        raise UserError("no template, or a statement without a wording", where="label",
-                        remedy="Give at least one of each.")  # fmt: skip
-    for template in templates:
-        if "{}" not in template:
-            raise UserError(f"no {{}} in the template {template!r}", where="label",
-                            remedy="Put {} where the category's name goes.")  # fmt: skip
+    check_templates(templates)
+    if not all(none_statements):
+        raise UserError("a statement without a wording", where="label", remedy="Give at least one.")
     products = []
     for category in categories:
         fillings = descriptions(category, parts)
@@ -101,6 +97,18 @@ def questions(
         tuple(products),
         tuple(tuple(wordings) for wordings in none_statements) or (own,),
     )
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Refuse templates that cannot be filled, and none at all.
+
+    Raises:
+        UserError: there is none, or one has no ``{}``.
+    """
+    for template in templates or [""]:
+        if "{}" not in template:
+            raise UserError(f"no {{}} in the template {template!r}", where="label.nli_templates",
+                            remedy="Put {} where the category's name goes.")  # fmt: skip
 
 
 def descriptions(category: Category, parts: Parts) -> list[str]:

@@ -89,6 +89,19 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
 
 
+def check(model: str) -> None:
+    """Make sure that a model at hand knows entailment; one that has yet to be downloaded is looked at when it is read.
+
+    Raises:
+        UserError: it does not.
+    """
+    from tsirius.models.load import described
+
+    if config := described(model):
+        labels = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
+        answers({int(place): str(label) for place, label in labels.items()}, where=model)
+
+
 def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:
     """The places of contradiction and entailment, found by name: models order them differently.
 

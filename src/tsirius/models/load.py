@@ -103,6 +103,12 @@ def fetch(model: str) -> Path:
     return found
 
 
+def described(model: str) -> dict[str, Any]:
+    """What config.json of a model that :func:`check` accepts says; {} for one that has yet to be downloaded."""
+    found = folder(model) if is_folder(model) else cached(model)
+    return _json(found / CONFIG) if found is not None else {}
+
+
 def missing(names: Collection[str]) -> str:
     """What a model's folder with files of these names lacks, in words; empty if nothing."""
     if CONFIG not in names:

@@ -224,13 +224,18 @@ def _best(probabilities: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def check(config: Config) -> None:
-    """Make sure that the models of the labellers are at hand or can be fetched.
+    """Make sure that the models of the labellers are at hand or can be fetched, and that the templates can be filled.
 
     Raises:
-        UserError: one is not, or a part of it is missing.
+        UserError: one is not, or a part of it is missing; a template has no {}.
     """
     for model in _models(config).values():
         load.check(model)
+    hypotheses.check_templates(config.nli_templates)
+    if "nli" in config.use:
+        from tsirius.labellers import nli
+
+        nli.check(config.nli_model)
 
 
 def files(config: Config) -> dict[str, Path]:
