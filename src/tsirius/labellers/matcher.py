@@ -7,31 +7,15 @@ a plain masked language model makes of a text says little about its product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsirius.categories import Categories
 from tsirius.labellers import Votes
-from tsirius.labellers.hypotheses import Parts, descriptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-
-
-def anchors(categories: Categories, embed: Embed, *, parts: Parts) -> NDArray[np.float32]:
-    """What the texts on each category are compared with: the mean of the embeddings of its words, [K, W].
-
-    Args:
-        categories: what to tell apart.
-        embed: texts → their embeddings, [N, W], each of length 1.
-        parts: the category's words, see :func:`tsirius.labellers.hypotheses.questions`.
-    """
-    means = [embed(descriptions(category, parts)).mean(axis=0) for category in categories]
-    return np.stack(means)
 
 
 def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Sequence[str], *, scale: float) -> Votes:
@@ -39,7 +23,8 @@ def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Se
 
     Args:
         embedded: [N, W], each of length 1.
-        anchors: [K, W].
+        anchors: what texts on each category are compared with: the embedding of its words, [K, W]; of several texts
+            about it their mean.
         names: of the categories; the nearest one is the evidence.
         scale: what cosines are multiplied by before the softmax: the inverse of the temperature that the encoder was
             trained with.

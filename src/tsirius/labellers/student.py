@@ -8,6 +8,7 @@ text's label never comes from a student that learned from that text or from a ne
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ def out_of_fold(
         most: learn from so many texts at most, drawn at random.
         seed: of the folds and of that draw.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(seed)
@@ -74,9 +76,11 @@ def out_of_fold(
             rows = np.sort(rng.choice(rows, most, replace=False))
         if len(set(labels[rows])) < 2 or not (fold == held).any():
             continue
-        fitted = LogisticRegression(C=c, max_iter=100).fit(
-            np.concatenate([view[rows] for view in views]), np.tile(labels[rows], len(views))
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # stopped early is good enough
+            fitted = LogisticRegression(C=c, max_iter=100).fit(
+                np.concatenate([view[rows] for view in views]), np.tile(labels[rows], len(views))
+            )
         said = np.zeros((int((fold == held).sum()), probabilities.shape[1]), dtype=np.float32)
         said[:, fitted.classes_] = fitted.predict_proba(views[0][fold == held])
         found[fold == held] = said

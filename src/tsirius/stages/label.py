@@ -141,43 +141,30 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     texts = unique["clean"]
     places = reviews.select("clean").join(unique, on="clean", how="left", maintain_order="left")["place"].to_numpy()
 
-    embed = encode.embedder(config.encoder, max_length=MAX_LENGTH)
-    votes: dict[str, Votes] = {}
+    encoder = encode.embedder(config.encoder, max_length=MAX_LENGTH)
+    embed = partial(_embed_all, encoder, scratch=scratch, model=config.encoder)
+    votes = dict[str, Votes]()
     for name in config.use:
         if name == "lexicon":  # it learns from all texts at once, in the time that keeping shards would save
             learned = _lexicon(config, texts.to_list(), categories)
             learned.save(out / "lexicon.json")
             votes[name] = learned.label(texts.to_list())
         elif name == "matcher":
-            anchors = matcher.anchors(categories, embed, parts=config.matcher_parts)
-            embedded = _embed_all(embed, texts, scratch, model=config.encoder)
-            votes[name] = matcher.match(embedded, anchors, categories.names, scale=config.matcher_scale)
+            asked = [hypotheses.descriptions(category, config.matcher_parts) for category in categories]
+            anchors = np.stack([encoder(words).mean(axis=0) for words in asked])
+            votes[name] = matcher.match(embed(texts), anchors, categories.names, scale=config.matcher_scale)
         else:
             votes[name] = _label_all(name, config, categories, texts, scratch)
-    said: dict[str, NDArray[np.float32]] = {name: votes[name].probabilities for name in config.use}
+    said = {name: one.probabilities for name, one in votes.items()}
     reconcile = partial(vote.reconcile, blind=BLIND & said.keys(), taught={STUDENT}, sure=config.sure)
     together, agreed, doubtful = reconcile(said), list[float](), np.zeros(len(texts), dtype=bool)
     if config.student_rounds or config.doubt:
-        views = [_embed_all(embed, texts, scratch, model=config.encoder)]
-        if config.student_hide:
-            words = {word for category in categories for word in lemmas(f"{category.name} {category.description}")}
-            hidden = student.hide(texts.to_list(), words, mask=load.tokenizer(config.encoder).mask_token or "")
-            views.append(_embed_all(embed, pl.Series(hidden), scratch, model=config.encoder))
-        learn = partial(
-            student.out_of_fold,
-            views,
-            groups=unique["group"].to_list(),
-            sure=config.student_sure,
-            folds=config.student_folds,
-            c=config.student_c,
-            most=config.student_most,
-            seed=seed,
-        )
+        learn = _student(config, categories, texts, unique["group"], embed, seed=seed)
         for _ in range(config.student_rounds):
             found = learn(together.probabilities)
             after = reconcile({**said, STUDENT: found})
             share = _agreement(found, after.probabilities)
-            if agreed and share <= agreed[-1]:
+            if share <= max(agreed, default=0.0):
                 break
             together, votes[STUDENT] = after, Votes(found, [""] * len(texts))
             agreed.append(share)
@@ -209,6 +196,33 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         "student_agreement": agreed,
         "power": together.power,
     }
+
+
+def _student(
+    config: Config,
+    categories: Categories,
+    texts: pl.Series,
+    groups: pl.Series,
+    embed: Callable[[pl.Series], NDArray[np.float32]],
+    *,
+    seed: int,
+) -> Callable[[NDArray[np.float64]], NDArray[np.float32]]:
+    """From labels, [N, K], to what students that learned from others of them say of each text, [N, K]."""
+    views = [embed(texts)]
+    if config.student_hide:
+        words = {word for category in categories for word in lemmas(f"{category.name} {category.description}")}
+        hidden = student.hide(texts.to_list(), words, mask=load.tokenizer(config.encoder).mask_token or "")
+        views.append(embed(pl.Series(hidden)))
+    return partial(
+        student.out_of_fold,
+        views,
+        groups=groups.to_list(),
+        sure=config.student_sure,
+        folds=config.student_folds,
+        c=config.student_c,
+        most=config.student_most,
+        seed=seed,
+    )
 
 
 def _agreement(student: NDArray[np.float32], together: NDArray[np.float64]) -> float:
@@ -266,7 +280,7 @@ def _lexicon(config: Config, texts: Sequence[str], categories: Categories) -> le
     )
 
 
-def _teacher(name: Name, config: Config, categories: Categories) -> Labeller:
+def _teacher(name: str, config: Config, categories: Categories) -> Labeller:
     from tsirius.labellers import nli, reranker
 
     asked = hypotheses.questions(
@@ -294,9 +308,13 @@ def _teacher(name: Name, config: Config, categories: Categories) -> Labeller:
     return hypotheses.teacher(name, scorer, asked, against="contradiction", content_free=content_free)
 
 
-def _embed_all(embed: matcher.Embed, texts: pl.Series, scratch: Path, *, model: str) -> NDArray[np.float32]:
+def _embed_all(
+    encoder: Callable[[Sequence[str]], NDArray[np.float32]], texts: pl.Series, *, scratch: Path, model: str
+) -> NDArray[np.float32]:
+    """The embeddings of the texts, [N, W]."""
+
     def work(part: list[str], advance: Advance) -> pl.DataFrame:
-        found = pl.DataFrame({"embedding": embed(part)})
+        found = pl.DataFrame({"embedding": encoder(part)})
         advance(len(part))
         return found
 
@@ -304,7 +322,7 @@ def _embed_all(embed: matcher.Embed, texts: pl.Series, scratch: Path, *, model: 
     return _in_shards("embeddings", work, texts, scratch, key=key)["embedding"].to_numpy()
 
 
-def _label_all(name: Name, config: Config, categories: Categories, texts: pl.Series, scratch: Path) -> Votes:
+def _label_all(name: str, config: Config, categories: Categories, texts: pl.Series, scratch: Path) -> Votes:
     labeller = cache(partial(_teacher, name, config, categories))
 
     def work(part: list[str], advance: Advance) -> pl.DataFrame:
