@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsirius import asking, audit, metrics, survey, tables
+from tsirius import audit, metrics, tables
+from tsirius.audit import asking, survey
 from tsirius.categories import Categories, Category
 from tsirius.config import Config
 from tsirius.errors import UserError

@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args
 
 import polars as pl
 
-from tsirius import asking, audit_report, files, survey
+from tsirius import files
+from tsirius.audit import asking, assessment, survey
 from tsirius.categories import Categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
@@ -152,7 +153,7 @@ def _report(subject: Subject, sample: Sample, answered: pl.DataFrame, texts: Map
     if answered.is_empty():
         raise UserError("no answers yet", where=subject.folder,
                         remedy="Answer in a terminal, or use --write and --answers.")  # fmt: skip
-    found = audit_report.assess(
+    found = assessment.assess(
         answered.join(subject.rows, on="id", how="left", maintain_order="left"),
         subject.rows,
         _votes(subject),
@@ -164,7 +165,7 @@ def _report(subject: Subject, sample: Sample, answered: pl.DataFrame, texts: Map
     if subject.of == "predictions":
         found["also_trained_on"] = _also_trained_on(subject, [texts[name] for name in answered["id"]])
     write_text(subject.folder / "audit.json", json.dumps(found, ensure_ascii=False, indent=1))
-    return audit_report.text(found, run=subject.run)
+    return assessment.text(found, run=subject.run)
 
 
 # --- what is audited --------------------------------------------------------------------------------------------------

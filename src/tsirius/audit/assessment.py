@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tsirius import survey
+from tsirius.audit import survey
+from tsirius.audit.survey import Floats
 from tsirius.calibration import Bin, Reliability, reliability
-from tsirius.survey import Floats
 
 ROUNDS = 2000
 BINS = 10
