@@ -33,6 +33,9 @@ ROOMS = [
         "word_vectors",
         "charts",
         "calibration",
+        "ids",
+        "writers",
+        "guard",
         "survey",
         "asking",
         "audit_report",
@@ -41,7 +44,7 @@ ROOMS = [
     {"stages"},
     {"config"},
     {"pipeline", "scaffold", "machine"},
-    {"results", "audit"},
+    {"results", "audit", "export", "latency"},
     {"cli"},
     {"__init__", "__main__"},
 ]
