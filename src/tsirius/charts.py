@@ -239,7 +239,7 @@ def curve(points: Sequence[tuple[float, float]], best: float, label: str) -> Mar
     last = max((step for step, _ in points), default=1.0) or 1.0
     values = [value for _, value in points]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    room = (high - low) * 0.15 or 0.05
+    room = max((high - low) * 0.15, (0.1 - (high - low)) / 2)  # a hundredth must not look like a cliff
     low, high = low - room, high + room
 
     def up(value: float) -> float:

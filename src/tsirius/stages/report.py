@@ -47,8 +47,8 @@ KINDS = {
 }
 """Both kinds of score, what each is called, and where its predictions lie; gold first, as it says more."""
 
-RELIABILITY_BINS, ROUNDS = 10, 400
-"""Dots of a reliability drawing; resamples for the interval of a category's F1."""
+RELIABILITY_BINS, ROUNDS, FEW = 10, 400, 10
+"""Dots of a reliability drawing; resamples for the interval of a category's F1, and reviews below which it has none."""
 
 EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS = 280, 100, 50
 """What bounds the size of the page, whatever the tables hold."""
@@ -383,12 +383,12 @@ def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, exa
 def _with_intervals(
     categories: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """The categories' scores with the 95 % interval of each F1; None where there are no rows."""
+    """The categories' scores with the 95 % interval of each F1; None where there are few rows."""
     if not categories or len(confusion) != len(categories) or not sum(map(sum, confusion)):
         return [{**category, "interval": None} for category in categories]
     found = metrics.f1_intervals(np.array(confusion), rounds=ROUNDS, seed=0)
     return [
-        {**category, "interval": interval if category.get("support") else None}
+        {**category, "interval": interval if category.get("support", 0) >= FEW else None}
         for category, interval in zip(categories, found, strict=True)
     ]
 
