@@ -20,7 +20,7 @@ check: .venv/.dev
 
 docs: .venv/.dev  # the generated pages, then all of them as a site in .venv/site
 	$(BIN)/python docs/generate.py
-	$(BIN)/mkdocs build --quiet --site-dir .venv/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir .venv/site
 
 constraints:  # the versions of a fresh installation become the pinned ones
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh
