@@ -18,8 +18,9 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/.dev
+docs: .venv/.dev  # the generated pages, then all of them as a site in .venv/site
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir .venv/site
 
 constraints:  # the versions of a fresh installation become the pinned ones
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh

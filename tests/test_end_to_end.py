@@ -151,6 +151,25 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, tmp_pat
     assert "no predictions" in tsirius("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
 
 
+def test_the_guard_passes_the_runs_own_submission_and_no_other(finished: Path, tmp_path: Path) -> None:
+    said = tsirius("guard", "runs/shop", cwd=finished).stdout
+    assert "answers test.csv, 740 rows" in said and "the predicted mix is" in said
+    lines = (finished / "runs/shop/submission.csv").read_text(encoding="utf-8").splitlines()
+    lines[3], lines[4] = lines[4], lines[3]
+    (tmp_path / "sorted.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = tsirius("guard", "runs/shop", str(tmp_path / "sorted.csv"), cwd=finished, expect=2)
+    assert "row 3: has the id" in done.stderr and done.stdout == ""
+
+
+def test_latency_is_told_and_held_against_the_budget(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "latency.json"
+    bench = ("bench", "latency", "runs/shop", "--count", "20", "-o", str(out))
+    assert "p99" in tsirius(*bench, cwd=finished).stdout
+    assert json.loads(out.read_text())["within_budget"]
+    assert "the budget is 0.0 ms" in tsirius(*bench, "--budget", "0", cwd=finished, expect=2).stderr
+    assert "there is nothing to export" in tsirius("export", "runs/shop", "--to", "onnx", cwd=finished, expect=2).stderr
+
+
 def test_odd_ids_come_back_whole(finished: Path, tmp_path: Path) -> None:
     ids = ["a,b", 'q"x', "n\nl", "c\rr", " s ", "r\r\nn"]
     with (tmp_path / "odd.csv").open("w", encoding="utf-8", newline="") as handle:

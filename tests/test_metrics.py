@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from tsirius.metrics import score
+from tsirius.metrics import f1_intervals, score
 
 NAMES = ["обувь", "посуда", "нет товара", "текстиль"]
 PAIRS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=40)
@@ -57,3 +57,12 @@ def test_the_table_names_every_category_and_the_baseline() -> None:
 def test_what_cannot_be_scored(truth: list[str], predicted: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         score(truth, predicted, names=NAMES, rounds=0, seed=0)
+
+
+def test_the_intervals_of_f1_hold_it_and_narrow_with_rows() -> None:
+    few, many = np.array([[8, 2], [3, 7]]), np.array([[800, 200], [300, 700]])
+    f1 = [2 * few[k, k] / (few[k].sum() + few[:, k].sum()) for k in range(2)]
+    wide, narrow = (f1_intervals(counts, rounds=500, seed=0) for counts in (few, many))
+    for value, (low, high), (lower, higher) in zip(f1, wide, narrow, strict=True):
+        assert low < lower < value < higher < high
+    assert f1_intervals(few, rounds=500, seed=0) == wide

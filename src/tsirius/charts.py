@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -194,6 +195,80 @@ def histogram(layers: Mapping[str, Sequence[int]], marks: Mapping[str, float], l
     parts += [_text(f"{place:g}", place, "96%", anchor) for place, anchor in
               ((0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1, "end"))]  # fmt: skip
     return _svg("histogram", 200, label, *parts)
+
+
+def reliability(bins: Sequence[tuple[float, float, float, float, float]], label: str) -> Markup:
+    """Dots of confidence (across) against the share that was right (up), each with its interval; on the diagonal they
+    are the same.
+
+    Args:
+        bins: for each: mean confidence, share right, its interval's ends, and the bin's share of the rows.
+        label: the drawing in words.
+    """
+
+    def up(share: float) -> str:
+        return f"{_round(90 - 84 * min(1.0, max(0.0, share)))}%"
+
+    def across(share: float) -> str:
+        return f"{_round(6 + 92 * min(1.0, max(0.0, share)))}%"
+
+    parts = [f'<line class="axis" x1="{across(0)}" x2="{across(1)}" y1="{up(0)}" y2="{up(0)}"/>',
+             f'<line class="axis" x1="{across(0)}" x2="{across(0)}" y1="{up(0)}" y2="{up(1)}"/>',
+             f'<line class="mark" x1="{across(0)}" x2="{across(1)}" y1="{up(0)}" y2="{up(1)}"/>']  # fmt: skip
+    for confidence, right, low, high, share in bins:
+        at = across(confidence)
+        said = f"<title>confidence {confidence:.2f}: {right:.2f} right ({low:.2f} to {high:.2f})</title>"
+        parts.append(f'<line class="whisker" x1="{at}" x2="{at}" y1="{up(low)}" y2="{up(high)}"/>')
+        parts.append(
+            f'<circle class="score" cx="{at}" cy="{up(right)}" r="{_round(3 + 9 * share**0.5)}">{said}</circle>'
+        )
+    for place in (0.0, 0.5, 1.0):
+        parts.append(f'<text x="{across(place)}" y="99%" text-anchor="middle">{place:g}</text>')
+        parts.append(f'<text x="0" y="{up(place)}" dominant-baseline="middle">{place:g}</text>')
+    return _svg("reliability", 260, label, *parts)
+
+
+def curve(points: Sequence[tuple[float, float]], best: float, label: str) -> Markup:
+    """Values over steps as a line with a dot each; the best value as a dashed line.
+
+    Args:
+        points: step and value, in the order of the steps.
+        best: the value of the model that was kept.
+        label: the drawing in words.
+    """
+    last = max((step for step, _ in points), default=1.0) or 1.0
+    values = [value for _, value in points]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = max((high - low) * 0.15, (0.1 - (high - low)) / 2)  # a hundredth must not look like a cliff
+    low, high = low - room, high + room
+
+    def up(value: float) -> float:
+        return 84 - 78 * (value - low) / (high - low)
+
+    def across(step: float) -> float:
+        return 9 + 89 * step / last
+
+    parts = ['<line class="axis" x1="9%" x2="98%" y1="84%" y2="84%"/>',
+             f'<line class="mark" x1="9%" x2="98%" y1="{_round(up(best))}%" y2="{_round(up(best))}%"/>']  # fmt: skip
+    for (one, a), (other, b) in pairwise(points):
+        parts.append(f'<line class="curve" x1="{_round(across(one))}%" x2="{_round(across(other))}%"'
+                     f' y1="{_round(up(a))}%" y2="{_round(up(b))}%"/>')  # fmt: skip
+    for step, value in points:
+        parts.append(f'<circle class="score" cx="{_round(across(step))}%" cy="{_round(up(value))}%" r="4">'
+                     f"<title>step {step:,.0f}: {value:.3f}</title></circle>")  # fmt: skip
+    for value in sorted({min(values, default=0.0), max(values, default=1.0)}):
+        parts.append(f'<text x="0" y="{_round(up(value))}%" dominant-baseline="middle">{value:.3g}</text>')
+    parts.append('<text x="9%" y="97%" text-anchor="start">0</text>')
+    parts.append(f'<text x="98%" y="97%" text-anchor="end">step {last:,.0f}</text>')
+    return _svg("curve-box", 200, label, *parts)
+
+
+def marked(text: str, found: Iterable[str], limit: int) -> Markup:
+    """``text``, shortened, with the words among ``found`` set off."""
+    wanted = set(found)
+    pieces = re.split(r"(\w+)", shorten(text, limit))
+    return Markup("").join(Markup("<mark>{}</mark>").format(piece) if piece in wanted else escape(piece)
+                           for piece in pieces)  # fmt: skip
 
 
 def _svg(kind: str, height: int, label: str, *parts: str) -> Markup:

@@ -122,6 +122,17 @@ def predict(
 
 
 @app.command()
+def guard(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    submission: Annotated[Path | None, typer.Argument(help="The file to check; the run's own if left out.")] = None,
+) -> None:
+    """Check a submission against the run's test file: every row, its id, the order, the categories, their mix."""
+    from tsirius import results
+
+    print(results.check_submission(folder, submission))
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     gold: Annotated[
@@ -165,6 +176,44 @@ def audit(
     report = auditing.audit(folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show)
     if report is not None:
         print(report)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run with a fine-tuned encoder.")],
+    to: Annotated[str, typer.Option(metavar="adapter|merged|onnx|onnx-int8", help="The form.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to write; RUN/export/FORM if left out.")
+    ] = None,
+) -> None:
+    """Write a run's model in another form, unless it would predict something else."""
+    from tsirius import export as exporting
+
+    print(exporting.export(folder, to=to, out=output))
+
+
+bench = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def latency(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
+    reviews: Annotated[
+        Path | None, typer.Option(help="A file of reviews to measure with; the run's own, or the sample, if left out.")
+    ] = None,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds that 99 of 100 reviews may take at most.")] = 5.0,
+    count: Annotated[int, typer.Option(min=1, help="Reviews that are classified one by one.")] = 300,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A JSON file to write as well.")] = None,
+) -> None:
+    """Measure how long a review takes: one by one, and many together; fail where it is over the budget."""
+    from tsirius import latency as measuring
+
+    found = measuring.measure(model, reviews=reviews, count=count)
+    print(found.table())
+    if output is not None:
+        found.save(output, budget=budget)
+    found.check(budget)
 
 
 @app.command()

@@ -178,16 +178,26 @@ def _kind(path: Path) -> tuple[str, str]:
     if not path.exists():
         near = nearest(path.name, [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else [])
         raise UserError(f"no such file{near}", where=path, remedy="Check the path.")
+    kind = kind_of_name(path)
+    if not path.is_file():  # it is read twice: a pipe would be empty by then
+        raise UserError("is not an ordinary file", where=path, remedy="Save it to a file first.")
+    if path.stat().st_size == 0:
+        raise UserError("is empty", where=path, remedy=_MENDS_EMPTY)
+    return kind
+
+
+def kind_of_name(path: Path) -> tuple[str, str]:
+    """The format and the compression ("": none) that a file's name says.
+
+    Raises:
+        UserError: its ending says no known format.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
     suffix = suffixes[-2 if compression else -1] if len(suffixes) > bool(compression) else ""
     if suffix not in FORMATS:
         raise UserError(f"the name's ending {suffix!r} says no known format", where=path,
                         remedy=f"Known: {', '.join(FORMATS)}, each also with {', '.join(COMPRESSIONS)}.")  # fmt: skip
-    if not path.is_file():  # it is read twice: a pipe would be empty by then
-        raise UserError("is not an ordinary file", where=path, remedy="Save it to a file first.")
-    if path.stat().st_size == 0:
-        raise UserError("is empty", where=path, remedy=_MENDS_EMPTY)
     return FORMATS[suffix], compression
 
 

@@ -68,7 +68,7 @@ def road(config: Config) -> list[Step]:
     if c.ingest.test:
         work = partial(_predict, c.predict, test=c.ingest.test, read_as=read_as)
         key = {"version": predict.VERSION, "settings": read_as}
-        steps.append(Step("predict", work, key, ("train",), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
+        steps.append(Step("predict", work, key, ("label", "train"), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
     told = _step(report, c.report, seed, reads=tuple(step.name for step in steps), exports=("report.html",))
     return [*steps, replace(told, shows_settings=True)]
 
@@ -211,7 +211,8 @@ def _step(
 def _predict(
     section: predict.Config, given: Given, out: Path, scratch: Path, *, test: Path, read_as: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    return predict.run(section, given, out, source=files.open_other(test, **read_as, text_required=True))
+    source = files.open_other(test, **read_as, text_required=True)
+    return predict.run(section, given, out, source=source, scratch=scratch)
 
 
 def _columns(section: ingest.Config) -> dict[str, str]:

@@ -24,8 +24,10 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+def progress(what: str, total: int | None = None, *, before: int = 0) -> Iterator[Advance]:
     """Show the progress of ``what`` over ``total`` rows (None: unknown) while the block runs.
+
+    ``before`` rows were done by an earlier try: they count, but not in the rate.
 
     Example:
         >>> with progress("label", total=2) as advance:
@@ -33,14 +35,14 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
         ...         advance()
     """
     if sys.stderr.isatty():
-        with _bar(what, total) as advance:
+        with _bar(what, total, before) as advance:
             yield advance
     else:
-        yield _lines(what, total)
+        yield _lines(what, total, before)
 
 
 @contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Advance]:
+def _bar(what: str, total: int | None, before: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -59,7 +61,7 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"  {what}", total=total)
+        task = bar.add_task(f"  {what}", total=total, completed=before)
 
         def advance(rows: int = 1) -> None:
             bar.advance(task, rows)
@@ -67,9 +69,9 @@ def _bar(what: str, total: int | None) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(what: str, total: int | None) -> Advance:
+def _lines(what: str, total: int | None, before: int) -> Advance:
     start = last = time.monotonic()
-    done = 0
+    done = before
 
     def advance(rows: int = 1) -> None:
         nonlocal last, done
@@ -78,7 +80,7 @@ def _lines(what: str, total: int | None) -> Advance:
         if now - last < PLAIN_SECONDS:
             return
         last = now
-        rate = done / (now - start)
+        rate = (done - before) / (now - start)
         left = f" of {total:,}, {(total - done) / rate:,.0f} s left" if total else ""
         say(f"  {what}: {done:,}{left} ({rate:,.0f}/s)")
 

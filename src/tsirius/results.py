@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from filelock import FileLock, Timeout
 
-from tsirius import files, tables
+from tsirius import files, guard, ids, tables, writers
 from tsirius.errors import UserError
-from tsirius.models.classifier import Classifier
+from tsirius.models.classifier import Classifier, find
 from tsirius.progress import say
 from tsirius.stages import evaluate, predict
-from tsirius.store import Store, replacing
+from tsirius.store import Store, fingerprint, replacing, versions, write_text
 
 
 def summary(run: Path) -> str:
@@ -38,12 +46,14 @@ def score_line(score: dict[str, Any], against: str) -> str:
 def predict_file(
     model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str, encoding: str
 ) -> None:
-    """Predict every review of a file.
+    """Predict every review of a file, in its order.
 
-    An output file appears whole or not at all; to standard output (``output`` is None) each row goes as it is done.
+    The name of the output says its format, as an input's does. It appears whole or not at all, once it was compared
+    with the reviews; what is done is kept beside it until then, so that the same command goes on after a kill. To
+    standard output (``output`` is None), or into a pipe, each window of rows goes as it is done.
 
     Raises:
-        UserError: the model or the file cannot be read, or the output is the file itself.
+        UserError: the model or the file cannot be read, or the output is the file itself or of no known format.
     """
     if output is not None and output.is_dir():
         raise UserError("is a folder", where=output, remedy="Name the file to write.")
@@ -54,17 +64,99 @@ def predict_file(
     source = files.open_source(
         reviews, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True
     )
+    layout = writers.layout(output, source, confidence=True)
     say(files.describe(source))
     classifier = Classifier.load(model)
-    batch_rows = predict.Config().batch_rows
+    rows = ids.check(source)
+    predicted = partial(predict.windows, classifier, source, rows=rows, batch_rows=predict.Config().batch_rows)
     if output is None:
-        for _ in predict.write_predictions(classifier, source, sys.stdout, batch_rows=batch_rows, confidence=True):
-            pass
-        return
-    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        parts = predict.write_predictions(classifier, source, handle, batch_rows=batch_rows, confidence=True)
-        rows = sum(part.height for part in parts)
-    say(f"{rows:,} reviews predicted: {output}")
+        add = writers.to_stream(sys.stdout, layout)
+        for part in predicted(parts=None):
+            add(part)
+    elif output.exists() and not output.is_file():
+        with writers.to_file(output, layout) as add:
+            for part in predicted(parts=None):
+                add(part)
+    else:
+        key = {
+            "version": predict.VERSION,
+            "reviews": fingerprint(reviews),
+            "columns": [source.text_column, source.id_column, source.encoding],
+            "model": fingerprint(find(model)),
+            "batch_rows": predict.Config().batch_rows,
+            "packages": versions(),
+        }
+        start = time.monotonic()
+        with _work_folder(output, key) as folder:
+            made = folder / f"made{''.join(output.suffixes[-2:])}"
+            with writers.to_file(made, layout) as add:
+                for part in predicted(parts=folder / "windows"):
+                    add(part)
+            counts = guard.check(layout.written(made), source, names=classifier.names)
+            with replacing(output) as temporary:
+                made.replace(temporary)
+        rate = rows / max(time.monotonic() - start, 1e-9)
+        say(f"{rows:,} reviews predicted: {output} ({rate:,.0f}/s; "
+            + ", ".join(f"{count:,} {name}" for name, count in counts.items()) + ")")  # fmt: skip
+
+
+@contextmanager
+def _work_folder(output: Path, key: dict[str, Any]) -> Iterator[Path]:
+    """A folder beside ``output`` that outlives a killed process and is removed when the block ends well.
+
+    What an earlier try left is kept where it was for the same ``key``, else it is thrown away.
+
+    Raises:
+        UserError: another process is at work on the same output.
+    """
+    folder = output.with_name(f".{output.name}.unfinished")
+    if not output.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output.parent))
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError("another process is at work on it", where=output,
+                        remedy="Wait for it to end, or name another file.") from None  # fmt: skip
+    try:
+        said = json.dumps(key, ensure_ascii=False, sort_keys=True)
+        mark = folder / "key.json"
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != said:
+            shutil.rmtree(folder / "windows", ignore_errors=True)
+            write_text(mark, said)
+        yield folder
+        shutil.rmtree(folder)
+    finally:
+        lock.release()
+
+
+def check_submission(run: Path, submission: Path | None) -> str:
+    """Compare a run's submission, or a file made of it, with the run's test file; what was found, in two lines at most.
+
+    Raises:
+        UserError: it does not answer the test file, or the run has none.
+    """
+    try:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))["ingest"]
+        record = json.loads((run / "label" / "record.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        raise UserError("holds no finished run", where=run, remedy="Name a folder that 'tsirius run' made.") from None
+    if not config.get("test"):
+        raise UserError("the run has no test file", where=run, remedy="Set ingest.test and run again.")
+    columns = {"text_column": config["text_column"], "id_column": config["id_column"]}
+    asked = files.open_other(Path(config["test"]), **columns, encoding=config["encoding"], text_required=True)
+    path = submission if submission is not None else run / "submission.csv"
+    wanted = writers.layout(None, asked, confidence=False).id_column
+    written = files.open_source(
+        path, text_column="auto", id_column=wanted or "none", encoding="auto", text_required=False
+    )
+    if written.category_column is None:
+        raise UserError("has no column of categories", where=path, remedy="Call it category.")
+    counts = guard.check(written, asked, names=Classifier.load(run).names)
+    lines = [f"{path}: answers {asked.path}, {sum(counts.values()):,} rows"]
+    found = guard.drift(counts, record.get("notes", {}).get("estimated_mix", {}))
+    return "\n".join([*lines, *([found.line()] if found else [])])
 
 
 def evaluate_file(model: Path, gold: Path, *, text_column: str, id_column: str, encoding: str) -> str:

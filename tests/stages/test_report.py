@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tsirius import charts, tables
 from tsirius.categories import Categories, Category
 from tsirius.stages import report
+from tsirius.stages.evaluate import PREDICTED
 
 NAMES = ["одежда", "обувь", "посуда", "текстиль", "товары для детей", "украшения и аксессуары", "электроника",
          "бытовая техника", "нет товара"]  # fmt: skip
@@ -276,7 +277,7 @@ def test_pairs_are_the_most_confused_with_their_most_confident_examples(
     assert report.confused(names, confusion, None, pairs=9, examples=5)[2]["examples"] == []
 
     assert page(finished, tmp_path, pairs=0, examples=0).count("None to show.") == 2
-    some = Page(page(finished, tmp_path, pairs=4, examples=1))
+    some = Page(page(finished, tmp_path, pairs=4, examples=1, suspects=0))
     assert some.tags["blockquote"] == 8
 
 
@@ -413,3 +414,58 @@ def test_drawings_stay_in_their_box(bins: list[tuple[int, int]], one: float, oth
     seen = Page(str(drawn))
     for name in ("x", "y", "x1", "x2", "cx", "width", "height"):
         assert all(-1 <= float(value.rstrip("%")) <= 100.01 for value in seen.values(name) if value.endswith("%"))
+
+
+def test_suspicious_labels_are_shown_with_the_words_they_rest_on(tmp_path: Path) -> None:
+    given = make_run(tmp_path / "run", rows=60)
+    rows = pl.DataFrame({"id": ["0", "1", "2"], "clean": ["Рукава <b> короткие", "Тапки", "x"], "label": NAMES[0],
+                         "predicted": [NAMES[1], NAMES[1], NAMES[0]], "confidence": [0.7, 0.9, 0.99]},
+                        schema=PREDICTED)  # fmt: skip
+    rows.write_parquet(given["evaluate"] / "valid_predictions.parquet")
+    votes = pl.DataFrame({"id": ["0"], "labeller": ["lexicon"], "probabilities": [[0.9, *[0.1] * (len(NAMES) - 1)]],
+                          "evidence": ["рукав"]}, schema=tables.VOTES)  # fmt: skip
+    tables.write(votes, tables.VOTES, given["label"] / "votes.parquet")
+    found = report.suspects(given, NAMES, limit=9)
+    assert [row["confidence"] for row in found] == pytest.approx([0.9, 0.7])
+    assert str(found[1]["text"]) == "<mark>Рукава</mark> &lt;b&gt; короткие"
+    assert found[1]["labellers"] == "lexicon" and found[0]["labellers"] == ""
+    assert len(report.suspects(given, NAMES, limit=1)) == 1 and report.suspects(given, NAMES, limit=0) == []
+
+
+def test_the_learning_curve_is_drawn_from_two_points_on() -> None:
+    points = [{"step": 10, "weighted_f1": 0.5, "loss": 1.0}, {"step": 20, "weighted_f1": 0.8, "loss": 0.7}]
+    drawn = report.learning({"evaluations": points})
+    assert drawn is not None and "0.800 at best" in drawn["said"] and drawn["drawn"].count("<circle") == 2
+    assert report.learning({"evaluations": points[:1]}) is None and report.learning({}) is None
+
+
+def test_agreement_of_labellers_counts_where_both_spoke(tmp_path: Path) -> None:
+    votes = pl.DataFrame(
+        [("1", "a", [0.9, 0.1]), ("1", "b", [0.8, 0.2]), ("2", "a", [0.9, 0.1]), ("2", "b", [0.2, 0.8]),
+         ("3", "a", [0.9, 0.1]), ("3", "b", None)],
+        schema=["id", "labeller", "probabilities"], orient="row",
+    ).with_columns(evidence=pl.lit(""), probabilities=pl.col("probabilities").cast(tables.PROBABILITIES))  # fmt: skip
+    tables.write(votes, tables.VOTES, tmp_path / "votes.parquet")
+    found = report.agreements(tmp_path, ["x", "y"])
+    assert found == [{"labeller": "a", "labeller_other": "b", "both": 2, "same": 1}]
+
+
+def test_variants_are_counted_by_method_and_reason(tmp_path: Path) -> None:
+    given = make_run(tmp_path / "run")
+    found = report.variants(given["augment"] / "train.parquet", {"refused": {"too alike": 7, "eda": {"empty": 2}}})
+    assert [name for name, _ in found["accepted"]] == ["swap"] and found["accepted"][0][1] > 0
+    assert found["refused"] == [("too alike", 7), ("eda.empty", 2)]
+
+
+def test_a_far_mix_is_told(tmp_path: Path) -> None:
+    drift = {"distance": 0.4, "category": "обувь", "predicted": 0.7, "estimated": 0.3}
+    assert "40% away" in report.drift_hint({"predict": {"notes": {"drift": drift}}})[0]
+    assert report.drift_hint({"predict": {"notes": {"drift": {**drift, "distance": 0.1}}}}) == []
+    assert report.drift_hint({}) == []
+
+
+def test_reliability_says_how_far_confidence_is_off() -> None:
+    rows = pl.DataFrame({"label": ["a"] * 100, "predicted": ["a"] * 60 + ["b"] * 40, "confidence": [0.9] * 100})
+    found = report.reliability(rows, "against gold")
+    assert found is not None and "calibration error 0.300" in found["said"] and "right 0.600" in found["said"]
+    assert report.reliability(rows.clear(), "") is None and report.reliability(None, "") is None

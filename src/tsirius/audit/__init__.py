@@ -1,9 +1,9 @@
 """Audit a finished run: a person answers for some of its reviews, and their answers say how right all of it is.
 
-The reviews are drawn by label and confidence with known weights (:mod:`tsirius.survey`), and lie with the answers in
-the run's folder ``audit``: ``sample.json``, ``answers.csv`` (id, text, category; empty where skipped), ``audit.json``.
-Those for the predictions are in ``audit/predictions``. No stage reads these answers, so none was trained on them;
-figures that come from them are called "with gold".
+The reviews are drawn by label and confidence with known weights (:mod:`tsirius.audit.survey`), and lie with the answers
+in the run's folder ``audit``: ``sample.json``, ``answers.csv`` (id, text, category; empty where skipped) and
+``audit.json``; those for the predictions are in ``audit/predictions``. No stage reads them, so none was trained
+on them; figures that come from them are called "with gold".
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Description:
     """What ``model.json`` says.
 
     Attributes:
-        kind: ``linear`` or ``lora``.
+        kind: ``linear``, ``lora`` or ``onnx``.
         names: the categories, in the order of the scores.
         none: the one without a product.
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
@@ -50,7 +50,7 @@ class Description:
         max_length: tokens of a text that are read; None where there is no limit.
     """
 
-    kind: Literal["linear", "lora"]
+    kind: Literal["linear", "lora", "onnx"]
     names: list[str]
     none: str
     prior_shift: list[float]
@@ -64,6 +64,8 @@ class Description:
             raise ValueError("its categories do not fit together")
         if self.kind == "lora" and None in (self.base_model, self.base_fingerprint, self.max_length):
             raise ValueError("it names no base model")
+        if self.kind == "onnx" and self.max_length is None:
+            raise ValueError("it does not say how many tokens are read")
         return self
 
     def save(self, folder: Path) -> None:
@@ -82,6 +84,7 @@ class Classifier:
     Attributes:
         names: the categories, in the order of the probabilities.
         none: the category of a review that names no product.
+        scorer: what scores cleaned texts.
 
     Example:
         >>> classifier = Classifier.load("runs/shop")  # doctest: +SKIP
@@ -92,7 +95,7 @@ class Classifier:
     def __init__(self, description: Description, scorer: Scorer) -> None:
         self.names, self.none = list(description.names), description.none
         self._shift = np.array(description.prior_shift, dtype=np.float64)
-        self._scorer = scorer
+        self.scorer = scorer
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
@@ -101,8 +104,8 @@ class Classifier:
         Raises:
             UserError: there is no model, a part of it is missing or broken, or its base model is not at hand.
         """
-        folder = _find(Path(path))
-        description = _describe(folder / DESCRIPTION)
+        folder = find(Path(path))
+        description = describe(folder / DESCRIPTION)
         scorer: Scorer
         base_model, max_length = description.base_model, description.max_length or 0
         if base_model is not None:
@@ -117,6 +120,10 @@ class Classifier:
 
             embed = encode.embedder(base_model, max_length=max_length) if base_model is not None else None
             scorer = linear.load(folder, categories=len(description.names), embed=embed)
+        elif description.kind == "onnx":
+            from tsirius.models import onnx
+
+            scorer = onnx.load(folder, categories=len(description.names), max_length=max_length)
         else:
             from tsirius.models import lora
 
@@ -152,7 +159,7 @@ class Classifier:
             advance(copies[""])
         for start in range(0, len(unique), CHUNK):
             chunk = unique[start : start + CHUNK]
-            probabilities[start : start + len(chunk)] = softmax(self._scorer.logits(chunk) + self._shift)
+            probabilities[start : start + len(chunk)] = softmax(self.scorer.logits(chunk) + self._shift)
             if advance:
                 advance(sum(copies[text] for text in chunk))
         return probabilities[[place.get(text, -1) for text in cleaned]]
@@ -180,7 +187,12 @@ def prior_shift(natural: Sequence[float], training: Sequence[float]) -> list[flo
     return [float(shift) for shift in np.log(priors[0] / priors[1])]
 
 
-def _find(path: Path) -> Path:
+def find(path: Path) -> Path:
+    """The model's folder in a run's folder or a model's folder.
+
+    Raises:
+        UserError: there is none.
+    """
     if not path.exists():
         raise UserError("no such folder", where=path, remedy="Name a run's folder or a model's folder.")
     for folder in (path, path / "train" / "model"):
@@ -191,7 +203,12 @@ def _find(path: Path) -> Path:
     raise UserError(f"holds no {DESCRIPTION}", where=path, remedy="Name a run's folder or a model's folder.")
 
 
-def _describe(path: Path) -> Description:
+def describe(path: Path) -> Description:
+    """What a ``model.json`` says.
+
+    Raises:
+        UserError: it does not describe a model.
+    """
     remedy = "Train the model again."
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

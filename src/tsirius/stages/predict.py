@@ -1,23 +1,30 @@
-"""Predict: the only stage that opens the test file. Every row of it gets a category, in the file's order."""
+"""Predict: the only stage that opens the test file. Every row of it gets a category, in the file's order.
+
+The file is read once to its end before any work. Then it goes through in windows of ``batch_rows`` rows: within one,
+texts of like length are classified together; a window that is done is kept, so that a killed run goes on after it. What
+was written is compared with the file before it counts.
+"""
 
 from __future__ import annotations
 
-import csv
+import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from pydantic import Field
 
-from tsirius import files, tables
-from tsirius.progress import progress, say
+from tsirius import files, guard, ids, tables, writers
+from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
+from tsirius.store import replacing
 
 if TYPE_CHECKING:
     from tsirius.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(Section):
@@ -27,52 +34,79 @@ class Config(Section):
     speed_only = frozenset({"batch_rows"})
 
 
-def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.Source) -> dict[str, Any]:
+def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.Source, scratch: Path) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
     say(f"  {files.describe(source)}")
+    rows = ids.check(source)
     classifier = Classifier.load(given["train"] / "model")
-    with (out / "submission.csv").open("w", encoding="utf-8", newline="") as handle:
-        parts = list(write_predictions(classifier, source, handle, batch_rows=config.batch_rows, confidence=False))
-    predictions = pl.concat([pl.DataFrame(schema=tables.PREDICTIONS), *parts])
-    tables.write(predictions, tables.PREDICTIONS, out / "predictions.parquet")
-    counts = dict(predictions["category"].value_counts(sort=True).iter_rows())
-    say(f"  {predictions.height:,} reviews predicted: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
-    return {"rows": predictions.height, "categories": counts}
+    layout = writers.layout(out / "submission.csv", source, confidence=False)
+    parts = scratch / f"windows-{config.batch_rows}"
+    start = time.monotonic()
+    with (
+        writers.to_file(out / "submission.csv", layout) as add,
+        tables.writer(tables.PREDICTIONS, out / "predictions.parquet") as keep,
+    ):
+        for part in windows(classifier, source, rows=rows, batch_rows=config.batch_rows, parts=parts):
+            add(part)
+            keep(part)
+    counts = guard.check(layout.written(out / "submission.csv"), source, names=classifier.names)
+    seconds = time.monotonic() - start
+    say(f"  {rows:,} reviews predicted ({rows / max(seconds, 1e-9):,.0f}/s): "
+        + ", ".join(f"{n:,} {name}" for name, n in counts.items()))  # fmt: skip
+    notes: dict[str, Any] = {"rows": rows, "categories": counts}
+    found = guard.drift(counts, _estimated(given))
+    if found is not None:
+        notes["drift"] = found.to_dict()
+        if found.distance > guard.FAR:
+            say(f"  look at the submission: {found.line()}")
+    return notes
 
 
-def write_predictions(
-    classifier: Classifier, source: files.Source, handle: TextIO, *, batch_rows: int, confidence: bool
+def _estimated(given: Mapping[str, Path]) -> dict[str, float]:
+    """The natural mix as the label stage took it from the reviews; empty where it is not known."""
+    path = given["label"] / "mix.json" if "label" in given else None
+    if path is None or not path.is_file():
+        return {}
+    return {str(name): float(share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def windows(
+    classifier: Classifier, source: files.Source, *, rows: int, batch_rows: int, parts: Path | None
 ) -> Iterator[pl.DataFrame]:
-    """Classify a file of reviews batch by batch, and write one CSV line a row in its order.
+    """Classify a file of reviews a window at a time, in its order.
 
     Args:
         classifier: what predicts.
-        source: the file; its id column, where it has one, is the first column written, under its own name
-            ("id" where that would be taken for another column).
-        handle: takes the CSV text.
-        batch_rows: rows a batch.
-        confidence: whether the predicted category's probability is written as the last column.
+        source: the file, whose ids were checked.
+        rows: how many it has.
+        batch_rows: rows a window.
+        parts: a folder that keeps what is done, for this file, model and ``batch_rows`` only; None keeps nothing.
 
     Yields:
-        Each batch's predictions, a table of :data:`tsirius.tables.PREDICTIONS`, once they are written.
+        Each window's predictions, a table of :data:`tsirius.tables.PREDICTIONS`.
     """
-    ids = [] if source.id_column is None else [source.id_column]
-    if ids and (ids[0] in ("category", "confidence") or "\r" in ids[0]):
-        ids = ["id"]
-    plain = csv.writer(handle, lineterminator="\n")
-    quoting = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    plain.writerow([*ids, "category", *(["confidence"] if confidence else [])])
-    with progress("predict") as advance:
-        for batch in files.batches(source, rows=batch_rows):
-            probabilities = classifier.predict_proba(batch["text"].to_list())
-            names = [classifier.names[index] for index in probabilities.argmax(axis=1)]
-            part = batch.select("id").with_columns(
-                category=pl.Series(names, dtype=pl.String),
-                confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
-            )
-            columns = [part["id"], part["category"], part["confidence"].cast(pl.Float64).round(4)]
-            for row in zip(*columns[0 if ids else 1 : 3 if confidence else 2], strict=True):
-                (quoting if "\r" in row[0] else plain).writerow(row)  # csv sees no need to quote it
-            advance(batch.height)
+    if parts is not None:
+        parts.mkdir(parents=True, exist_ok=True)
+    before = 0 if parts is None else min(batch_rows * sum(1 for _ in parts.glob("*.parquet")), rows)
+    if before:
+        say(f"  goes on after row {before:,}")
+    with progress("predict", total=rows, before=before) as advance:
+        for number, batch in enumerate(files.batches(source, rows=batch_rows, check_ids=False)):
+            path = None if parts is None else parts / f"{number:06}.parquet"
+            if path is not None and path.is_file():
+                part = tables.read(path, tables.PREDICTIONS)
+            else:
+                part = _classify(classifier, batch, advance)
+                if path is not None:
+                    with replacing(path) as temporary:
+                        tables.write(part, tables.PREDICTIONS, temporary)
             yield part
+
+
+def _classify(classifier: Classifier, batch: pl.DataFrame, advance: Advance) -> pl.DataFrame:
+    probabilities = classifier.predict_proba(batch["text"].to_list(), advance=advance)
+    return batch.select("id").with_columns(
+        category=pl.Series(classifier.names, dtype=pl.String).gather(probabilities.argmax(axis=1)),
+        confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
+    )

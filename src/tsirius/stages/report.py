@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import Field
 
-from tsirius import charts, tables
+from tsirius import calibration, charts, guard, metrics, tables
 from tsirius.categories import Categories
 from tsirius.progress import say
 from tsirius.section import Section
+from tsirius.text import lemmas
 
-VERSION = 1
+VERSION = 2
 
 STAGES = ("ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict")
 
@@ -44,6 +47,9 @@ KINDS = {
 }
 """Both kinds of score, what each is called, and where its predictions lie; gold first, as it says more."""
 
+RELIABILITY_BINS, ROUNDS, FEW = 10, 400, 10
+"""Dots of a reliability drawing; resamples for the interval of a category's F1, and reviews below which it has none."""
+
 EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS = 280, 100, 50
 """What bounds the size of the page, whatever the tables hold."""
 
@@ -53,6 +59,8 @@ class Config(Section):
     """How many of the most confused pairs of categories are shown."""
     examples: int = Field(3, ge=0, le=20)
     """How many reviews are shown for each of these pairs."""
+    suspects: int = Field(12, ge=0, le=100)
+    """How many of the labels that the model contradicts most firmly are shown."""
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
@@ -76,12 +84,16 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     page = render(
         name=given["ingest"].resolve().parent.name,
         scores=scores,
-        hints=hints(names, counts, scores),
+        hints=hints(names, counts, scores) + drift_hint(records),
         funnel=funnel(given, labelled, counts),
         mix=mix(names, counts),
         histograms=histograms(labelled, predicted, settings=_settings(records.get("select", {}))),
         reasons=reasons(labelled),
         labellers=labellers(given["label"], names),
+        agreements=agreements(given["label"], names),
+        learning=learning(_notes(records, "train")),
+        variants=variants(given["augment"] / "train.parquet", _notes(records, "augment")),
+        suspects=suspects(given, names, limit=config.suspects),
         rejected=rejected(given["ingest"] / "rejected.parquet"),
         costs=costs(records),
         details=details(records),
@@ -219,6 +231,114 @@ def labellers(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     return list(found.iter_rows(named=True))
 
 
+def agreements(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """For every two labellers: on how many reviews both spoke, and on how many of them they said the same."""
+    votes = pl.scan_parquet(folder / "votes.parquet").filter(pl.col("probabilities").is_not_null())
+    said = votes.select("id", "labeller", said=pl.col("probabilities").list.arg_max())
+    found = (
+        said.join(said, on="id", suffix="_other")
+        .filter(pl.col("labeller") < pl.col("labeller_other"))
+        .group_by("labeller", "labeller_other")
+        .agg(both=pl.len(), same=(pl.col("said") == pl.col("said_other")).sum())
+        .sort("labeller", "labeller_other")
+        .collect()
+    )
+    return list(found.iter_rows(named=True))
+
+
+def learning(notes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The curve of the score on the validation rows over the steps of training; None where there is none."""
+    points = [
+        (float(entry["step"]), float(entry["weighted_f1"]))
+        for entry in notes.get("evaluations") or []
+        if isinstance(entry, Mapping) and {"step", "weighted_f1"} <= entry.keys()
+    ]
+    if len(points) < 2:
+        return None
+    best = max(value for _, value in points)
+    said = f"Weighted F1 against pseudo-labels while training: {best:.3f} at best, {points[-1][1]:.3f} at the last step"
+    return {"said": said, "drawn": charts.curve(points, best, said)}
+
+
+def variants(path: Path, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The variants that augmentation added, by method, and those that it refused, by reason."""
+    methods = _columns(path, tables.EXAMPLES, ("method",)).filter(~pl.col("method").is_in(["written", "repeat"]))
+    accepted = [(str(name), int(rows)) for name, rows in _counts(methods["method"]).items()]
+    refused = [(reason, int(float(rows))) for reason, rows in charts.flat(notes.get("refused") or {})
+               if rows.replace(".", "", 1).isdigit()]  # fmt: skip
+    every = [rows for _, rows in (*accepted, *refused)]
+    return {"accepted": accepted, "refused": refused, "highest": max(every, default=0), "rows": sum(every)}
+
+
+def suspects(given: Mapping[str, Path], names: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
+    """The labels of held-back reviews that the model contradicts most firmly, with the words that they rest on."""
+    path = given["evaluate"] / KINDS["pseudo_label"]["table"]
+    if not path.is_file() or not limit:
+        return []
+    found = (
+        pl.read_parquet(path)
+        .filter(pl.col("label") != pl.col("predicted"))
+        .sort("confidence", "id", descending=[True, False], nulls_last=True)
+        .head(limit)
+    )
+    said = pl.col("probabilities").list.arg_max().cast(pl.Int64).replace_strict(dict(enumerate(names)), default=None)
+    votes = (
+        pl.scan_parquet(given["label"] / "votes.parquet")
+        .filter(pl.col("id").is_in(found["id"].to_list()), pl.col("probabilities").is_not_null())
+        .select("id", "labeller", "evidence", said=said.cast(pl.String))
+        .collect()
+    )
+    shown = []
+    for row in found.iter_rows(named=True):
+        own = votes.filter((pl.col("id") == row["id"]) & (pl.col("said") == row["label"]))
+        words = {word.strip() for evidence in own["evidence"].drop_nulls() for word in evidence.split(",")} - {""}
+        shown.append(
+            {
+                "label": row["label"],
+                "predicted": row["predicted"],
+                "confidence": row["confidence"],
+                "labellers": ", ".join(own["labeller"].to_list()),
+                "text": charts.marked(row["clean"] or "", _forms(row["clean"] or "", words), EXAMPLE_CHARACTERS),
+            }
+        )
+    return shown
+
+
+def _forms(text: str, words: set[str]) -> set[str]:
+    """The words of a text as they stand in it, whose dictionary form is one of ``words``."""
+    return {word for word in re.findall(r"\w+", text) if words & {word.lower(), *lemmas(word)}}
+
+
+def reliability(predictions: pl.DataFrame | None, what: str) -> dict[str, Any] | None:
+    """Whether the model's confidence is the share of its answers that are right; None where there is nothing to see."""
+    rows = None if predictions is None else predictions.drop_nulls("confidence")
+    if rows is None or rows.is_empty():
+        return None
+    right = (rows["label"] == rows["predicted"]).to_numpy()
+    found = calibration.reliability(
+        rows["confidence"].clip(0, 1).to_numpy(), right, weights=None, bins=RELIABILITY_BINS, equal_mass=True
+    )
+    said = (
+        f"Mean confidence {found.confidence:.3f}, right {found.accuracy:.3f} {what};"
+        f" expected calibration error {found.error:.3f}"
+    )
+    bins = [(one.confidence, one.accuracy, *one.interval, one.share) for one in found.bins]
+    return {"said": said, "drawn": charts.reliability(bins, f"Reliability: {said}")}
+
+
+def drift_hint(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence where the predictions' mix is far from the one that was estimated from the reviews."""
+    found = _notes(records, "predict").get("drift")
+    if not isinstance(found, Mapping) or found.get("distance", 0) <= guard.FAR:
+        return []
+    line = guard.Drift(**found).line()
+    return [f"{line[:1].upper()}{line[1:]}."]
+
+
+def _notes(records: Mapping[str, Mapping[str, Any]], stage: str) -> Mapping[str, Any]:
+    return (records.get(stage) or {}).get("notes") or {}
+
+
 def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, examples: int) -> dict[str, Any]:
     """All that the page says of one score.
 
@@ -252,11 +372,25 @@ def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, exa
         "majority": str(majority.get("category", "")),
         "drawn": drawn,
         "beaten": beaten,
-        "categories": score.get("categories") or [],
+        "categories": _with_intervals(score.get("categories") or [], confusion),
+        "reliability": reliability(predictions, KINDS[kind]["against"]),
         "names": names,
         "matrix": matrix(names, confusion),
         "pairs": confused(names, confusion, predictions, pairs=pairs, examples=examples),
     }
+
+
+def _with_intervals(
+    categories: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """The categories' scores with the 95 % interval of each F1; None where there are few rows."""
+    if not categories or len(confusion) != len(categories) or not sum(map(sum, confusion)):
+        return [{**category, "interval": None} for category in categories]
+    found = metrics.f1_intervals(np.array(confusion), rounds=ROUNDS, seed=0)
+    return [
+        {**category, "interval": interval if category.get("support", 0) >= FEW else None}
+        for category, interval in zip(categories, found, strict=True)
+    ]
 
 
 def matrix(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[dict[str, Any]]:

@@ -1,0 +1,203 @@
+"""Export: a run's model in a form that others can use, and the proof that it predicts the same.
+
+``adapter`` is the adapter beside its tokenizer, as peft takes it; ``merged`` a plain transformers model with the
+adapter worked into its weights (in 32-bit floats: in 16-bit ones some labels change) and the prior's shift into its
+bias; ``onnx`` and ``onnx-int8`` need neither torch nor transformers. What was written is read again, and its labels on
+the run's own reviews are compared with the model's: where more than one in two hundred differs, nothing is published.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tsirius.errors import UserError, nearest
+from tsirius.models import onnx
+from tsirius.models.classifier import Classifier, Description, describe, find
+from tsirius.progress import progress, say
+from tsirius.store import write_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMS = ("adapter", "merged", "onnx", "onnx-int8")
+AGREEMENT = 0.995
+"""The share of reviews that must keep their label."""
+ROWS = 2000
+"""Reviews that are compared, drawn evenly over the run's."""
+PARITY = "parity.json"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How an exported model compares with the one that it was made of.
+
+    Attributes:
+        rows: reviews compared.
+        agreement: the share of them that keep their label.
+        largest: the largest difference of a score before the softmax.
+        spread: the standard deviation of these scores, to read ``largest`` beside.
+    """
+
+    rows: int
+    agreement: float
+    largest: float
+    spread: float
+
+    def line(self) -> str:
+        """The comparison in one line."""
+        return (
+            f"{self.agreement:.2%} of {self.rows:,} reviews keep their label; largest difference of a score"
+            f" {self.largest:.2g} (their standard deviation is {self.spread:.2g})"
+        )
+
+
+def export(run: Path, *, to: str, out: Path | None) -> Path:
+    """Write a run's model in another form; returns the folder.
+
+    Args:
+        run: the folder of a finished run with a fine-tuned encoder.
+        to: one of ``FORMS``.
+        out: the folder to write, which must not be there yet, or hold an earlier export; None: in the run's folder.
+
+    Raises:
+        UserError: there is nothing to export, a package is missing, or the exported model predicts something else.
+    """
+    if to not in FORMS:
+        raise UserError(f"no form {to!r}{nearest(to, FORMS)}", remedy=f"Forms: {', '.join(FORMS)}.")
+    folder = find(run)
+    description = describe(folder / "model.json")
+    if description.kind == "linear":
+        raise UserError("is a linear model: it needs no torch, so there is nothing to export", where=folder,
+                        remedy="Copy this folder to where it is needed.")  # fmt: skip
+    if description.kind == "onnx":
+        raise UserError("is an exported model already", where=folder, remedy="Name the run that it was made of.")
+    if to.startswith("onnx"):
+        onnx.check()
+    target = out if out is not None else run / "export" / to
+    if target.exists() and any(target.iterdir()) and not (target / PARITY).is_file():
+        raise UserError("holds something else", where=target, remedy="Name another folder with -o.")
+    texts = _texts(run)
+    work = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        parity = _write(folder, description, texts, to=to, work=work)
+        if parity.agreement < AGREEMENT:
+            raise UserError(f"{to} does not predict the same: {parity.line()}", where=folder,
+                            remedy=f"{AGREEMENT:.1%} must: nothing was written. Export to another form.")  # fmt: skip
+        write_text(work / PARITY, json.dumps({"form": to, **asdict(parity)}, indent=1))
+        if target.exists():
+            shutil.rmtree(target)
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    say(f"{to}: {parity.line()}")
+    return target
+
+
+def _write(folder: Path, description: Description, texts: Sequence[str], *, to: str, work: Path) -> Parity:
+    classifier = Classifier.load(folder)
+    scorer: Any = classifier.scorer
+    shift = np.array(description.prior_shift, dtype=np.float64)
+    asked = _scores("the run's model", scorer.logits, texts)
+    if to == "adapter":
+        _copy_adapter(folder, description, work)
+        found = _scores("the export", Classifier.load(work).scorer.logits, texts)
+        return compare(asked + shift, found + shift)
+    merged, tokenizer = _merged(scorer.model), scorer.tokenizer
+    if to == "merged":
+        if not fold(merged, description.prior_shift):
+            raise UserError("its head has no bias to take the prior's shift", where=folder,
+                            remedy="Export to onnx or adapter, which keep it beside the weights.")  # fmt: skip
+        merged.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        found = _scores("the export", _plain(work, scorer.max_length), texts)
+        return compare(asked + shift, found)
+    onnx.write(merged, tokenizer, work, int8=to == "onnx-int8")
+    replace(description, kind="onnx", base_model=None, base_fingerprint=None, max_length=scorer.max_length).save(work)
+    found = _scores("the export", Classifier.load(work).scorer.logits, texts)
+    return compare(asked + shift, found + shift)
+
+
+def compare(asked: NDArray[Any], found: NDArray[Any]) -> Parity:
+    """Compare scores, [N, K] each, of the same texts."""
+    return Parity(
+        rows=len(asked),
+        agreement=float((asked.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        largest=float(np.abs(asked - found).max()),
+        spread=float(asked.std()),
+    )
+
+
+def fold(model: Any, shift: Sequence[float]) -> bool:
+    """Add the prior's shift to the bias of a classifier's last layer: whoever uses it then need not know of it.
+
+    Returns:
+        Whether there is such a bias.
+    """
+    import torch
+
+    layers = [
+        layer for layer in model.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == len(shift)
+    ]
+    if not layers or layers[-1].bias is None:
+        return False
+    with torch.no_grad():
+        layers[-1].bias.add_(torch.tensor(shift, dtype=layers[-1].bias.dtype))
+    return True
+
+
+def _merged(model: Any) -> Any:
+    """The encoder with its adapter worked in, in 32-bit floats on the CPU."""
+    plain = model.float().cpu()
+    return (plain.merge_and_unload() if hasattr(plain, "merge_and_unload") else plain).eval()
+
+
+def _plain(folder: Path, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """What scores texts by a plain transformers classifier, read without anything of ours."""
+    from transformers import AutoModelForSequenceClassification
+
+    from tsirius.models import encode, load
+
+    with load.quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(str(folder)).to(load.device())
+        tokenizer = load.tokenizer(str(folder))
+    return lambda texts: encode.logits(model, tokenizer, texts, max_length=max_length)
+
+
+def _copy_adapter(folder: Path, description: Description, work: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, work / path.name)
+        else:
+            shutil.copy(path, work)
+    lines = ["# An adapter", "", f"It belongs to the encoder `{description.base_model}`, with a head for these labels:",
+             "", *[f"{place}. {name}" for place, name in enumerate(description.names)], "",
+             "`model.json` holds what is added to the scores (`prior_shift`) before the softmax."]  # fmt: skip
+    write_text(work / "README.md", "\n".join(lines) + "\n")
+
+
+def _scores(what: str, logits: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str]) -> NDArray[Any]:
+    parts = []
+    with progress(f"compare ({what})", total=len(texts)) as advance:
+        for start in range(0, len(texts), 256):
+            parts.append(logits(texts[start : start + 256]))
+            advance(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _texts(run: Path) -> list[str]:
+    """Reviews of the run, drawn evenly over them."""
+    path = run / "ingest" / "reviews.parquet"
+    if not path.is_file():
+        raise UserError("holds no reviews to compare the export on", where=run, remedy="Name the folder of a run.")
+    texts = pl.scan_parquet(path).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
+    return list(texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int)))

@@ -1,0 +1,206 @@
+"""An encoder as ONNX, scored by onnxruntime: neither torch nor transformers is needed to use it.
+
+A folder holds ``model.onnx`` and ``tokenizer.json``; the number of the padding is kept in the model's metadata.
+
+In 8-bit integers, weights of the encoder's linear layers are rounded once, each output channel with a scale of its
+own; activations are rounded as they come. The weights are unsigned: with signed ones, processors without VNNI (AVX2,
+AVX-512) add up pairs of products in 16 bits, where large ones are cut off, and multilingual encoders lose their labels
+(onnxruntime's guide to quantisation, on U8U8). Embeddings and the head stay in floats.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsirius.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
+PAD = "tsirius_pad_id"
+BATCH_TOKENS = 1024
+"""Tokens of a batch, its padding counted: enough to keep two cores busy; more falls out of their caches."""
+ONE_FILE = 1_800_000_000
+"""Bytes of weights up to which they fit into the model's own file: protobuf ends at 2 GiB."""
+OPSET = 18
+INSTALL = "Install what it needs with: pip install 'tsirius[export]'."
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """A session that scores, with its tokenizer."""
+
+    session: Any
+    tokenizer: Any
+    pad: int
+    categories: int
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Scores of cleaned texts before the softmax, [N, K]."""
+        rows = [given.ids for given in self.tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
+        scores = np.zeros((len(rows), self.categories), dtype=np.float32)
+        start = 0
+        while start < len(order):
+            longest = len(rows[order[start]])
+            batch = order[start : start + max(1, BATCH_TOKENS // max(1, longest))]
+            ids = np.full((len(batch), longest), self.pad, dtype=np.int64)
+            mask = np.zeros_like(ids)
+            for place, row in enumerate(batch):
+                ids[place, : len(rows[row])] = rows[row]
+                mask[place, : len(rows[row])] = 1
+            scores[batch] = self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+            start += len(batch)
+        return scores
+
+
+def load(folder: Path, *, categories: int, max_length: int) -> Onnx:
+    """Read what :func:`write` wrote.
+
+    Args:
+        folder: where it is.
+        categories: how many the model has to tell apart.
+        max_length: tokens of a text that are read.
+
+    Raises:
+        UserError: onnxruntime is not installed, a file is missing or broken, or they do not belong together.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("is an ONNX model, and onnxruntime is not installed", where=folder, remedy=INSTALL) from None
+    from tokenizers import Tokenizer
+
+    remedy = "Export the model again."
+    for name in (MODEL, TOKENIZER):
+        if not (folder / name).is_file():
+            raise UserError(f"has no {name}", where=folder, remedy=remedy)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        pad = int(session.get_modelmeta().custom_metadata_map[PAD])
+        width = session.get_outputs()[0].shape[-1]
+    except Exception as error:  # onnxruntime and tokenizers raise errors of their own for what they cannot read
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"its files are broken ({reason})", where=folder, remedy=remedy) from None
+    if width != categories:
+        raise UserError("its files do not belong together", where=folder, remedy=remedy)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    return Onnx(session, tokenizer, pad, categories)
+
+
+def threads() -> int:
+    """The threads that OMP_NUM_THREADS asks for, else one for each processor that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check() -> None:
+    """Make sure that what writing needs is installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise UserError(f"{package} is not installed", remedy=INSTALL) from None
+
+
+def write(model: Any, tokenizer: Any, folder: Path, *, int8: bool) -> None:
+    """Write a classifier and its tokenizer into ``folder``, which is there.
+
+    Args:
+        model: a transformers classifier in 32-bit floats on the CPU.
+        tokenizer: of the model, one of the fast kind.
+        folder: where to.
+        int8: compute the encoder's linear layers by 8-bit integers.
+
+    Raises:
+        UserError: the tokenizer cannot be used without transformers.
+    """
+    import onnx
+
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        raise UserError("the tokenizer is of the slow kind, which only transformers can use", where=folder,
+                        remedy="Export to merged.")  # fmt: skip
+    fast.save(str(folder / TOKENIZER))
+    exact = folder / ("exact.onnx" if int8 else MODEL)
+    _trace(model, exact, pad=tokenizer.pad_token_id)
+    if not int8:
+        return
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    size = sum(part.numel() * part.element_size() for part in model.parameters())
+    quantize_dynamic(
+        str(exact), str(folder / MODEL),
+        op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QUInt8,
+        use_external_data_format=size > ONE_FILE,
+        extra_options={"MatMulConstBOnly": True},
+    )  # fmt: skip
+    _mark(folder / MODEL, pad=tokenizer.pad_token_id, load_external=False)
+    for path in (exact, exact.with_name(f"{exact.name}.data")):
+        path.unlink(missing_ok=True)
+    onnx.checker.check_model(str(folder / MODEL))
+
+
+def _trace(model: Any, path: Path, *, pad: int) -> None:
+    import logging
+    import warnings
+
+    import torch
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+            return found
+
+    size = sum(part.numel() * part.element_size() for part in model.parameters())
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, pad, pad]])
+    mask = (ids != pad).long()
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    axes = {0: batch, 1: length}
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about itself
+            torch.onnx.export(
+                Logits().eval(), (ids, mask), str(path),
+                input_names=["input_ids", "attention_mask"], output_names=["logits"],
+                dynamic_shapes={"input_ids": axes, "attention_mask": axes},
+                opset_version=OPSET, external_data=size > ONE_FILE, dynamo=True, verbose=False,
+            )  # fmt: skip
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+    _mark(path, pad=pad, load_external=False)
+
+
+def _mark(path: Path, *, pad: int, load_external: bool) -> None:
+    """Note the padding's number in a model's metadata."""
+    import onnx
+
+    found = onnx.load(str(path), load_external_data=load_external)
+    if PAD not in {entry.key for entry in found.metadata_props}:
+        entry = found.metadata_props.add()
+        entry.key, entry.value = PAD, str(pad)
+        onnx.save(found, str(path))

@@ -1,0 +1,205 @@
+"""Predict: any format in, any format out, in the file's order, and a killed run goes on to the same bytes."""
+
+import csv
+import gzip
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from tsirius import files, ids, results, tables, writers
+from tsirius.errors import UserError
+from tsirius.models import linear
+from tsirius.models.classifier import Classifier, Description
+from tsirius.stages import predict
+
+NAMES = ["посуда", "обувь", "нет товара"]
+TEXTS = ["кружка целая", "тапки мягкие", "спасибо продавцу", "", "тарелки", "ботинки жмут", "доставка"]
+AUTO = {"text_column": "auto", "id_column": "auto", "encoding": "auto"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    linear.fit(["кружка тарелки", "тапки ботинки", "спасибо"], [0, 1, 2], weights=None, categories=3, c=10.0,
+               rounds=50, embed=None).save(folder)  # fmt: skip
+    Description("linear", NAMES, "нет товара", [0.0] * 3, None, None, None).save(folder)
+    return folder
+
+
+def reviews(path: Path, rows: int) -> Path:
+    """A file of ``rows`` reviews in the format that its name says."""
+    table = pl.DataFrame(
+        {
+            "номер": [f"r{row * 7 % rows}-{row}" for row in range(rows)],
+            "text": [f"{TEXTS[row % 7]} {row % 11}" if TEXTS[row % 7] else "" for row in range(rows)],
+        }
+    ).rename({"номер": "id"})
+    plain = path.name.removesuffix(".gz")
+    if plain.endswith(".parquet"):
+        table.write_parquet(path)
+    elif plain.endswith(".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.iter_rows(named=True)), encoding="utf-8")
+    else:
+        text = table.write_csv(separator="\t" if plain.endswith(".tsv") else ",")
+        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    data = path.read_bytes()
+    if path.suffix == ".zst":
+        data = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+    data = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)(data)
+    if ".parquet" in path.name:
+        return list(pl.read_parquet(data).iter_rows(named=True))
+    if ".jsonl" in path.name:
+        return [json.loads(line) for line in data.decode().splitlines()]
+    found = csv.DictReader(data.decode().splitlines(), delimiter="\t" if ".tsv" in path.name else ",")
+    return [{**row, "confidence": float(row["confidence"])} for row in found]
+
+
+@pytest.mark.parametrize("given", ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.csv.gz"])
+def test_every_format_in_gives_the_same_answers(model: Path, tmp_path: Path, given: str) -> None:
+    path = reviews(tmp_path / given, 40)
+    results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    rows = read(tmp_path / "out.csv")
+    table = [f"r{row * 7 % 40}-{row}" for row in range(40)]
+    assert [row["id"] for row in rows] == table
+    assert [row["category"] for row in rows[:5]] == ["посуда", "обувь", "нет товара", "нет товара", "посуда"]
+
+
+@pytest.mark.parametrize(
+    "name", ["o.csv", "o.tsv", "o.jsonl", "o.parquet", "o.csv.gz", "o.jsonl.xz", "o.tsv.zst", "o.parquet.gz"]
+)
+def test_every_format_out_holds_the_same_rows_and_bytes(model: Path, tmp_path: Path, name: str) -> None:
+    path = reviews(tmp_path / "a.csv", 300)
+    results.predict_file(model, path, tmp_path / "plain.csv", **AUTO)
+    results.predict_file(model, path, tmp_path / name, **AUTO)
+    assert read(tmp_path / name) == read(tmp_path / "plain.csv")
+    before = (tmp_path / name).read_bytes()
+    results.predict_file(model, path, tmp_path / name, **AUTO)
+    assert (tmp_path / name).read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+class Slow:
+    """Scores a text by its length, and stops the process at the third window."""
+
+    def __init__(self, limit: int) -> None:
+        self.seen, self.limit = 0, limit
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.seen += len(texts)
+        if self.seen > self.limit:
+            raise KeyboardInterrupt
+        return np.array([[len(text) % 3 == k for k in range(3)] for text in texts], dtype=np.float32)
+
+
+def classifier(limit: int) -> tuple[Classifier, Slow]:
+    scorer = Slow(limit)
+    return Classifier(Description("linear", NAMES, "нет товара", [0.0] * 3, None, None, None), scorer), scorer
+
+
+def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\n" + "".join(f"кружка {'x' * (row % 13)}{row}\n" for row in range(95)), encoding="utf-8")
+    source = files.open_source(path, **AUTO, text_required=True)
+    whole = pl.concat(predict.windows(classifier(999)[0], source, rows=95, batch_rows=10, parts=None))
+    parts = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        list(predict.windows(classifier(35)[0], source, rows=95, batch_rows=10, parts=parts))
+    assert len(list(parts.glob("*.parquet"))) == 3
+    second, scorer = classifier(999)
+    again = pl.concat(predict.windows(second, source, rows=95, batch_rows=10, parts=parts))
+    assert again.equals(whole) and again["id"].to_list() == [str(row) for row in range(95)]
+    assert scorer.seen == 65, "what was done is not done again"
+    assert tables.read(parts / "000000.parquet", tables.PREDICTIONS).height == 10
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tsirius import results
+from tsirius.stages import predict
+predict.Config.model_fields["batch_rows"].default = 50
+predict.Config.model_rebuild(force=True)
+results.predict_file(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]),
+                     text_column="auto", id_column="auto", encoding="auto")
+"""
+
+
+def test_a_killed_prediction_goes_on_to_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    path, out = reviews(tmp_path / "a.csv", 6000), tmp_path / "out.jsonl.gz"
+    command = [sys.executable, "-c", KILLED, str(model), str(path)]
+    subprocess.run([*command, str(tmp_path / "whole.jsonl.gz")], check=True, capture_output=True)
+    process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
+    windows = tmp_path / ".out.jsonl.gz.unfinished" / "windows"
+    while process.poll() is None and not (windows / "000002.parquet").is_file():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert windows.is_dir() and not out.exists(), "killed in the middle"
+    done = subprocess.run([*command, str(out)], check=True, capture_output=True, text=True)
+    assert "goes on after row" in done.stderr
+    assert out.read_bytes() == (tmp_path / "whole.jsonl.gz").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_another_model_or_file_begins_anew(model: Path, tmp_path: Path) -> None:
+    path, out = reviews(tmp_path / "a.csv", 30), tmp_path / "out.csv"
+    windows = tmp_path / ".out.csv.unfinished" / "windows"
+    windows.mkdir(parents=True)
+    (windows / "000000.parquet").write_bytes(b"of something else")
+    results.predict_file(model, path, out, **AUTO)
+    assert len(read(out)) == 30
+
+
+def test_an_unknown_ending_and_a_missing_folder_are_refused(model: Path, tmp_path: Path) -> None:
+    path = reviews(tmp_path / "a.csv", 3)
+    with pytest.raises(UserError, match=r"'\.xlsx' says no known format"):
+        results.predict_file(model, path, tmp_path / "out.xlsx", **AUTO)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        results.predict_file(model, path, tmp_path / "nowhere" / "out.csv", **AUTO)
+
+
+def test_an_error_at_the_end_of_the_file_shows_before_any_work(model: Path, tmp_path: Path) -> None:
+    path, out = reviews(tmp_path / "a.csv", 200), tmp_path / "out.csv"
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write("r0-0,кружка\n")
+    with pytest.raises(UserError, match="row 201: repeats the id 'r0-0' of row 1"):
+        results.predict_file(model, path, out, **AUTO)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.csv"]
+
+
+def test_ids_that_share_a_hash_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids.Hashes, "repeated", lambda self, given: given.to_list())
+    source = files.open_source(reviews(tmp_path / "a.csv", 50), **AUTO, text_required=True)
+    assert ids.check(source) == 50
+
+
+def test_hashes_find_what_came_before() -> None:
+    hashes = ids.Hashes()
+    for start in range(0, 1000, 37):
+        assert hashes.repeated(pl.Series([str(row) for row in range(start, start + 37)])) == []
+    assert sorted(hashes.repeated(pl.Series(["5", "999", "new", "x", "x"]))) == ["5", "999", "x"]
+
+
+def test_the_id_column_keeps_its_name_unless_it_is_taken(tmp_path: Path) -> None:
+    for name, wanted in (("id", "id"), ("номер", "номер"), ("category", "id"), ("confidence", "id")):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(f"{name},text\n1,кружка\n", encoding="utf-8")
+        source = files.open_source(path, text_column="text", id_column=name, encoding="auto", text_required=True)
+        assert writers.layout(None, source, confidence=True).columns == (wanted, "category", "confidence")

@@ -1,0 +1,68 @@
+"""The guard refuses what does not answer the test file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsirius import files, guard
+from tsirius.errors import UserError
+
+NAMES = ["посуда", "обувь", "нет товара"]
+AUTO = {"text_column": "auto", "id_column": "auto", "encoding": "auto", "text_required": False}
+ROWS = [(f"r{row}", NAMES[row % 3]) for row in range(9)]
+
+Rows = list[tuple[str, str]]
+
+
+def compare(folder: Path, rows: Rows) -> dict[str, int]:
+    (folder / "test.csv").write_text("id,text\n" + "".join(f"{name},кружка\n" for name, _ in ROWS), encoding="utf-8")
+    (folder / "made.csv").write_text("id,category\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
+    asked, written = (files.open_source(folder / name, **AUTO) for name in ("test.csv", "made.csv"))  # type: ignore[arg-type]  # of one kind
+    return guard.check(written, asked, names=NAMES)
+
+
+def test_a_whole_submission_passes(tmp_path: Path) -> None:
+    assert compare(tmp_path, ROWS) == {"посуда": 3, "обувь": 3, "нет товара": 3}
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda rows: rows[:4] + rows[5:], "has 8 rows where the test file has 9; .*row 5: 'r5' for 'r4'"),
+        (lambda rows: rows[:-1], "has 8 rows where the test file has 9"),
+        (lambda rows: [*rows, ("r9", "обувь")], "has 10 rows where the test file has 9"),
+        (lambda rows: [*rows[:2], rows[3], rows[2], *rows[4:]], "row 3: has the id 'r3' where the test file has 'r2'"),
+        (lambda rows: rows[::-1], "row 1: has the id 'r8'"),
+        (lambda rows: [*rows[:3], ("r3", "обувъ"), *rows[4:]], "row 4: unknown category 'обувъ'; did you mean 'обувь'"),
+        (lambda rows: [*rows[:3], ("r3", ""), *rows[4:]], "row 4: unknown category ''"),
+        (lambda rows: [*rows[:3], ("r1", "обувь"), *rows[4:]], "row 4: repeats the id 'r1' of row 2"),
+    ],
+)
+def test_a_broken_one_is_refused(tmp_path: Path, harm: Callable[[Rows], Rows], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compare(tmp_path, harm(list(ROWS)))
+
+
+def test_one_without_ids_is_refused_where_the_file_has_ids(tmp_path: Path) -> None:
+    compare(tmp_path, ROWS)
+    (tmp_path / "bare.csv").write_text("category\nобувь\n", encoding="utf-8")
+    asked, written = (files.open_source(tmp_path / name, **AUTO) for name in ("test.csv", "bare.csv"))  # type: ignore[arg-type]  # of one kind
+    with pytest.raises(UserError, match="has no ids"):
+        guard.check(written, asked, names=NAMES)
+
+
+def test_drift_is_the_share_that_would_have_to_change() -> None:
+    found = guard.drift({"обувь": 75, "посуда": 25}, {"обувь": 0.5, "посуда": 0.3, "нет товара": 0.2})
+    assert found is not None and found.distance == pytest.approx(0.25)
+    assert found.category == "обувь" and "75.0% predicted, 50.0% estimated" in found.line()
+    assert guard.drift({}, {"обувь": 1.0}) is None and guard.drift({"обувь": 1}, {}) is None
+
+
+@given(st.lists(st.integers(0, 50), min_size=3, max_size=3).filter(any))
+def test_the_same_mix_has_not_drifted(counts: list[int]) -> None:
+    named = dict(zip(NAMES, counts, strict=True))
+    found = guard.drift(named, {name: count / sum(counts) for name, count in named.items()})
+    assert found is not None and found.distance == 0
