@@ -41,7 +41,7 @@ ROOMS = [
     {"stages"},
     {"config"},
     {"pipeline", "scaffold", "machine"},
-    {"results", "audit"},
+    {"results", "audit", "bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]
