@@ -87,6 +87,8 @@ def augment(config: Config, gold: Path, *, methods: Sequence[str], seeds: int, t
     for method in methods:
         if method not in METHODS:
             raise UserError(f"no method {method!r}{nearest(method, METHODS)}", remedy=f"Methods: {', '.join(METHODS)}.")
+        # also that its models are at hand, which no run without it needs
+        pipeline.check(_with(config, method, 1, seed=config.seed))
     answers = _with_texts(config, gold)
     base = pipeline.run(config)
     names = Classifier.load(base).names
@@ -112,8 +114,7 @@ def _arm(
     config: Config, base: Path, method: str | None, target: int, texts: pl.Series, *, seed: int
 ) -> tuple[list[int], int]:
     """What a model trained with variants by ``method`` says of ``texts``, as places; and how many variants it had."""
-    settings = {"target_per_class": target, **({"methods": [method]} if method else {})}
-    changed = config.model_copy(update={"seed": seed, "augment": config.augment.model_copy(update=settings)})
+    changed = _with(config, method, target, seed=seed)
     say(f"{method or 'no variants'}, seed {seed}")
     folder = base / "bench" / "augment" / (f"{method}-{target}-{seed}" if method else f"none-{seed}")
     store = pipeline.branch(changed, folder, of=base, first=FIRST, last=LAST)
@@ -121,6 +122,11 @@ def _arm(
     found = [classifier.names.index(name) for name in classifier.predict(texts.to_list())]
     record = store.record("augment") or {}
     return found, int(record["notes"]["variants"])
+
+
+def _with(config: Config, method: str | None, target: int, *, seed: int) -> Config:
+    settings = {"target_per_class": target, **({"methods": [method]} if method else {})}
+    return config.model_copy(update={"seed": seed, "augment": config.augment.model_copy(update=settings)})
 
 
 def compare(

@@ -60,7 +60,14 @@ def road(config: Config) -> list[Step]:
         _step(select, c.select, seed, reads=("ingest", "label")),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
-        _step(augment, c.augment, seed, reads=("ingest", "label", "split", "balance"), more={"asked": _asked(c.label)}),
+        _step(
+            augment,
+            c.augment,
+            seed,
+            reads=("ingest", "label", "split", "balance"),
+            files=augment.files(c.augment),
+            more={"asked": _asked(c.label)},
+        ),
         _step(train, c.train, seed, reads=("ingest", "select", "split", "augment"), files=train.files(c.train)),
         _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",), more=columns),
     ]
@@ -83,6 +90,7 @@ def check(config: Config) -> None:
     """
     ingest.check(config.ingest)
     label.check(config.label)
+    augment.check(config.augment)
     train.check(config.train)
     names = categories.load(config.ingest.categories).names
     evaluate.check(config.evaluate, names=names, columns=_columns(config.ingest))

@@ -13,9 +13,16 @@ class Source(NamedTuple):
     text: str
 
 
+class Refused(Exception):
+    """Raised in place of a variant: the source cannot have any, for the reason given."""
+
+
 class Augmenter(Protocol):
     """Makes variants row by row: those of a source do not depend on the sources beside it."""
 
     def __call__(self, sources: Sequence[Source]) -> Sequence[Iterator[str]]:
-        """For each source its variants, the best first; they may be of any quality."""
+        """For each source its variants, the best first; they may be of any quality.
+
+        An iterator may raise :class:`Refused`.
+        """
         ...

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from tsirius import tables
-from tsirius.augmenters import Augmenter, Source, accept, eda
+from tsirius.augmenters import Augmenter, Refused, Source, accept, eda, shards
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories
 from tsirius.errors import UserError
+from tsirius.models import load
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.text import lemmas, normalise
@@ -55,6 +56,9 @@ EXAMPLES_PER_REASON = 5
 CHARACTERS = 500
 """What is kept of a refused variant, which may be of any length."""
 
+RELABEL_TOKENS = 1024
+"""Tokens of a batch when variants are labelled, to begin with."""
+
 Name = Literal["eda", "paraphrase", "backtranslate"]
 
 
@@ -62,7 +66,8 @@ class Config(Section):
     target_per_class: int = Field(0, ge=0)
     """A category with fewer training rows gets variants up to this many (0: none does)."""
     methods: list[Name] = Field(["eda"], min_length=1)
-    """How variants are made, in turn. ``eda``: words swapped, left out, put in, replaced by a synonym, or misspelt."""
+    """How variants are made, in turn. ``eda``: words swapped, left out, put in, replaced by a synonym, or misspelt;
+    ``paraphrase``: by a model that was trained for it; ``backtranslate``: into another language and back."""
     max_per_source: int = Field(8, ge=1)
     """Variants of one review by one method at most."""
     weight: float = Field(0.5, gt=0, le=1)
@@ -81,6 +86,32 @@ class Config(Section):
     """eda: share of the words that are replaced by a synonym in the same form."""
     typo: float = Field(0.1, ge=0, le=1)
     """eda: share of the words that get a typo; never those of the categories' names and descriptions."""
+    paraphrase_model: str = Field("cointegrated/rut5-base-paraphraser", min_length=1)
+    """paraphrase: a T5 or another sequence-to-sequence model, a folder or a hub name."""
+    paraphrase_prefix: str = ""
+    """paraphrase: put before each review, where the model was trained so ("paraphrase: ", say)."""
+    paraphrase_no_copy: int = Field(4, ge=0)
+    """paraphrase: no run of so many tokens is taken over from the review (0: it may be)."""
+    backtranslate_there: str = Field("Helsinki-NLP/opus-mt-ru-en", min_length=1)
+    """backtranslate: the model into the other language, a folder or a hub name."""
+    backtranslate_back: str = Field("Helsinki-NLP/opus-mt-en-ru", min_length=1)
+    """backtranslate: the model from it."""
+    beams: int = Field(5, ge=1)
+    """paraphrase, backtranslate: beams of the search."""
+    candidates: int = Field(4, ge=1)
+    """paraphrase, backtranslate: variants of a review that the model writes; at most as many as beams."""
+    sample: bool = False
+    """paraphrase, backtranslate: draw variants from the model's distribution instead of searching for the likeliest."""
+    temperature: float = Field(1.0, gt=0)
+    """paraphrase, backtranslate: of the drawing; above 1 is bolder."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """paraphrase, backtranslate: draw among the likeliest tokens that together have this probability."""
+    no_repeat: int = Field(3, ge=0)
+    """paraphrase, backtranslate: no run of so many tokens comes twice in a variant (0: it may)."""
+    max_tokens: int = Field(256, ge=8)
+    """paraphrase, backtranslate: longer reviews are not rewritten."""
+    precision: load.Precision = "auto"
+    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU, 16-bit floats on a GPU."""
     shortest: float = Field(0.5, ge=0, le=1)
     """A variant has at least this share of its source's number of words."""
     longest: float = Field(1.5, ge=1)
@@ -91,10 +122,55 @@ class Config(Section):
     """A variant that has more than this share of its words in its source's order is a copy, and refused."""
     likeness: float = Field(0.8, gt=0, le=1)
     """A variant whose words are this like those of another review (Jaccard similarity) is refused."""
-    batch_tokens: int = Field(1024, ge=1)
-    """Tokens that a model is given at a time to begin with; fewer are taken where memory is short."""
+    batch_tokens: int = Field(8192, ge=1)
+    """Tokens of a batch to begin with, those to be written and all beams counted; fewer where memory is short."""
 
     speed_only = frozenset({"batch_tokens"})
+
+    @model_validator(mode="after")
+    def _enough_beams(self) -> Config:
+        if not self.sample and self.candidates > self.beams:
+            raise ValueError(
+                f"candidates ({self.candidates}) is above beams ({self.beams}); lower one or raise the other"
+            )
+        return self
+
+    @field_validator("methods")
+    @classmethod
+    def _once(cls, methods: list[str]) -> list[str]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("names a method twice; name it once")
+        return methods
+
+
+def models(config: Config) -> dict[str, str]:
+    """The models that are used: setting → folder or hub name."""
+    used = {
+        "paraphrase": {"paraphrase_model": config.paraphrase_model},
+        "backtranslate": {
+            "backtranslate_there": config.backtranslate_there,
+            "backtranslate_back": config.backtranslate_back,
+        },
+    }
+    methods = config.methods if config.target_per_class else []
+    return {setting: model for method in methods for setting, model in used.get(method, {}).items()}
+
+
+def check(config: Config) -> None:
+    """Make sure that the models of the methods are at hand or can be fetched.
+
+    Raises:
+        UserError: one is not, or a part of it is missing.
+    """
+    for model in models(config).values():
+        load.check(model)
+
+
+def files(config: Config) -> dict[str, Path]:
+    """The folders of the models that are not the hub's: other weights write other variants."""
+    return {
+        f"augment.{setting}": load.folder(model) for setting, model in models(config).items() if load.is_folder(model)
+    }
 
 
 def run(
@@ -133,9 +209,7 @@ def run(
             {name: _augmenter(name, config, sources, protected, seed=seed, scratch=scratch) for name in config.methods},
             judge,
             Relabeller(
-                _labellers(
-                    given["label"], categories, agree=config.agree, asked=asked, batch_tokens=config.batch_tokens
-                )
+                _labellers(given["label"], categories, agree=config.agree, asked=asked, batch_tokens=RELABEL_TOKENS)
             ),
             evidence=_evidence(given["label"], sources["id"]),
             max_per_source=config.max_per_source,
@@ -358,6 +432,9 @@ def _offer(
             variant = normalise(next(seat.variants))
         except StopIteration:
             return None
+        except Refused as error:
+            ledger.refuse(str(error), seat, "")
+            return None
         except MENDABLE:
             raise
         except Exception as error:  # as above
@@ -394,15 +471,50 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
 def _augmenter(
     name: Name, config: Config, sources: pl.DataFrame, protected: frozenset[str], *, seed: int, scratch: Path
 ) -> Augmenter:
-    return _eda(
-        sources["clean"].to_list(),
-        count=config.max_per_source * config.tries,
-        swap=config.swap,
-        delete=config.delete,
-        insert=config.insert,
-        synonym=config.synonym,
-        typo=config.typo,
-        protected=protected,
+    if name == "eda":
+        return _eda(
+            sources["clean"].to_list(),
+            count=config.max_per_source * config.tries,
+            swap=config.swap,
+            delete=config.delete,
+            insert=config.insert,
+            synonym=config.synonym,
+            typo=config.typo,
+            protected=protected,
+            seed=seed,
+        )
+    return shards.kept(name, partial(_rewrite, name, config, seed=seed), scratch / name)
+
+
+def _rewrite(name: Name, config: Config, *, seed: int) -> shards.Rewrite:
+    """What the models of a method make; they are read now."""
+    from tsirius.augmenters import backtranslate, generate, paraphrase
+
+    search = generate.Search(
+        beams=config.beams,
+        candidates=config.candidates,
+        sample=config.sample,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        no_repeat=config.no_repeat,
+        no_copy=config.paraphrase_no_copy if name == "paraphrase" else 0,
+        max_tokens=config.max_tokens,
+    )
+    if name == "paraphrase":
+        return paraphrase.paraphraser(
+            config.paraphrase_model,
+            prefix=config.paraphrase_prefix,
+            search=search,
+            precision=config.precision,
+            batch_tokens=config.batch_tokens,
+            seed=seed,
+        )
+    return backtranslate.backtranslator(
+        config.backtranslate_there,
+        config.backtranslate_back,
+        search=search,
+        precision=config.precision,
+        batch_tokens=config.batch_tokens,
         seed=seed,
     )
 
