@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.augmenters.accept import REASONS, Judge, Row, judge, meaning, repeats
+from tsirius.augmenters.accept import REASONS, Judge, Row, corrected, judge, meaning, repeats
 from tsirius.text import lemmas, words
 
 PROTECTED = frozenset({"чайник", "платье"})
@@ -85,6 +85,13 @@ def test_meaning_knows_words_that_mean_the_same() -> None:
     source, near, far = map(lemmas, ("Купила чайник по хорошей цене", "Приобрела чайник, стоимость хорошая",
                                      "Пришло платье, размер маленький"))  # fmt: skip
     assert meaning(source, near, Even()) > 0.8 > 0.6 > meaning(source, far, Even())  # type: ignore[arg-type]  # as above
+
+
+def test_a_misspelt_word_is_read_as_what_it_was_meant_to_be() -> None:
+    assert corrected(words("Хорршее каечство, утюг"), words("Хорошее качество")) == ["хорошее", "качество", "утюг"]
+    source = "Хорошее качество"
+    assert made([source], []).judge("Хорошее каечство", Row(source, 0), NONE).reason is None
+    assert made([source], []).judge("Хорошее ыкпыркпы", Row(source, 0), NONE).reason == "too far from its source"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil, log, sqrt
@@ -30,6 +30,8 @@ OTHER_SCRIPT = 0.3
 """How far the shares of Cyrillic and of Latin letters may be from those of the source."""
 RUN, PHRASE, PHRASES = 3, 3, 3
 """A word so many times in a row is a loop, and so are so many words that occur so often; unless the source has it."""
+SLIP = 0.75
+"""From this similarity of their letters on, an unknown word is a misspelt known one."""
 STUTTER = re.compile(r"(\S{1,10}?)\1{4,}")
 """The same letters five times in a row."""
 
@@ -88,7 +90,8 @@ class Judge:
             return Verdict(reason, None)
         if SequenceMatcher(None, made, given, autojunk=False).ratio() > self.most:
             return Verdict("too like its source", None)
-        says, said = [lemma(word) for word in made], [lemma(word) for word in given]
+        said = [lemma(word) for word in given]
+        says = [lemma(word) for word in corrected(made, given)]
         similarity = meaning(says, said, self.weights)
         if similarity < self.least:
             return Verdict("too far from its source", similarity)
@@ -209,6 +212,14 @@ def _summed(text: Sequence[str], weights: Weights) -> tuple[NDArray[np.float32],
 def _vector(word: str) -> NDArray[np.float32] | None:
     vectors = word_vectors.load()
     return vectors.vectors([word])[0] if word in vectors else None
+
+
+def corrected(made: Sequence[str], given: Sequence[str]) -> list[str]:
+    """The words of ``made``, those that no dictionary knows read as the word of ``given`` that they are nearest to."""
+    there = set(given)
+    unknown = {word for word in made if word not in there and _vector(lemma(word)) is None}
+    read = {word: get_close_matches(word, sorted(there), n=1, cutoff=SLIP) for word in sorted(unknown)}
+    return [next(iter(read.get(word, ())), word) for word in made]
 
 
 def repeats(text: Sequence[str]) -> int:
