@@ -21,7 +21,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Votes, lexicon
 from tsirius.progress import Advance
 from tsirius.stages import augment
-from tsirius.stages.augment import REFUSED, VARIANTS, Config, Grown, grow
+from tsirius.stages.augment import Config, Grown, grow
 from tsirius.text import words
 
 CATEGORIES = Categories(
@@ -79,7 +79,7 @@ def test_off_by_default(given: dict[str, Path], tmp_path: Path) -> None:
     counts = run(Config(), given, tmp_path)
     assert counts["variants"] == 0 and counts["empty"] == ["текстиль"]
     assert tables.read(tmp_path / "train.parquet", tables.EXAMPLES).equals(examples(REVIEWS))
-    assert tables.read(tmp_path / "variants.parquet", VARIANTS).is_empty()
+    assert tables.read(tmp_path / "variants.parquet", tables.VARIANTS).is_empty()
 
 
 def test_up_to_the_target_and_no_further(
@@ -104,8 +104,8 @@ def test_up_to_the_target_and_no_further(
 
 def test_a_variant_carries_its_source_and_its_scores(given: dict[str, Path], tmp_path: Path) -> None:
     counts = run(Config(target_per_class=20, max_per_source=3), given, tmp_path)
-    variants = tables.read(tmp_path / "variants.parquet", VARIANTS)
-    refused = tables.read(tmp_path / "refused.parquet", REFUSED)
+    variants = tables.read(tmp_path / "variants.parquet", tables.VARIANTS)
+    refused = tables.read(tmp_path / "refused.parquet", tables.REFUSED)
     texts = dict(examples(REVIEWS).select("id", "clean").iter_rows())
     assert all(texts[origin] == source for origin, source in variants.select("origin", "source").iter_rows())
     assert variants["similarity"].is_between(0.6, 1.001).all()

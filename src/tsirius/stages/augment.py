@@ -38,20 +38,6 @@ if TYPE_CHECKING:
 
 VERSION = 2
 
-VARIANTS: tables.Schema = {
-    "id": pl.String,
-    "origin": pl.String,
-    "method": pl.String,
-    "label": pl.String,
-    "clean": pl.String,
-    "source": pl.String,
-    "similarity": pl.Float32,
-}
-"""The variants that were accepted, beside their sources' texts. ``similarity`` is that of their meaning."""
-
-REFUSED: tables.Schema = dict.fromkeys(("reason", "method", "label", "clean", "source"), pl.String)
-"""Examples of those that were not."""
-
 EXAMPLES_PER_REASON = 5
 CHARACTERS = 500
 """What is kept of a refused variant, which may be of any length."""
@@ -218,8 +204,8 @@ def run(
         )
     made = _rows(grown.accepted, sources, weight=config.weight)
     tables.write(pl.concat([train, made], rechunk=True), tables.EXAMPLES, out / "train.parquet")
-    tables.write(grown.accepted, VARIANTS, out / "variants.parquet")
-    tables.write(grown.examples, REFUSED, out / "refused.parquet")
+    tables.write(grown.accepted, tables.VARIANTS, out / "variants.parquet")
+    tables.write(grown.examples, tables.REFUSED, out / "refused.parquet")
     after = before.copy()
     after.update(made["label"].to_list())
     short = {name: config.target_per_class - after[name] for name in wanted if after[name] < config.target_per_class}
@@ -263,8 +249,8 @@ class Grown:
     """What came of growing.
 
     Attributes:
-        accepted: the variants, as of :data:`VARIANTS`.
-        examples: some of the refused ones, as of :data:`REFUSED`.
+        accepted: the variants, as of :data:`tsirius.tables.VARIANTS`.
+        examples: some of the refused ones, as of :data:`tsirius.tables.REFUSED`.
         refused: reason → variants.
         by_method: method → reason → variants.
         by_label: category → reason → variants.
@@ -279,7 +265,13 @@ class Grown:
     @classmethod
     def empty(cls) -> Grown:
         """Nothing."""
-        return cls(pl.DataFrame(schema=VARIANTS), pl.DataFrame(schema=REFUSED), Counter(), {}, defaultdict(Counter))
+        return cls(
+            pl.DataFrame(schema=tables.VARIANTS),
+            pl.DataFrame(schema=tables.REFUSED),
+            Counter(),
+            {},
+            defaultdict(Counter),
+        )
 
 
 @dataclass(eq=False)
@@ -385,8 +377,8 @@ def grow(
         for seat in reversed(again):  # the turn is still theirs
             queues[seat.row["label"]].appendleft(seat)
     return Grown(
-        pl.DataFrame(accepted, schema=dict(VARIANTS), orient="row"),
-        pl.DataFrame(ledger.examples, schema=dict(REFUSED), orient="row"),
+        pl.DataFrame(accepted, schema=dict(tables.VARIANTS), orient="row"),
+        pl.DataFrame(ledger.examples, schema=dict(tables.REFUSED), orient="row"),
         sum(ledger.by_method.values(), Counter()),
         ledger.by_method,
         ledger.by_label,

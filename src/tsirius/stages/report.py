@@ -21,7 +21,7 @@ from tsirius.categories import Categories
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 1
+VERSION = 2
 
 STAGES = ("ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict")
 
@@ -44,7 +44,7 @@ KINDS = {
 }
 """Both kinds of score, what each is called, and where its predictions lie; gold first, as it says more."""
 
-EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS = 280, 100, 50
+EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS, VARIANTS_SHOWN = 280, 100, 50, 5
 """What bounds the size of the page, whatever the tables hold."""
 
 
@@ -82,6 +82,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         histograms=histograms(labelled, predicted, settings=_settings(records.get("select", {}))),
         reasons=reasons(labelled),
         labellers=labellers(given["label"], names),
+        variants=variants(given["augment"], records.get("augment", {})),
         rejected=rejected(given["ingest"] / "rejected.parquet"),
         costs=costs(records),
         details=details(records),
@@ -348,6 +349,36 @@ def hints(
     return lines
 
 
+def variants(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of variants: of each method those made and refused, the reasons, and some of either kind.
+
+    Args:
+        folder: of the augment stage.
+        record: its record.
+    """
+    made = _table(folder / "variants.parquet", tables.VARIANTS)
+    left = _table(folder / "refused.parquet", tables.REFUSED)
+    by_method = (record.get("notes") or {}).get("refused_by_method") or {}
+    counts = _counts(made["method"])
+    methods = [(name, counts.get(name, 0), sum(by_method.get(name, {}).values())) for name in {**counts, **by_method}]
+    refused = (record.get("notes") or {}).get("refused") or {}
+    shown = made.sort("similarity", "id", nulls_last=True)  # the boldest first: what a reader should look at
+    shown = shown.filter(pl.int_range(pl.len()).over("method") < VARIANTS_SHOWN).sort("method", maintain_order=True)
+    few = left.filter(pl.int_range(pl.len()).over("reason") < VARIANTS_SHOWN)
+    return {
+        "methods": methods,
+        "refused": [(reason, rows) for reason, rows in refused.items()],
+        "examples": [
+            (*row[:2], *(charts.shorten(text or "", EXAMPLE_CHARACTERS) for text in row[2:]))
+            for row in shown.select("method", "similarity", "source", "clean").iter_rows()
+        ],
+        "left": [
+            (*row[:2], *(charts.shorten(text or "", EXAMPLE_CHARACTERS) for text in row[2:]))
+            for row in few.select("method", "reason", "source", "clean").iter_rows()
+        ],
+    }
+
+
 def rejected(path: Path) -> dict[str, Any]:
     """Rows that did not pass ingest, by file and reason, with their row numbers."""
     columns = _columns(path, tables.REJECTED, ("source", "reason", "row"))
@@ -409,6 +440,11 @@ def _json(path: Path) -> dict[str, Any]:
 def _columns(path: Path, schema: tables.Schema, names: Sequence[str]) -> pl.DataFrame:
     """Some columns of a table, without reading the others: a million texts would not fit a small machine."""
     return pl.scan_parquet(path).select(pl.col(name).cast(schema[name]) for name in names).collect()
+
+
+def _table(path: Path, schema: tables.Schema) -> pl.DataFrame:
+    """A table that runs of an older version do not have: empty then."""
+    return tables.read(path, schema) if path.is_file() else pl.DataFrame(schema=dict(schema))
 
 
 def _counts(values: pl.Series) -> dict[str, int]:
