@@ -42,6 +42,7 @@ def commands() -> str:
 
 
 def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its words, those of a group one after the other."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from _verbs(command, f"{before}{name} ")

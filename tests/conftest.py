@@ -17,3 +17,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.build(tmp_path_factory.mktemp("models") / "tiny-xlm-roberta")
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random T5 of version 1.1 in the hub's layout."""
+    import tiny
+
+    return tiny.build_t5(tmp_path_factory.mktemp("models") / "tiny-t5")
+
+
+@pytest.fixture(scope="session")
+def tiny_marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random Marian in the hub's layout."""
+    import tiny
+
+    return tiny.build_marian(tmp_path_factory.mktemp("models") / "tiny-marian")

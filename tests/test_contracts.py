@@ -41,7 +41,7 @@ ROOMS = [
     {"stages"},
     {"config"},
     {"pipeline", "scaffold", "machine"},
-    {"results", "audit", "export", "latency"},
+    {"results", "audit", "bench", "export", "latency"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -25,17 +25,18 @@ ROW = st.tuples(TEXT, st.integers(0, 15), st.sampled_from([*NAMES, None]), st.fl
 def road(folder: Path, labelled: pl.DataFrame, settings: tuple[float, int, int, int], seed: int) -> dict[str, bytes]:
     """Run the three stages; the bytes of all that they wrote."""
     valid, few, many, target = settings
-    given = {name: folder / name for name in ("ingest", "select", "split", "balance", "augment")}
+    given = {name: folder / name for name in ("ingest", "label", "select", "split", "balance", "augment")}
     for path in given.values():
         path.mkdir(parents=True)
     (given["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
+    tables.write(pl.DataFrame(schema=dict(tables.VOTES)), tables.VOTES, given["label"] / "votes.parquet")
     tables.write(labelled, tables.LABELLED, given["select"] / "labelled.parquet")
     split.run(split.Config(valid=valid), given, given["split"], seed=seed, scratch=folder)
     config = balance.Config(min_per_class=few, max_per_class=many)
     balance.run(config, given, given["balance"], seed=seed, scratch=folder)
     # synonyms are tested apart: looking them up takes a second a time
     variants = augment.Config(target_per_class=target, max_per_source=4, swap=0.2, delete=0.2, insert=0, synonym=0)
-    augment.run(variants, given, given["augment"], seed=seed, scratch=folder)
+    augment.run(variants, given, given["augment"], seed=seed, scratch=folder, asked={"use": []})
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 

@@ -1,12 +1,14 @@
 """Tiny random models in the hub's on-disk layout.
 
-An XLM-R encoder with a masked-language head and no classifier, an XLM-R trained for nothing with an inference head, and
-a Qwen3 that knows the words of a reranker's prompt.
+An XLM-R encoder with a masked-language head and no classifier, an XLM-R trained for nothing with an inference head, a
+Qwen3 that knows the words of a reranker's prompt, a T5 of version 1.1, and a Marian.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,13 +133,106 @@ def build_reranker(path: Path, *, answers: Sequence[str] = ("yes", "no")) -> Pat
     return path
 
 
+def build_t5(path: Path) -> Path:
+    """Write a T5 of version 1.1: gated layers, and a head of its own; the tokenizer as a sentencepiece file alone.
+
+    The end token's row of the head is enlarged, so that some outputs end early and others never do.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    path.mkdir(parents=True, exist_ok=True)
+    pieces = _sentencepiece(path / "spiece.model", unk_id=2, bos_id=-1, eos_id=1, pad_id=0)
+    tokenizer = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "eos_token": "</s>", "pad_token": "<pad>",
+                 "unk_token": "<unk>", "model_max_length": 512}  # fmt: skip
+    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = T5Config(
+        vocab_size=len(pieces),
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+    )
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        made = T5ForConditionalGeneration(config)
+        made.shared.weight.normal_(std=1.0)
+        made.lm_head.weight = torch.nn.Parameter(torch.randn(len(pieces), config.d_model) * 0.5)
+        for layer in made.modules():
+            if isinstance(layer, torch.nn.Linear) and layer is not made.lm_head:
+                layer.weight.normal_(std=0.25)
+        made.lm_head.weight[1] *= 2.5
+        state = {name: tensor for name, tensor in made.state_dict().items() if "embed_tokens" not in name}
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path / "model.safetensors",
+              metadata={"format": "pt"})  # fmt: skip
+    said = config.to_dict() | {"tie_word_embeddings": False, "architectures": ["T5ForConditionalGeneration"]}
+    said.pop("scale_decoder_outputs", None)
+    (path / "config.json").write_text(json.dumps(said), encoding="utf-8")
+    return path
+
+
+def build_marian(path: Path, *, seed: int = 0, weights: str = "pytorch_model.bin") -> Path:
+    """Write a Marian as the hub has them: source.spm, target.spm and vocab.json, weights as ``.bin``."""
+    import torch
+    from transformers import GenerationConfig, MarianConfig, MarianMTModel
+
+    path.mkdir(parents=True, exist_ok=True)
+    pieces = _sentencepiece(path / "source.spm")
+    shutil.copyfile(path / "source.spm", path / "target.spm")
+    words = ["</s>", "<unk>", *[piece for piece, _ in pieces[3:]], "<pad>"]
+    (path / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}), encoding="utf-8")
+    tokenizer = {"tokenizer_class": "MarianTokenizer", "source_lang": "rus", "target_lang": "eng",
+                 "model_max_length": 512}  # fmt: skip
+    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    pad = len(words) - 1
+    config = MarianConfig(
+        vocab_size=len(words),
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=128,
+        pad_token_id=pad,
+        eos_token_id=0,
+        forced_eos_token_id=0,
+        decoder_start_token_id=pad,
+        scale_embedding=True,
+        static_position_embeddings=True,
+    )
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        made = MarianMTModel(config).eval()
+        for layer in made.modules():
+            if isinstance(layer, torch.nn.Linear) and layer is not made.lm_head:
+                layer.weight.normal_(std=0.3)
+        made.model.shared.weight.normal_(std=0.15)
+        made.final_logits_bias[0, 0] = 2.2
+    made.generation_config = GenerationConfig(
+        bad_words_ids=[[pad]], num_beams=6, max_length=128, decoder_start_token_id=pad, eos_token_id=0,
+        pad_token_id=pad, forced_eos_token_id=0,
+    )  # fmt: skip
+    made.save_pretrained(path)
+    if weights != "model.safetensors":
+        torch.save(made.state_dict(), path / weights)
+        (path / "model.safetensors").unlink()
+    return path
+
+
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """Where the tokenizer of Qwen2 and Qwen3 cuts before it looks for pieces."""
 
 
-def _sentencepiece(path: Path) -> list[tuple[str, float]]:
+def _sentencepiece(path: Path, **special: int) -> list[tuple[str, float]]:
     """Train a vocabulary and write it to ``path``; its pieces with their scores."""
     import sentencepiece
 
@@ -149,6 +244,7 @@ def _sentencepiece(path: Path) -> list[tuple[str, float]]:
         hard_vocab_limit=False,
         num_threads=1,
         minloglevel=2,
+        **special,
     )
     path.write_bytes(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())

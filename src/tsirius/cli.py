@@ -178,6 +178,31 @@ def audit(
         print(report)
 
 
+bench = typer.Typer(help="Measure a method on reviews of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("augment")
+def bench_augment(
+    config: ConfigFile,
+    gold: Annotated[Path, typer.Option(help="Answers: text and category, or the test file's id and category.")],
+    overrides: Overrides = None,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD", help="eda, paraphrase or backtranslate; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many times each is trained.")] = 5,
+    target: Annotated[
+        int | None, typer.Option(min=1, help="Rows of each category; the largest one's if left out.")
+    ] = None,
+) -> None:
+    """Train with and without variants of reviews, and say by how much the score against answers changes."""
+    from tsirius import bench as benchmarks
+    from tsirius import config as configuration
+
+    loaded = configuration.load(config, overrides or [])
+    print(benchmarks.augment(loaded, gold, methods=method or loaded.augment.methods, seeds=seeds, target=target))
+
+
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run with a fine-tuned encoder.")],

@@ -13,6 +13,7 @@ from typing import Any
 from tsirius import categories, files
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
+from tsirius.labellers import hypotheses
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
@@ -61,7 +62,14 @@ def road(config: Config) -> list[Step]:
         _step(select, c.select, seed, reads=("ingest", "label")),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
-        _step(augment, c.augment, seed, reads=("ingest", "split", "balance")),
+        _step(
+            augment,
+            c.augment,
+            seed,
+            reads=("ingest", "label", "split", "balance"),
+            files=augment.files(c.augment),
+            more={"asked": _asked(c.label)},
+        ),
         _step(train, c.train, seed, reads=("ingest", "label", "split", "augment"), files=train.files(c.train)),
         _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",), more=columns),
     ]
@@ -84,6 +92,7 @@ def check(config: Config) -> None:
     """
     ingest.check(config.ingest)
     label.check(config.label)
+    augment.check(config.augment)
     train.check(config.train)
     names = categories.load(config.ingest.categories).names
     evaluate.check(config.evaluate, names=names, columns=_columns(config.ingest))
@@ -98,13 +107,14 @@ def check(config: Config) -> None:
 
 def plan(config: Config) -> Iterator[tuple[str, Decision]]:
     """Each stage's name with whether it would run and why; nothing is run."""
-    store, runs = Store(config.runs / config.name), set[str]()
-    for step in road(config):
+    store, runs, steps = Store(config.runs / config.name), set[str](), road(config)
+    stores = {step.name: store for step in steps}
+    for step in steps:
         before = [name for name in step.reads if name in runs]
         if before:
             decision = Decision(True, f"reads {before[-1]}, which runs before it")
         else:
-            decision = store.decide(step.name, _key(step, store))
+            decision = store.decide(step.name, _key(step, stores))
         if decision.run:
             runs.add(step.name)
         yield step.name, decision
@@ -126,17 +136,18 @@ def run(config: Config, *, again: str | None = None) -> Path:
     if again is not None and again not in names:
         raise UserError(f"no stage {again!r}{nearest(again, names)}", remedy=f"Stages: {', '.join(names)}.")
     store = Store(config.runs / config.name)
+    stores = dict.fromkeys(names, store)
     with store.lock():
         write_text(store.root / "config.json", config.model_dump_json(indent=1))
         skipped = []
         for step in steps:
-            key = _key(step, store)
+            key = _key(step, stores)
             decision = store.decide(step.name, key)
             if step.name == again:
                 decision = Decision(True, "asked for")
             if decision.run:
                 say(f"{step.name}: runs, {decision.why}")
-                work = partial(step.work, _given(step, store))
+                work = partial(step.work, _given(step, stores))
                 record = store.make(step.name, key, work, _source(), keeps=step.keeps, from_start=step.name == again)
                 say(f"  {record['seconds']:.1f} s")
             else:
@@ -164,6 +175,27 @@ def _tell_changes(store: Store, skipped: list[str]) -> None:
         say(f"changed since some of the stages kept were made: {', '.join(changes)}; '--again STAGE' runs one anew")
 
 
+def branch(config: Config, root: Path, *, of: Path, first: str, last: str) -> Store:
+    """Run the stages from ``first`` to ``last`` in the folder ``root``, where they have not run yet.
+
+    Args:
+        config: what to run; its settings of the stages before ``first`` are not looked at.
+        root: the folder; it is made.
+        of: the folder of a finished run, where the stages before ``first`` are read.
+    """
+    steps = road(config)
+    names = [step.name for step in steps]
+    start, stop = names.index(first), names.index(last) + 1
+    own, other = Store(root), Store(of)
+    stores = {name: own if place >= start else other for place, name in enumerate(names)}
+    with own.lock():
+        for step in steps[start:stop]:
+            key = _key(step, stores)
+            if own.decide(step.name, key).run:
+                own.make(step.name, key, partial(step.work, _given(step, stores)), _source(), keeps=step.keeps)
+    return own
+
+
 def rebuild_report(root: Path) -> Path:
     """Write the report of a finished run anew, from what its folder holds; returns the report's path.
 
@@ -175,14 +207,15 @@ def rebuild_report(root: Path) -> Path:
     except (OSError, ValueError):
         raise UserError("holds no run", where=root, remedy="Name a folder that 'tsirius run' made.") from None
     store, step = Store(root), road(config)[-1]
+    stores = dict.fromkeys(step.reads, store)
     with store.lock():
         store.check_finished(step.reads)
-        store.make(step.name, _key(step, store), partial(step.work, _given(step, store)), _source())
+        store.make(step.name, _key(step, stores), partial(step.work, _given(step, stores)), _source())
         return store.export(step.name, "report.html")
 
 
-def _given(step: Step, store: Store) -> Given:
-    return {name: store.folder(name) for name in step.reads}
+def _given(step: Step, stores: Mapping[str, Store]) -> Given:
+    return {name: stores[name].folder(name) for name in step.reads}
 
 
 def _step(
@@ -215,6 +248,24 @@ def _predict(
     return predict.run(section, given, out, source=source, scratch=scratch)
 
 
+def _asked(section: label.Config) -> dict[str, Any]:
+    """The labellers that have a say about variants, with the settings that decide what they say."""
+    statements = hypotheses.NONE_STATEMENTS if section.nli_none == "statements" else ()
+    nli = {
+        "model": section.nli_model,
+        "templates": section.nli_templates,
+        "hypotheses": section.nli_hypotheses,
+        "none_statements": statements,
+        "against": "contradiction",
+        "content_free": hypotheses.CONTENT_FREE if section.nli_correct_bias else (),
+        "precision": section.nli_precision,
+        "max_length": 256,
+    }
+    embed = {"encoder": section.encoder, "parts": section.matcher_parts, "scale": section.matcher_scale}
+    settings = {"nli": nli, "matcher": embed}
+    return {"use": section.use, **{name: settings[name] for name in section.use if name in settings}}
+
+
 def _columns(section: ingest.Config) -> dict[str, str]:
     return {"text_column": section.text_column, "id_column": section.id_column}
 
@@ -226,8 +277,8 @@ def _ingest_files(section: ingest.Config) -> dict[str, Path]:
     }
 
 
-def _key(step: Step, store: Store) -> Key:
-    records = {name: store.record(name) or {} for name in step.reads}
+def _key(step: Step, stores: Mapping[str, Store]) -> Key:
+    records = {name: stores[name].record(name) or {} for name in step.reads}
     shown = {name: record.get("key", {}).get("settings") for name, record in records.items()}
     return {
         **step.key,

@@ -74,6 +74,20 @@ EXAMPLES: Schema = {
 """split, balance, augment: labelled rows. ``origin`` is the id of the review that a row was made from (its own id
 where ``method`` is ``written``, that is, where a person wrote it)."""
 
+VARIANTS: Schema = {
+    "id": pl.String,
+    "origin": pl.String,
+    "method": pl.String,
+    "label": pl.String,
+    "clean": pl.String,
+    "source": pl.String,
+    "similarity": pl.Float32,
+}
+"""augment: the variants that were accepted, beside their sources' texts; ``similarity`` is that of their meaning."""
+
+REFUSED: Schema = dict.fromkeys(("reason", "method", "label", "clean", "source"), pl.String)
+"""augment: some of the variants that were not, and why."""
+
 PREDICTIONS: Schema = {"id": pl.String, "category": pl.String, "confidence": pl.Float32}
 """predict: one row a review of the file, in its order."""
 

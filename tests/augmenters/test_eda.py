@@ -1,4 +1,4 @@
-"""Easy data augmentation: what changes, what never does, and synonyms that are not opposites. And what is accepted."""
+"""Easy data augmentation: what changes, what never does, and synonyms that are not opposites. And typos."""
 
 import random
 from collections import Counter
@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsirius.augmenters import eda
-from tsirius.augmenters.accept import judge
 from tsirius.text import lemma, words
 
 PROTECTED = frozenset({"чайник", "платье"})
 SYNONYMS = {"цена": ("стоимость",), "купить": ("приобрести",), "чайник": ("утюг",)}
-OFF = {"swap": 0.0, "delete": 0.0, "insert": 0.0, "synonym": 0.0}
+OFF = {"swap": 0.0, "delete": 0.0, "insert": 0.0, "synonym": 0.0, "typo": 0.0}
 
 
 def made(text: str, count: int = 30, seed: int = 0, **shares: float) -> list[str]:
@@ -70,12 +69,12 @@ def test_product_words_are_not_replaced() -> None:
 
 @pytest.mark.parametrize("text", ["", "!!! 😀", "да", "чайник"])
 def test_too_little_text_gives_nothing(text: str) -> None:
-    assert not made(text, swap=0.1, delete=0.1, insert=0.1, synonym=0.1)
+    assert not made(text, swap=0.1, delete=0.1, insert=0.1, synonym=0.1, typo=0.1)
 
 
 @given(st.text(alphabet="абвгде чайник, не!😀-ё\t", max_size=80), st.integers(0, 5))
 def test_any_text(text: str, seed: int) -> None:
-    shares = {"swap": 0.3, "delete": 0.3, "insert": 0.3, "synonym": 0.3}
+    shares = {"swap": 0.3, "delete": 0.3, "insert": 0.3, "synonym": 0.3, "typo": 0.3}
     variants = made(text, 6, seed, **shares)
     assert variants == made(text, 6, seed, **shares)
     kept = Counter(lemma(word) for word in words(text) if lemma(word) in PROTECTED)
@@ -105,40 +104,33 @@ def test_opposites(one: str, other: str, expected: bool) -> None:
     assert eda.opposed(one, other) is eda.opposed(other, one) is expected
 
 
-SOURCE = "Хороший чайник, греет воду быстро и почти бесшумно"
+def test_typos_spare_product_words_negations_and_short_words() -> None:
+    variants = made("Чайник не греет: три раза «включала»!", count=60, typo=0.5)
+    assert len(set(variants)) > 10
+    for variant in variants:
+        tokens = variant.split()
+        assert len(tokens) == 6 and tokens[:2] == ["Чайник", "не"] and tokens[3] == "три"
+        assert tokens[2].endswith(":") and tokens[5].startswith("«в") and tokens[5].endswith("»!")
 
 
-@pytest.mark.parametrize(
-    ("variant", "reason"),
-    [
-        ("Хороший чайник, греет воду быстро и почти", None),
-        ("!!!", "empty"),
-        ("хороший ЧАЙНИК греет воду быстро и почти бесшумно!", "same as its source"),
-        ("Красивое платье.", "already there"),
-        ("Хороший чайник", "too short"),
-        (SOURCE + " и ещё раз и ещё раз", "too long"),
-        ("Плохой чайник, кипятит молоко медленно и очень шумно", "too far from its source"),
-        ("Хороший утюг, греет воду быстро и почти бесшумно", "lost its product"),
-        ("быстро греет воду хороший чайник почти бесшумно", "like a validation review"),
-    ],
+@given(
+    st.sampled_from(["быстро", "довольна", "понравилось", "стирается", "quality", "Платье", "ооооо"]),
+    st.integers(0, 10_000),
 )
-def test_what_is_refused_and_why(variant: str, reason: str | None) -> None:
-    valid = ["Чайник хороший: почти бесшумно греет воду, быстро"] if reason == "like a validation review" else ["да"]
-    decide = judge(
-        [SOURCE, "красивое платье"], valid, protected=PROTECTED, shortest=0.5, longest=1.5, kept=0.5, likeness=0.8
-    )
-    assert decide(variant, SOURCE) == reason
-    assert decide(variant, SOURCE) == (reason or "already there")
+def test_a_typo_is_one_slip_and_no_other_word(word: str, seed: int) -> None:
+    typo = eda.mistype(word, rng=random.Random(seed))
+    assert typo[0] == word[0] and abs(len(typo) - len(word)) <= 1
+    assert typo == word or not eda._analyser().word_is_known(typo.lower())
+    before, after = Counter(word), Counter(typo)
+    assert sum((before - after).values()) <= 1 and sum((after - before).values()) <= 1
 
 
-WORDS = st.lists(st.sampled_from("абвгдежз"), max_size=8).map(" ".join)
+def test_every_kind_of_typo_occurs() -> None:
+    made = {eda.mistype("понравилось", rng=random.Random(seed)) for seed in range(400)}
+    assert {"понрвилось", "понравиллось", "понарвилось", "понравилрсь", "панравилось", "понравелось"} <= made
 
 
-@given(st.lists(WORDS, max_size=8), WORDS, st.sampled_from([0.3, 0.5, 0.8, 1.0]))
-def test_no_near_copy_of_a_validation_review_passes(valid: list[str], variant: str, likeness: float) -> None:
-    decide = judge([], valid, protected=frozenset(), shortest=0, longest=99, kept=0, likeness=likeness)
-    made = set(variant.split())
-    alike = any(
-        len(made & set(text.split())) >= likeness * len(made | set(text.split())) - 1e-9 for text in valid if text
-    )
-    assert (decide(variant, "я") == "like a validation review") == (alike and bool(made))
+def test_keys_that_touch() -> None:
+    keys = eda._keys_beside()
+    assert set(keys["а"]) == set("впкесм") and set(keys["g"]) == set("fhtyvb") and set(keys["й"]) == set("цф")
+    assert all(key in keys[other] for key, beside in keys.items() for other in beside)

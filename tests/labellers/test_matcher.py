@@ -32,9 +32,8 @@ def test_the_embedded_encoder_knows_what_a_text_speaks_of() -> None:
     def embed(texts: list[str]) -> np.ndarray:
         return encode.embeddings(model, tokenizer, texts, max_length=256)
 
-    anchors = embed([f"{category.name}: {category.description}" for category in CATEGORIES])
     texts = ["Сапоги промокают и жмут в носке", "Тарелка пришла с трещиной", "Посылка шла месяц, продавец молчит"]
-    votes = matcher.match(embed(texts), anchors, CATEGORIES.names, scale=20)
+    votes = matcher.make(CATEGORIES, embed, parts="joined", scale=20).label(texts)
     assert votes.evidence == ["обувь", "посуда", "нет товара"]
     alone = np.concatenate([embed([text]) for text in texts])
     np.testing.assert_allclose(embed(texts), alone, atol=1e-5)

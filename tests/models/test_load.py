@@ -154,3 +154,63 @@ def test_a_head_for_other_labels_is_made_anew(tiny_model: Path, tmp_path: Path) 
     made, new = load.base_classifier(str(tmp_path), names=["а", "б", "в", "г"], dropout=None)
     assert made.classifier.out_proj.out_features == 4
     assert set(new) == {"classifier.out_proj.weight", "classifier.out_proj.bias"}
+
+
+def test_a_t5_keeps_the_head_of_its_own(tiny_t5: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForSeq2SeqLM
+
+    made = load.seq2seq(str(tiny_t5), precision="fp32")
+    held = load_file(tiny_t5 / "model.safetensors")
+    exact = AutoModelForSeq2SeqLM.from_pretrained(tiny_t5, dtype=torch.float32).eval()
+    assert torch.equal(exact.lm_head.weight, held["lm_head.weight"])
+    assert not torch.equal(held["lm_head.weight"], held["shared.weight"])
+    given = {"input_ids": torch.arange(5, 25).reshape(2, 10), "decoder_input_ids": torch.arange(30, 36).reshape(2, 3)}
+    with torch.inference_mode():
+        torch.testing.assert_close(made(**given).logits, exact(**given).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_head_that_was_tied_on_loading_is_noticed(tiny_t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoModelForSeq2SeqLM
+
+    read = AutoModelForSeq2SeqLM.from_pretrained
+
+    def tied(*names: str, **settings: object) -> object:
+        made, loading = read(*names, **settings)
+        made.lm_head.weight = made.shared.weight
+        return made, loading
+
+    monkeypatch.setattr(AutoModelForSeq2SeqLM, "from_pretrained", tied)
+    with pytest.raises(UserError, match="took the weights of its embeddings"):
+        load.seq2seq(str(tiny_t5), precision="fp32")
+
+
+def test_a_marian_is_read_from_a_bin_of_weights_alone(tiny_marian: Path, tmp_path: Path) -> None:
+    assert not list(tiny_marian.glob("*.safetensors"))
+    load.check(str(tiny_marian))
+    words = load.tokenizer(str(tiny_marian))
+    assert words.decode(words("Суп варится быстро").input_ids, skip_special_tokens=True)
+    assert load.seq2seq(str(tiny_marian), precision="auto").config.model_type == "marian"
+
+    import torch
+
+    broken = tmp_path / "marian"
+    shutil.copytree(tiny_marian, broken)
+    torch.save({"weights": subprocess.Popen}, broken / "pytorch_model.bin")  # what a pickle may hold beside weights
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load.seq2seq(str(broken), precision="auto")
+
+
+@pytest.mark.parametrize("name", ["source.spm", "target.spm", "vocab.json"])
+def test_a_marian_without_a_part_of_its_tokenizer_is_refused(name: str, tiny_marian: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "marian"
+    shutil.copytree(tiny_marian, folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match="the model has no tokenizer files"):
+        load.check(str(folder))
+
+
+def test_an_encoder_writes_nothing(tiny_model: Path) -> None:
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load.seq2seq(str(tiny_model), precision="auto")

@@ -1,15 +1,28 @@
 """Augment: the target, sources in turn, and what is reported."""
 
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given as any_of
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from tsirius import tables
+from tsirius.augmenters import Augmenter, Source, accept
+from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories, Category
-from tsirius.stages.augment import Config, grow, run
+from tsirius.errors import UserError
+from tsirius.labellers import Votes, lexicon
+from tsirius.progress import Advance
+from tsirius.stages import augment
+from tsirius.stages.augment import Config, Grown, grow
+from tsirius.text import words
 
 CATEGORIES = Categories(
     [Category("обувь", "ботинки"), Category("посуда"), Category("текстиль"), Category("нет", none=True)]
@@ -30,59 +43,215 @@ def examples(reviews: dict[str, list[str]]) -> pl.DataFrame:
     )
 
 
-@pytest.fixture
-def given(tmp_path: Path) -> dict[str, Path]:
-    folders = {name: tmp_path / name for name in ("ingest", "split", "balance")}
-    for folder in folders.values():
-        folder.mkdir()
+def lay_out(folder: Path) -> dict[str, Path]:
+    folders = {name: folder / name for name in ("ingest", "label", "split", "balance")}
+    for path in folders.values():
+        path.mkdir()
+    rows = examples(REVIEWS)
     (folders["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
-    tables.write(examples(REVIEWS), tables.EXAMPLES, folders["balance"] / "train.parquet")
-    tables.write(examples(REVIEWS).clear(), tables.EXAMPLES, folders["split"] / "valid.parquet")
+    learned = lexicon.learn(
+        rows["clean"].to_list(), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35, small_talk=0.1,
+        min_count=1, none_despite_unknown=0.9,
+    )  # fmt: skip
+    learned.save(folders["label"] / "lexicon.json")
+    votes = rows.select(
+        "id",
+        labeller=pl.lit("lexicon"),
+        probabilities=pl.lit(None, dtype=tables.PROBABILITIES),
+        evidence=pl.lit("хороший, доставка"),
+    )
+    tables.write(votes, tables.VOTES, folders["label"] / "votes.parquet")
+    tables.write(rows, tables.EXAMPLES, folders["balance"] / "train.parquet")
+    tables.write(rows.clear(), tables.EXAMPLES, folders["split"] / "valid.parquet")
     return folders
 
 
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Path]:
+    return lay_out(tmp_path)
+
+
+def run(config: Config, given: Mapping[str, Path], out: Path, use: Sequence[str] = ("lexicon",)) -> dict[str, Any]:
+    return augment.run(config, given, out, seed=0, scratch=out, asked={"use": list(use)})
+
+
 def test_off_by_default(given: dict[str, Path], tmp_path: Path) -> None:
-    counts = run(Config(), given, tmp_path, seed=0, scratch=tmp_path)
+    counts = run(Config(), given, tmp_path)
     assert counts["variants"] == 0 and counts["empty"] == ["текстиль"]
     assert tables.read(tmp_path / "train.parquet", tables.EXAMPLES).equals(examples(REVIEWS))
+    assert tables.read(tmp_path / "variants.parquet", tables.VARIANTS).is_empty()
 
 
-def test_up_to_the_target_and_no_further(given: dict[str, Path], tmp_path: Path) -> None:
-    counts = run(Config(target_per_class=10), given, tmp_path, seed=0, scratch=tmp_path)
+def test_up_to_the_target_and_no_further(
+    given: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = run(Config(target_per_class=10, typo=0, agree="none"), given, tmp_path)
     train = tables.read(tmp_path / "train.parquet", tables.EXAMPLES)
     made = train.filter(pl.col("method") == "eda")
     assert counts["categories"]["обувь"] == 12 and counts["categories"]["посуда"] == 10
     assert counts["short"]["текстиль"] == 10 and counts["short"]["нет"] > 0
-    assert counts["rows"] == train.height and counts["variants"] == made.height
+    assert counts["rows"] == train.height and counts["variants"] == counts["methods"]["eda"] == made.height
     assert Counter(made.filter(pl.col("label") == "посуда")["origin"].to_list()) == {"r12": 4, "r13": 4}, "evenly"
     assert {"r12~eda1", "r13~eda4"} <= set(made["id"])
-    sources = dict(train.filter(pl.col("method") == "written").select("id", "group").iter_rows())
-    assert all(sources[origin] == group for origin, group in made.select("origin", "group").iter_rows())
+    written = train.filter(pl.col("method") == "written")
+    sources = {id: (group, confidence) for id, group, confidence in written.select("id", "group", "confidence").rows()}
+    for origin, group, confidence in made.select("origin", "group", "confidence").iter_rows():
+        assert sources[origin][0] == group and confidence == pytest.approx(0.5 * sources[origin][1])
+    said = capsys.readouterr().err
+    assert "текстиль: 10 short of 10 (no review to make variants of)" in said
+    assert f"нет: {counts['short']['нет']} short of 10 (from 2 reviews; most often refused: " in said
 
 
-def test_refusals_are_counted_and_tries_bounded() -> None:
-    def endless(text: str, key: str) -> Iterator[str]:
-        yield from (f"{text} {number}" for number in range(9))
+def test_a_variant_carries_its_source_and_its_scores(given: dict[str, Path], tmp_path: Path) -> None:
+    counts = run(Config(target_per_class=20, max_per_source=3), given, tmp_path)
+    variants = tables.read(tmp_path / "variants.parquet", tables.VARIANTS)
+    refused = tables.read(tmp_path / "refused.parquet", tables.REFUSED)
+    texts = dict(examples(REVIEWS).select("id", "clean").iter_rows())
+    assert all(texts[origin] == source for origin, source in variants.select("origin", "source").iter_rows())
+    assert variants["similarity"].is_between(0.6, 1.001).all()
+    assert set(refused["reason"]) == set(counts["refused"]) <= set(accept.REASONS)
+    assert refused.group_by("reason", "method").len()["len"].max() <= augment.EXAMPLES_PER_REASON
+    assert sum(counts["refused_by_method"]["eda"].values()) == sum(counts["refused"].values())
 
-    seen = list[str]()
 
-    def judge(variant: str, source: str) -> str | None:
-        seen.append(variant)
-        return None if variant.endswith(("3", "5")) else "odd"
+def test_without_the_lexicon_its_word_is_not_asked(given: dict[str, Path], tmp_path: Path) -> None:
+    (given["label"] / "lexicon.json").unlink()
+    assert run(Config(target_per_class=13), given, tmp_path, use=["reranker"])["variants"]
+    assert run(Config(target_per_class=13, agree="none"), given, tmp_path)["variants"]
 
-    sources = examples({"посуда": ["кружка", "тарелка"]})
-    made, refused = grow(sources, {"посуда": 99}, {"eda": endless}, judge, max_per_source=4, taken={"r0~eda1"}, seed=0)
-    assert refused == {"odd": 14} and len(seen) == 18
-    assert sorted(made["id"].to_list()) == ["r0~eda2", "r0~eda3", "r1~eda1", "r1~eda2"]
-    assert made["clean"].to_list() in (
-        ["кружка 3", "тарелка 3", "кружка 5", "тарелка 5"], ["тарелка 3", "кружка 3", "тарелка 5", "кружка 5"],
+
+def grown(
+    reviews: dict[str, list[str]],
+    wanted: dict[str, int],
+    augmenters: Mapping[str, Augmenter],
+    *,
+    relabeller: Relabeller | None = None,
+    max_per_source: int = 4,
+    taken: set[str] | None = None,
+) -> Grown:
+    rows = examples(reviews)
+    judge = accept.judge(
+        [accept.Row(*row) for row in rows.select("clean", "group").iter_rows()],
+        [],
+        protected=frozenset(), shortest=0.2, longest=9, least=-9, most=1, likeness=0.9,
+    )  # fmt: skip
+    return grow(
+        rows, wanted, augmenters, judge, relabeller or Relabeller([]), evidence={}, max_per_source=max_per_source,
+        taken=taken if taken is not None else set(), seed=0,
     )  # fmt: skip
 
 
-def test_the_cap_on_variants_of_one_review_holds() -> None:
-    def numbered(text: str, key: str) -> Iterator[str]:
-        yield from (f"{text} {number}" for number in range(99))
+def numbered(sources: Sequence[Source]) -> list[Iterator[str]]:
+    return [iter([f"{source.text} {number} раз" for number in range(9)]) for source in sources]
 
-    sources = examples({"посуда": ["кружка"]})
-    made, _ = grow(sources, {"посуда": 50}, {"eda": numbered}, lambda *_: None, max_per_source=4, taken=set(), seed=0)
-    assert made.height == 4
+
+class Odd:
+    """Gives a text a category by its number."""
+
+    name = "odd"
+
+    def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+        odd = ["3" in text or "5" in text or not any(map(str.isdigit, text)) for text in texts]
+        return Votes(np.array([[one, not one] for one in odd], dtype=np.float32), [""] * len(texts))
+
+
+def test_what_a_labeller_reads_otherwise_is_refused_and_tries_are_bounded() -> None:
+    made = grown({"посуда": ["кружка", "тарелка"]}, {"посуда": 99}, {"eda": numbered}, relabeller=Relabeller([Odd()]),
+                 taken={"r0~eda1"})  # fmt: skip
+    assert made.refused == {"another category": 14}
+    assert sorted(made.accepted["id"].to_list()) == ["r0~eda2", "r0~eda3", "r1~eda1", "r1~eda2"]
+    texts = ["кружка 3 раз", "тарелка 3 раз", "кружка 5 раз", "тарелка 5 раз"]
+    assert sorted(made.accepted["clean"].to_list()) == sorted(texts)
+    assert [text.split()[1] for text in made.accepted["clean"]] == ["3", "3", "5", "5"], "in turns"
+
+
+def test_the_cap_on_variants_of_one_review_holds() -> None:
+    assert grown({"посуда": ["кружка"]}, {"посуда": 50}, {"eda": numbered}).accepted.height == 4
+    both = grown({"посуда": ["кружка"]}, {"посуда": 50}, {"eda": numbered, "paraphrase": numbered}).accepted
+    assert set(Counter(both["method"].to_list()).values()) <= {4} and both["clean"].is_unique().all()
+
+
+def test_no_more_sources_are_rewritten_than_variants_are_missing() -> None:
+    asked = Counter[str]()
+
+    def once(sources: Sequence[Source]) -> list[Iterator[str]]:
+        asked.update(source.id for source in sources)
+        return numbered(sources)
+
+    grown({"посуда": [f"кружка номер{n}" for n in range(50)]}, {"посуда": 7}, {"eda": once})
+    assert len(asked) == 7 and set(asked.values()) == {1}
+
+
+def test_what_a_person_can_mend_is_told() -> None:
+    def full(sources: Sequence[Source]) -> list[Iterator[str]]:
+        raise UserError("no such model")
+
+    with pytest.raises(UserError, match="no such model"):
+        grown({"посуда": ["кружка"]}, {"посуда": 1}, {"paraphrase": full})
+
+
+TEXTS = st.lists(st.sampled_from(["чайник", "греет", "не", "быстро", "платье", "ткань", "1"]), min_size=1, max_size=6)
+BAD = st.one_of(
+    st.just("copy"),
+    st.sampled_from(
+        ["", " ", "\x00", "да да да да да", "ха" * 50, "a kettle", "水" * 9, "а" * 10_000, "слово " * 2_000]
+    ),
+    st.text(max_size=30),
+    TEXTS.map(" ".join),
+    st.just(RuntimeError("odd")),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@any_of(
+    texts=st.lists(TEXTS.map(" ".join), min_size=1, max_size=12, unique=True),
+    held=st.lists(TEXTS.map(" ".join), max_size=4),
+    answers=st.lists(st.lists(BAD, max_size=5), min_size=1, max_size=8),
+    fails=st.sets(st.integers(0, 3)),
+    target=st.integers(1, 30),
+)
+def test_whatever_augmenters_return_the_training_rows_are_good(
+    texts: list[str], held: list[str], answers: list[list[Any]], fails: set[int], target: int
+) -> None:
+    calls = 0
+
+    def odd(sources: Sequence[Source]) -> list[Iterator[str]]:
+        nonlocal calls
+        calls += 1
+        if calls - 1 in fails:
+            raise ValueError("a batch failed")
+        return [variants(source) for source in sources]
+
+    def variants(source: Source) -> Iterator[str]:
+        for answer in answers[len(source.text) % len(answers)]:
+            if isinstance(answer, Exception):
+                raise answer
+            yield source.text if answer == "copy" else answer
+
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folders = lay_out(Path(name))
+        rows = examples({"обувь": texts[::2], "нет": texts[1::2]})
+        valid = pl.DataFrame(
+            [(f"v{n}", text, 1000 + n, "нет", 0.9, f"v{n}", "written") for n, text in enumerate(held)],
+            schema=dict(tables.EXAMPLES),
+            orient="row",
+        )
+        tables.write(rows, tables.EXAMPLES, folders["balance"] / "train.parquet")
+        tables.write(valid, tables.EXAMPLES, folders["split"] / "valid.parquet")
+        patch.setattr(augment, "_augmenter", lambda *_, **__: odd)
+        counts = run(Config(target_per_class=target, methods=["eda", "paraphrase"]), folders, Path(name))
+        train = tables.read(Path(name) / "train.parquet", tables.EXAMPLES)
+    made = train.filter(~pl.col("method").is_in(["written"]))
+    assert train.head(rows.height).equals(rows) and made.height == counts["variants"]
+    assert train["id"].is_unique().all() and not set(train["id"]) & set(valid["id"])
+    assert not train["clean"].null_count() and not (train["clean"] == "").any()
+    assert set(made["origin"]) <= set(rows["id"]) and not set(made["group"]) & set(valid["group"])
+    groups, labels, sources = (dict(rows.select("id", column).iter_rows()) for column in ("group", "label", "clean"))
+    said = [" ".join(words(text)) for text in train["clean"]]
+    assert len(set(said[rows.height :])) == made.height and not set(said[rows.height :]) & set(said[: rows.height])
+    for origin, group, label, clean in made.select("origin", "group", "label", "clean").iter_rows():
+        assert (groups[origin], labels[origin]) == (group, label)
+        assert len(clean) <= 2 * len(sources[origin]) + 20
+        assert not any(set(words(clean)) == set(words(text)) for text in held)
+    after = Counter(train["label"].to_list())
+    assert all(after[name] <= max(target, rows.filter(label=name).height) for name in ("обувь", "нет"))

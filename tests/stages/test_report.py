@@ -111,6 +111,13 @@ def make_run(
     )
     tables.write(pl.concat([balanced, variants]), tables.EXAMPLES, given["augment"] / "train.parquet")
 
+    accepted = variants.select("id", "origin", "method", "label", "clean", source="clean").with_columns(
+        similarity=pl.lit(0.7, dtype=pl.Float32)
+    )
+    tables.write(accepted, tables.VARIANTS, given["augment"] / "variants.parquet")
+    refused = variants.head(9).select("method", "label", "clean", source="clean", reason=pl.lit("too short"))
+    tables.write(refused, tables.REFUSED, given["augment"] / "refused.parquet")
+
     scores: dict[str, Any] = {"pseudo_label": None, "gold": None}
     for kind, table, size in (("pseudo_label", "valid", rows // 6), ("gold", "gold", rows // 2 if gold else 0)):
         if size:
@@ -135,6 +142,8 @@ def make_run(
                       "key": {"settings": settings_, "seed": 0},
                       "notes": {"rows": rows, "categories": dict.fromkeys(names, 7)},
                       "versions": {"tsirius": "0.1.0", "polars": "2.1.0", "scikit-learn": "1.9.1"}}  # fmt: skip
+            if stage == "augment":
+                record["notes"] |= {"refused": {"too short": 11}, "refused_by_method": {"swap": {"too short": 11}}}  # type: ignore[operator]  # a dict
             (folder / "record.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
     return given
 
@@ -248,6 +257,21 @@ def test_tells_the_run_from_its_rows_to_its_scores(finished: dict[str, Path], tm
     assert "too long 10 600, 603, 607" in seen.visible
     assert "words.n [1, 2]" in seen.visible and "scikit-learn\xa01.9.1".replace("\xa0", " ") in seen.visible
     assert "1,140 MiB" in seen.visible or "1.1 GiB" in seen.visible.replace("\xa0", " ")
+
+
+def test_tells_what_became_of_variants(finished: dict[str, Path], tmp_path: Path) -> None:
+    seen = check_harmless(page(finished, tmp_path))
+    assert "Variants of training reviews" in seen.visible
+    assert re.search(r"swap 127 11 .*too short 11 100.%.*Accepted, the boldest first.*swap 0.700", seen.visible)
+    for name in ("variants", "refused"):  # as an older version leaves it
+        (finished["augment"] / f"{name}.parquet").rename(tmp_path / name)
+    (finished["augment"] / "record.json").rename(tmp_path / "record")
+    try:
+        assert "Variants of training reviews" not in check_harmless(page(finished, tmp_path)).visible
+    finally:
+        for name in ("variants", "refused"):
+            (tmp_path / name).rename(finished["augment"] / f"{name}.parquet")
+        (tmp_path / "record").rename(finished["augment"] / "record.json")
 
 
 def test_gold_and_pseudo_label_scores_are_never_mixed(finished: dict[str, Path], tmp_path: Path) -> None:
@@ -448,13 +472,6 @@ def test_agreement_of_labellers_counts_where_both_spoke(tmp_path: Path) -> None:
     tables.write(votes, tables.VOTES, tmp_path / "votes.parquet")
     found = report.agreements(tmp_path, ["x", "y"])
     assert found == [{"labeller": "a", "labeller_other": "b", "both": 2, "same": 1}]
-
-
-def test_variants_are_counted_by_method_and_reason(tmp_path: Path) -> None:
-    given = make_run(tmp_path / "run")
-    found = report.variants(given["augment"] / "train.parquet", {"refused": {"too alike": 7, "eda": {"empty": 2}}})
-    assert [name for name, _ in found["accepted"]] == ["swap"] and found["accepted"][0][1] > 0
-    assert found["refused"] == [("too alike", 7), ("eda.empty", 2)]
 
 
 def test_a_far_mix_is_told(tmp_path: Path) -> None:

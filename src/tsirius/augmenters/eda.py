@@ -1,14 +1,18 @@
-"""Easy data augmentation for Russian: swap, delete, insert, and synonyms in the form of the word they replace.
+"""Easy data augmentation for Russian: swap, delete, insert, synonyms in the form of the word they replace, and typos.
 
 After Wei and Zou, "EDA" (2019, arXiv 1901.11196). Where it takes WordNet, this takes neighbours among word vectors.
 These are also opposites (плохой and хороший) and counterparts (чайник and утюг), so that few are taken: nouns and
 verbs only, because evaluation is mostly in adjectives and adverbs; of the same gender or aspect, so that the words
 around still agree; not made of the same stem with another prefix (прийти, уйти), nor in the list of opposites.
+
+Typos are those of a hand on a keyboard (a letter left out, doubled, exchanged with the next one, or hit beside the key)
+and those of an ear (о and а, е and и, -тся and -ться, one н for two).
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -48,6 +52,12 @@ PREFIXES = (
     ),
     *("ото", "пере", "по", "под", "подо", "при", "про", "раз", "рас", "с", "со", "у"),
 )
+KEYBOARDS = (("йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю"), ("qwertyuiop", "asdfghjkl", "zxcvbnm"))
+"""The rows of keys, each beginning half a key to the right of the one above."""
+HEARD = (("о", "а"), ("а", "о"), ("е", "и"), ("и", "е"), ("тся", "ться"), ("ться", "тся"), ("нн", "н"), ("сс", "с"))
+"""What is written for what, by those who write as they speak."""
+LONG_ENOUGH = 4
+"""Letters of a word that gets a typo: in a shorter one it leaves too little."""
 NAMES = frozenset({"Name", "Surn", "Patr", "Geox", "Orgn", "Trad", "Abbr", "Init"})
 
 Synonyms = Mapping[str, tuple[str, ...]]
@@ -62,14 +72,15 @@ def variants(
     delete: float,
     insert: float,
     synonym: float,
+    typo: float,
     synonyms: Synonyms,
     protected: frozenset[str],
     rng: random.Random,
 ) -> Iterator[str]:
     """Make up to ``count`` variants of ``text``, each by one of the operations, drawn evenly; some may be equal.
 
-    Words are what white space separates. Those with a lemma in ``protected`` are never deleted nor replaced, and no
-    synonym is one of them; negations also keep their place. A text without enough words gives no variants.
+    Words are what white space separates. Those with a lemma in ``protected`` are never deleted, replaced nor misspelt,
+    and no synonym is one of them; negations also keep their place. A text without enough words gives no variants.
 
     Args:
         text: a cleaned review.
@@ -77,7 +88,8 @@ def variants(
         swap: share of the words that change places with another (at least one pair; 0: no swaps), likewise
         delete: that are left out,
         insert: that get a synonym put in at a random place,
-        synonym: that are replaced by a synonym.
+        synonym: that are replaced by a synonym,
+        typo: that get a typo; never one that makes another word of the dictionary.
         synonyms: what :func:`find_synonyms` found for the lemmas of all reviews.
         protected: lemmas (ё as е), the product words of the categories' names and descriptions.
         rng: where the choices come from.
@@ -117,6 +129,15 @@ def variants(
             made[place] = before + (form.capitalize() if core[0].isupper() else form) + after
         return made
 
+    misspelt = [place for place in free if _can_be_misspelt(tokens[place])] if typo else []
+
+    def mistyped(number: int) -> list[str]:
+        made = list(tokens)
+        for place in rng.sample(misspelt, min(number, len(misspelt))):
+            before, core, after = _parts(made[place])
+            made[place] = before + mistype(core, rng=rng) + after
+        return made
+
     operations = [
         (operation, max(1, round(share * len(spoken))))
         for operation, share, possible in (
@@ -124,12 +145,77 @@ def variants(
             (deleted, delete, free and len(spoken) > 1),
             (inserted, insert, replaced),
             (exchanged, synonym, replaced),
+            (mistyped, typo, misspelt),
         )
         if share > 0 and possible
     ]
     for _ in range(count if operations else 0):
         operation, number = rng.choice(operations)
         yield " ".join(operation(number))
+
+
+def mistype(word: str, *, rng: random.Random) -> str:
+    """The word with one typo after its first letter; itself where every typo drawn makes a word of the dictionary.
+
+    Example:
+        >>> mistype("быстро", rng=random.Random(0))
+        'быстпо'
+    """
+    for _ in range(5):
+        made = rng.choice((_left_out, _doubled, _turned, _beside, _heard))(word, rng)
+        if made != word and not _analyser().word_is_known(made.lower()):
+            return made
+    return word
+
+
+def _can_be_misspelt(token: str) -> bool:
+    core = _parts(token)[1]
+    return core.isalpha() and len(core) >= LONG_ENOUGH
+
+
+def _left_out(word: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(word))
+    return word[:place] + word[place + 1 :]
+
+
+def _doubled(word: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(word))
+    return word[:place] + word[place] + word[place:]
+
+
+def _turned(word: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(word) - 1)
+    return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+
+
+def _beside(word: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(word))
+    keys = _keys_beside().get(word[place], "")
+    return word[:place] + rng.choice(keys) + word[place + 1 :] if keys else word
+
+
+def _heard(word: str, rng: random.Random) -> str:
+    found = [(match.start(), *pair) for pair in HEARD for match in re.finditer(pair[0], word) if match.start()]
+    if not found:
+        return word
+    place, right, wrong = rng.choice(found)
+    return word[:place] + wrong + word[place + len(right) :]
+
+
+@cache
+def _keys_beside() -> dict[str, str]:
+    """Key → the keys that touch it."""
+    beside: dict[str, str] = {}
+    for rows in KEYBOARDS:
+        for number, row in enumerate(rows):
+            for place, key in enumerate(row):
+                # the row above begins half a key to the left, the one below half a key to the right
+                around = [(number, place - 1), (number, place + 1), (number - 1, place), (number - 1, place + 1),
+                          (number + 1, place - 1), (number + 1, place)]  # fmt: skip
+                beside[key] = "".join(
+                    rows[line][at] for line, at in around if 0 <= line < len(rows) and 0 <= at < len(rows[line])
+                )
+    return beside
 
 
 def find_synonyms(lemmas: Iterable[str], *, protected: frozenset[str]) -> dict[str, tuple[str, ...]]:

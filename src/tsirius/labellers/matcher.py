@@ -7,15 +7,57 @@ a plain masked language model makes of a text says little about its product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsirius.categories import Categories
 from tsirius.labellers import Votes
+from tsirius.labellers.hypotheses import Parts, descriptions
+from tsirius.progress import Advance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Matcher:
+    """The matcher as a labeller of texts.
+
+    Attributes:
+        embed: texts → their embeddings, [N, W], each of length 1.
+        anchors, names, scale: as of :func:`match`.
+    """
+
+    embed: Callable[[Sequence[str]], NDArray[np.float32]]
+    anchors: NDArray[np.float32]
+    names: Sequence[str]
+    scale: float
+
+    @property
+    def name(self) -> str:
+        return "matcher"
+
+    def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+        found = match(self.embed(texts), self.anchors, self.names, scale=self.scale)
+        if advance:
+            advance(len(texts))
+        return found
+
+
+def make(
+    categories: Categories,
+    embed: Callable[[Sequence[str]], NDArray[np.float32]],
+    *,
+    parts: Parts,
+    scale: float,
+) -> Matcher:
+    """A matcher of texts with ``categories``, which are embedded by ``parts`` of their words, see
+    :func:`tsirius.labellers.hypotheses.descriptions`; of several texts about one, the mean."""
+    anchors = [embed(descriptions(category, parts)).mean(axis=0) for category in categories]
+    return Matcher(embed, np.stack(anchors), categories.names, scale)
 
 
 def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Sequence[str], *, scale: float) -> Votes:
@@ -23,8 +65,7 @@ def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Se
 
     Args:
         embedded: [N, W], each of length 1.
-        anchors: what texts on each category are compared with: the embedding of its words, [K, W]; of several texts
-            about it their mean.
+        anchors: what texts on each category are compared with: the embedding of its words, [K, W].
         names: of the categories; the nearest one is the evidence.
         scale: what cosines are multiplied by before the softmax: the inverse of the temperature that the encoder was
             trained with.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import hypotheses as ask
-from tsirius.labellers.pairs import Batch, Frame, Scorer, batch_size, inputs
+from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
+from tsirius.models.batches import batch_size
 from tsirius.models.load import Precision
 
 if TYPE_CHECKING:

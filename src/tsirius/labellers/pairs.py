@@ -10,24 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsirius.errors import UserError
+from tsirius.models.batches import Budget, attempt
 from tsirius.progress import Advance
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
-
-GOOD_BATCHES = 8
-"""After so many batches that fit, a halved budget is doubled; where that was too much, after twice as many."""
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""What a RuntimeError says then: of CUDA, of the CPU on Linux, and on Windows."""
-GPU_TIMES = 16
-"""A GPU takes so many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
-base-sized model were 1.2 times as fast as 4,096), a GPU needs a large one to be busy."""
 
 
 @dataclass(frozen=True)
@@ -121,24 +115,22 @@ class Scorer:
         order = np.argsort(-lengths, axis=None, kind="stable")
         order = order[sizes[order // len(frames)] > 0]
         left = np.full(len(tokens), len(frames))
-        budget, good, patience, grown, start = self.batch_tokens, 0, GOOD_BATCHES, False, 0
+        budget, start = Budget(self.batch_tokens), 0
         while start < len(order):
             longest = int(lengths.flat[order[start]])
-            pairs = order[start : start + max(1, budget // longest)]
+            pairs = order[start : start + budget.rows(longest)]
             rows, columns = np.divmod(pairs, len(frames))
             batch = self._batch([tokens[row] for row in rows], [frames[column] for column in columns])
-            logits = self._attempt(batch)
+            logits = attempt(partial(self.forward, batch))
             if logits is None:
                 if len(pairs) == 1:
                     raise UserError(f"one text of {longest} tokens does not fit into memory", where=self.model,
                                     remedy="Use a smaller model, or let it read fewer tokens of a text.")  # fmt: skip
-                budget, good, patience, grown = len(pairs) * longest // 2, 0, patience * (1 + grown), False
+                budget.ran_out(len(pairs) * longest)
                 continue
             found[rows, columns] = logits
             start += len(pairs)
-            good += 1
-            if good >= patience and budget < self.batch_tokens:
-                budget, good, grown = min(2 * budget, self.batch_tokens), 0, True
+            budget.fitted()
             np.subtract.at(left, rows, 1)
             done = np.unique(rows)
             if advance and (ended := int(repeats[done[left[done] == 0]].sum())):
@@ -151,34 +143,6 @@ class Scorer:
             ids.append(first + frame.after)
             kinds.append([0] * len(first) + frame.kinds)
         return Batch(ids, kinds)
-
-    def _attempt(self, batch: Batch) -> NDArray[np.float32] | None:
-        """The batch's logits; None where memory ran out."""
-        import torch
-
-        try:
-            with torch.inference_mode():
-                return self.forward(batch)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Only here, where the error and the tensors that it held are gone.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return None
-
-
-def batch_size(batch_tokens: int, *, device: torch.device) -> int:
-    """The tokens of a batch on ``device``, where ``batch_tokens`` are those of a CPU."""
-    return batch_tokens * (GPU_TIMES if device.type == "cuda" else 1)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, a GPU's or the computer's."""
-    import torch
-
-    said = str(error).lower()
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(part in said for part in OUT_OF_MEMORY)
 
 
 def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Encoders from a folder or from the hub: whether one is there and whole, and loading it.
+"""Models from a folder or from the hub: whether one is there and whole, and loading it.
 
 :func:`check` and what it needs load neither torch nor transformers: a run looks at its model before any work.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,9 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model", "vocab.txt",
               "vocab.json")  # fmt: skip
 """Files that are a tokenizer: one of them is enough."""
-PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5])
+MARIAN = ("source.spm", "target.spm", "vocab.json")
+"""Marian's tokenizer: all of them are needed."""
+PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5], *MARIAN[:2])
 """What is downloaded beside the weights."""
 
 HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
@@ -117,6 +120,9 @@ def missing(names: Collection[str]) -> str:
         return f"weights ({WEIGHTS[0]})"
     if not any(name in names for name in TOKENIZERS):
         return f"tokenizer files ({TOKENIZERS[0]})"
+    lost = [name for name in MARIAN if name not in names]
+    if "source.spm" in names and lost:
+        return f"tokenizer files ({lost[0]})"
     return ""
 
 
@@ -132,6 +138,9 @@ def _check_folder(folder: Path) -> None:
     config = _json(folder / CONFIG)
     if "model_type" not in config:
         raise UserError("names no model_type", where=folder / CONFIG, remedy="Give the folder of a transformers model.")
+    if config["model_type"] == "marian" and MARIAN[0] not in names:
+        raise UserError(f"the model has no tokenizer files ({MARIAN[0]})", where=folder,
+                        remedy="Give the whole folder of the model.")  # fmt: skip
     for index in WEIGHTS[1::2]:
         if index in names:
             shards = set(_json(folder / index).get("weight_map", {}).values())
@@ -210,8 +219,6 @@ def device() -> torch.device:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' notices and bars to itself: a new head is meant to be new, and stdout is ours."""
-    import warnings
-
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -289,7 +296,7 @@ def judge(model: str, *, head: str, precision: Precision) -> Any:
     if loading["missing_keys"]:
         raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model,
                         remedy="Name a model that was trained for this.")  # fmt: skip
-    return _ready(made, precision)
+    return _placed(made, precision=precision, half=True)
 
 
 def encoder(model: str, *, precision: Precision) -> Any:
@@ -299,16 +306,48 @@ def encoder(model: str, *, precision: Precision) -> Any:
 
     with quiet(), _mendable(model):
         made = AutoModel.from_pretrained(str(fetch(model)), dtype=torch.float32)
-    return _ready(made, precision)
+    return _placed(made, precision=precision, half=True)
 
 
-def _ready(made: Any, precision: Precision) -> Any:
+def seq2seq(model: str, *, precision: Precision) -> Any:
+    """A model that writes a text for a text, such as T5 or Marian, ready to generate on :func:`device`.
+
+    T5's activations overflow 16-bit floats with few bits of exponent: on a GPU without bfloat16 it stays in 32 bits.
+
+    Args:
+        model: a folder or hub name that :func:`check` accepts.
+        precision: as of :func:`judge`.
+
+    Raises:
+        UserError: it cannot be read so, or its weights are not all there.
+    """
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    path = fetch(model)
+    with quiet(), _mendable(model):
+        made, loading = AutoModelForSeq2SeqLM.from_pretrained(str(path), dtype=torch.float32, output_loading_info=True)
+    if loading["missing_keys"]:
+        raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model, remedy=REMEDY)
+    # Of T5 1.1 the head has weights of its own. Tying it to the embeddings would overwrite them without a word.
+    head, embeddings = made.get_output_embeddings(), made.get_input_embeddings()
+    if _json(path / CONFIG).get("tie_word_embeddings") is False and head.weight is embeddings.weight:
+        raise UserError("its head took the weights of its embeddings on loading", where=model,
+                        remedy="Install another version of transformers.")  # fmt: skip
+    return _placed(made, precision=precision, half=made.config.model_type == "marian")
+
+
+def _placed(made: Any, *, precision: Precision, half: bool) -> Any:
+    """Bring a model to the device and the precision wanted; ``half``: fp16 will do where there is no bf16."""
     import torch
 
     place = device()
     if place.type == "cuda" and precision != "fp32":
         # A T4 says that it knows bf16, but only emulates it.
-        made = made.to(torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            made = made.to(torch.bfloat16)
+        elif half:
+            made = made.to(torch.float16)
     if place.type == "cpu":
         from tsirius.models import cpu
 
@@ -324,8 +363,10 @@ def tokenizer(model: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with quiet(), _mendable(model):
-        return AutoTokenizer.from_pretrained(str(fetch(model)))
+    path = fetch(model)
+    with quiet(), _mendable(model), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*sacremoses.*")  # Marian does without
+        return AutoTokenizer.from_pretrained(str(path))
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Augment: variants of training reviews for the categories that have few.
 
 A category with fewer than ``target_per_class`` rows gets variants of its own reviews, all of these used evenly, each
-variant with the id of the review that it was made from. A variant that says nothing new, strays too far, or comes near
-a validation review is refused; refusals are counted by reason. Validation rows never have variants.
+variant with the id of the review that it was made from. A variant that says nothing new, strays too far, gets another
+category from a labeller, or comes near a validation review is refused; refusals are counted by reason. Validation rows
+never have variants.
 
 Off by default: variants of this kind give neither a linear model nor a pretrained encoder a dependable gain (Longpre et
-al. 2020, arXiv 2010.01764), and they shift the mix of the categories.
+al. 2020, arXiv 2010.01764), and they shift the mix of the categories. ``tsirius bench augment`` measures what they do
+for reviews of yours.
 """
 
 from __future__ import annotations
@@ -13,34 +15,55 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from tsirius import tables
-from tsirius.augmenters import accept, eda
+from tsirius.augmenters import Augmenter, Refused, Source, accept, eda, shards
+from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories
+from tsirius.errors import UserError
+from tsirius.models import load
 from tsirius.progress import say
 from tsirius.section import Section
-from tsirius.text import lemmas
+from tsirius.text import lemmas, normalise
 
-VERSION = 1
+if TYPE_CHECKING:
+    from tsirius.labellers import Labeller
 
-Make = Callable[[str, str], Iterator[str]]
-"""Called with a text and a key that all chance hangs on: makes variants one after the other, until it has no more."""
+VERSION = 2
+
+EXAMPLES_PER_REASON = 5
+CHARACTERS = 500
+"""What is kept of a refused variant, which may be of any length."""
+
+MAX_LENGTH = 256
+"""Tokens of a text that the matcher's encoder reads."""
+RELABEL_TOKENS = 1024
+"""Tokens of a batch when variants are labelled, to begin with."""
+
+Name = Literal["eda", "paraphrase", "backtranslate"]
 
 
 class Config(Section):
     target_per_class: int = Field(0, ge=0)
     """A category with fewer training rows gets variants up to this many (0: none does)."""
-    methods: list[Literal["eda"]] = Field(["eda"], min_length=1)
-    """How variants are made, in turn. ``eda``: words swapped, left out, put in, or replaced by a synonym."""
+    methods: list[Name] = Field(["eda"], min_length=1)
+    """How variants are made, in turn. ``eda``: words swapped, left out, put in, replaced by a synonym, or misspelt;
+    ``paraphrase``: by a model that was trained for it; ``backtranslate``: into another language and back."""
     max_per_source: int = Field(8, ge=1)
     """Variants of one review by one method at most."""
+    weight: float = Field(0.5, gt=0, le=1)
+    """A variant's confidence is this share of its source's: it counts less where ``train.linear_weights`` is on."""
+    agree: Literal["all", "lexicon", "none"] = "all"
+    """The labellers that must say of a variant what they say of its source."""
     tries: int = Field(5, ge=1)
-    """Variants made for each one wanted: bounds the work on reviews whose variants are refused."""
+    """eda: variants made for each one wanted: bounds the work on reviews whose variants are refused."""
     swap: float = Field(0.1, ge=0, le=1)
     """eda: share of the words that change places (0: none does)."""
     delete: float = Field(0.1, ge=0, le=0.5)
@@ -49,160 +72,504 @@ class Config(Section):
     """eda: share of the words that get a synonym put in somewhere."""
     synonym: float = Field(0.1, ge=0, le=1)
     """eda: share of the words that are replaced by a synonym in the same form."""
-    kept: float = Field(0.5, ge=0, le=1)
-    """A variant keeps at least this share of its source's words, and is at most as much longer as it may be shorter."""
+    typo: float = Field(0.1, ge=0, le=1)
+    """eda: share of the words that get a typo; never those of the categories' names and descriptions."""
+    paraphrase_model: str = Field("cointegrated/rut5-base-paraphraser", min_length=1)
+    """paraphrase: a T5 or another sequence-to-sequence model, a folder or a hub name."""
+    paraphrase_prefix: str = ""
+    """paraphrase: put before each review, where the model was trained so ("paraphrase: ", say)."""
+    paraphrase_no_copy: int = Field(4, ge=0)
+    """paraphrase: no run of so many tokens is taken over from the review (0: it may be)."""
+    backtranslate_there: str = Field("Helsinki-NLP/opus-mt-ru-en", min_length=1)
+    """backtranslate: the model into the other language, a folder or a hub name."""
+    backtranslate_back: str = Field("Helsinki-NLP/opus-mt-en-ru", min_length=1)
+    """backtranslate: the model from it."""
+    beams: int = Field(5, ge=1)
+    """paraphrase, backtranslate: beams of the search."""
+    candidates: int = Field(4, ge=1)
+    """paraphrase, backtranslate: variants of a review that the model writes; at most as many as beams."""
+    sample: bool = False
+    """paraphrase, backtranslate: draw variants from the model's distribution instead of searching for the likeliest."""
+    temperature: float = Field(1.0, gt=0)
+    """paraphrase, backtranslate: of the drawing; above 1 is bolder."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """paraphrase, backtranslate: draw among the likeliest tokens that together have this probability."""
+    no_repeat: int = Field(3, ge=0)
+    """paraphrase, backtranslate: no run of so many tokens comes twice in a variant (0: it may)."""
+    max_tokens: int = Field(256, ge=8)
+    """paraphrase, backtranslate: longer reviews are not rewritten."""
+    precision: load.Precision = "auto"
+    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU, 16-bit floats on a GPU."""
+    shortest: float = Field(0.5, ge=0, le=1)
+    """A variant has at least this share of its source's number of words."""
+    longest: float = Field(1.5, ge=1)
+    """A variant has at most this many times its source's words (one more word is always allowed)."""
+    least_similar: float = Field(0.6, ge=0, le=1)
+    """A variant's meaning is at least this like its source's (cosine of summed word vectors)."""
+    most_similar: float = Field(0.98, gt=0, le=1)
+    """A variant that has more than this share of its words in its source's order is a copy, and refused."""
     likeness: float = Field(0.8, gt=0, le=1)
-    """A variant whose words are this like those of a validation review (Jaccard similarity) is refused."""
+    """A variant whose words are this like those of another review (Jaccard similarity) is refused."""
+    batch_tokens: int = Field(8192, ge=1)
+    """Tokens of a batch to begin with, those to be written and all beams counted; fewer where memory is short."""
+
+    speed_only = frozenset({"batch_tokens"})
+
+    @model_validator(mode="after")
+    def _enough_beams(self) -> Config:
+        if not self.sample and self.candidates > self.beams:
+            raise ValueError(
+                f"candidates ({self.candidates}) is above beams ({self.beams}); lower one or raise the other"
+            )
+        return self
+
+    @field_validator("methods")
+    @classmethod
+    def _once(cls, methods: list[str]) -> list[str]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("names a method twice; name it once")
+        return methods
 
 
-def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
+def models(config: Config) -> dict[str, str]:
+    """The models that are used: setting → folder or hub name."""
+    used = {
+        "paraphrase": {"paraphrase_model": config.paraphrase_model},
+        "backtranslate": {
+            "backtranslate_there": config.backtranslate_there,
+            "backtranslate_back": config.backtranslate_back,
+        },
+    }
+    methods = config.methods if config.target_per_class else []
+    return {setting: model for method in methods for setting, model in used.get(method, {}).items()}
+
+
+def check(config: Config) -> None:
+    """Make sure that the models of the methods are at hand or can be fetched.
+
+    Raises:
+        UserError: one is not, or a part of it is missing.
+    """
+    for model in models(config).values():
+        load.check(model)
+
+
+def files(config: Config) -> dict[str, Path]:
+    """The folders of the models that are not the hub's: other weights write other variants."""
+    return {
+        f"augment.{setting}": load.folder(model) for setting, model in models(config).items() if load.is_folder(model)
+    }
+
+
+def run(
+    config: Config,
+    given: Mapping[str, Path],
+    out: Path,
+    *,
+    seed: int,
+    scratch: Path,
+    asked: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Args beside those of every stage: ``asked``, the settings of the labellers, see :func:`_labellers`."""
     train = tables.read(given["balance"] / "train.parquet", tables.EXAMPLES)
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     before = Counter(dict.fromkeys(categories.names, 0))
     before.update(train["label"].to_list())
-    made, refused = train.clear(), Counter[str]()
     wanted = {name: config.target_per_class - rows for name, rows in before.items() if rows < config.target_per_class}
-    if wanted:
+    sources = train.filter((pl.col("method") == "written") & pl.col("label").is_in(list(wanted)))
+    grown = Grown.empty()
+    if sources.height:
         valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
         protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
-        sources = train.filter((pl.col("method") == "written") & pl.col("label").is_in(list(wanted)))
-        makers = {
-            "eda": _eda(
-                sources["clean"].to_list(),
-                count=config.max_per_source * config.tries,
-                swap=config.swap,
-                delete=config.delete,
-                insert=config.insert,
-                synonym=config.synonym,
-                protected=protected,
-            )
-        }
         judge = accept.judge(
-            train["clean"].to_list(),
-            valid["clean"].to_list(),
+            [accept.Row(*row) for row in train.select("clean", "group").iter_rows()],
+            [accept.Row(*row) for row in valid.select("clean", "group").iter_rows()],
             protected=protected,
-            shortest=config.kept,
-            longest=2 - config.kept,
-            kept=config.kept,
+            shortest=config.shortest,
+            longest=config.longest,
+            least=config.least_similar,
+            most=config.most_similar,
             likeness=config.likeness,
         )
-        made, refused = grow(
+        grown = grow(
             sources,
             wanted,
-            {name: makers[name] for name in config.methods},
+            {name: _augmenter(name, config, sources, protected, seed=seed, scratch=scratch) for name in config.methods},
             judge,
+            Relabeller(
+                _labellers(given["label"], categories, agree=config.agree, asked=asked, batch_tokens=RELABEL_TOKENS)
+            ),
+            evidence=_evidence(given["label"], sources["id"]),
             max_per_source=config.max_per_source,
             taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
             seed=seed,
         )
+    made = _rows(grown.accepted, sources, weight=config.weight)
     tables.write(pl.concat([train, made], rechunk=True), tables.EXAMPLES, out / "train.parquet")
+    tables.write(grown.accepted, tables.VARIANTS, out / "variants.parquet")
+    tables.write(grown.examples, tables.REFUSED, out / "refused.parquet")
     after = before.copy()
     after.update(made["label"].to_list())
     short = {name: config.target_per_class - after[name] for name in wanted if after[name] < config.target_per_class}
     empty = [name for name in before if not before[name]]
+    written = Counter(sources["label"].to_list())
     if wanted:
-        say(f"  {made.height:,} variants made, {refused.total():,} refused")
+        say(f"  {made.height:,} variants made, {grown.refused.total():,} refused")
     for name, missing in short.items():
-        say(f"  {name}: {missing:,} short of {config.target_per_class:,}")
+        most = written[name] * len(config.methods) * config.max_per_source
+        why = _why(written[name], grown.by_label[name], capped=most < wanted[name])
+        say(f"  {name}: {missing:,} short of {config.target_per_class:,} ({why})")
     if empty:
         say(f"  nothing to learn from: {', '.join(empty)}")
     return {
         "rows": train.height + made.height,
         "variants": made.height,
         "categories": dict(after.most_common()),
-        "refused": dict(refused.most_common()),
+        "methods": dict(Counter(made["method"].to_list()).most_common()),
+        "refused": dict(grown.refused.most_common()),
+        "refused_by_method": {name: dict(counts.most_common()) for name, counts in grown.by_method.items()},
         "short": short,
         "empty": empty,
     }
 
 
+def _why(reviews: int, refused: Counter[str], *, capped: bool) -> str:
+    """Why a category is short of its target."""
+    if not reviews:
+        return "no review to make variants of"
+    if capped:
+        return f"too few reviews, {reviews:,}, for max_per_source"
+    often = f"; most often refused: {refused.most_common(1)[0][0]}" if refused else ""
+    return f"from {reviews:,} reviews{often}"
+
+
+# --- growing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """What came of growing.
+
+    Attributes:
+        accepted: the variants, as of :data:`tsirius.tables.VARIANTS`.
+        examples: some of the refused ones, as of :data:`tsirius.tables.REFUSED`.
+        refused: reason → variants.
+        by_method: method → reason → variants.
+        by_label: category → reason → variants.
+    """
+
+    accepted: pl.DataFrame
+    examples: pl.DataFrame
+    refused: Counter[str]
+    by_method: Mapping[str, Counter[str]]
+    by_label: Mapping[str, Counter[str]]
+
+    @classmethod
+    def empty(cls) -> Grown:
+        """Nothing."""
+        return cls(
+            pl.DataFrame(schema=tables.VARIANTS),
+            pl.DataFrame(schema=tables.REFUSED),
+            Counter(),
+            {},
+            defaultdict(Counter),
+        )
+
+
+@dataclass(eq=False)
+class Seat:
+    """A source and a method that take turns with the others of their category.
+
+    Attributes:
+        row: the source, a row of :data:`tsirius.tables.EXAMPLES`.
+        method: how its variants are made.
+        variants: those to come; None where they have not been asked for.
+        number: of the last accepted one.
+        accepted: how many were.
+    """
+
+    row: Mapping[str, Any]
+    method: str
+    variants: Iterator[str] | None = None
+    number: int = 0
+    accepted: int = 0
+
+
+@dataclass(eq=False)
+class Ledger:
+    """Counts refusals, with a few examples of each reason."""
+
+    by_method: dict[str, Counter[str]]
+    by_label: dict[str, Counter[str]]
+    examples: list[tuple[str, str, str, str, str]]
+
+    def refuse(self, reason: str, seat: Seat, variant: str) -> None:
+        label, counts = seat.row["label"], self.by_method[seat.method]
+        if counts[reason] < EXAMPLES_PER_REASON:
+            self.examples.append(
+                (reason, seat.method, label, variant[:CHARACTERS], seat.row["clean"][:CHARACTERS])
+            )  # fmt: skip
+        counts[reason] += 1
+        self.by_label[label][reason] += 1
+
+
 def grow(
     sources: pl.DataFrame,
     wanted: Mapping[str, int],
-    makers: Mapping[str, Make],
+    augmenters: Mapping[str, Augmenter],
     judge: accept.Judge,
+    relabeller: Relabeller,
     *,
+    evidence: Mapping[str, frozenset[str]],
     max_per_source: int,
     taken: set[str],
     seed: int,
-) -> tuple[pl.DataFrame, Counter[str]]:
-    """Variants of ``sources`` as rows of :data:`tsirius.tables.EXAMPLES`, and the refusals by reason.
+) -> Grown:
+    """Variants of ``sources``.
 
     In each category the sources take turns, in a random order, one accepted variant a turn, until the category has as
-    many as wanted or no source has more. What a source yields hangs on the seed and its id alone.
+    many as wanted or no source has more. In a round as many sources of each category have their turn as variants are
+    missing, so that models see many at a time and no review is rewritten in vain.
 
     Args:
         sources: written training rows.
         wanted: category → variants.
-        makers: method → what makes the variants.
-        judge: what refuses them.
+        augmenters: method → what makes the variants. One that fails on some sources has none of them.
+        judge: what refuses them, by their form and meaning.
+        relabeller: what refuses those that read as another category.
+        evidence: source's id → lemmas by which it got its label.
         max_per_source: variants by one method of one source.
         taken: ids that are in use; those of the variants are added.
-        seed: of the order and of the makers.
+        seed: of the order.
     """
-    turns: dict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
-    for method in makers:
-        for row in sources.iter_rows(named=True):
-            turns[row["label"]].append((row, method))
-    rows, refused = list[dict[str, Any]](), Counter[str]()
-    for label, missing in wanted.items():
-        order = turns[label]
-        random.Random(f"{seed}:{label}").shuffle(order)
-        queue = deque(
-            (row, method, makers[method](row["clean"], f"{seed}:{method}:{row['id']}"), 0) for row, method in order
+    queues: dict[str, deque[Seat]] = defaultdict(deque)
+    seats = [Seat(row, method) for method in augmenters for row in sources.iter_rows(named=True)]
+    for label in wanted:
+        own = [seat for seat in seats if seat.row["label"] == label]
+        random.Random(f"{seed}:{label}").shuffle(own)
+        queues[label].extend(own)
+    missing, accepted = dict(wanted), list[tuple[Any, ...]]()
+    ledger = Ledger({name: Counter() for name in augmenters}, defaultdict(Counter), [])
+    while True:
+        turn = [queue.popleft() for label, queue in queues.items() for _ in range(min(missing[label], len(queue)))]
+        if not turn:
+            break
+        _ask(turn, augmenters, ledger)
+        offers = []
+        for seat in turn:
+            offer = _offer(seat, judge, evidence.get(seat.row["id"], frozenset()), ledger)
+            if offer is not None:
+                offers.append((seat, *offer))
+        agreed = relabeller.same([variant for _, variant, _ in offers], [seat.row["clean"] for seat, *_ in offers])
+        again = list[Seat]()
+        for (seat, variant, similarity), fits in zip(offers, agreed, strict=True):
+            label = seat.row["label"]
+            if fits and judge.take(variant, seat.row["group"]):
+                seat.number = _next_number(seat, taken)
+                seat.accepted += 1
+                id = _id(seat, seat.number)
+                taken.add(id)
+                accepted.append((id, seat.row["id"], seat.method, label, variant, seat.row["clean"], similarity))
+                missing[label] -= 1
+                if seat.accepted < max_per_source:
+                    queues[label].append(seat)
+            else:
+                ledger.refuse("another category" if not fits else "already there", seat, variant)
+                again.append(seat)
+        for seat in reversed(again):  # the turn is still theirs
+            queues[seat.row["label"]].appendleft(seat)
+    return Grown(
+        pl.DataFrame(accepted, schema=dict(tables.VARIANTS), orient="row"),
+        pl.DataFrame(ledger.examples, schema=dict(tables.REFUSED), orient="row"),
+        sum(ledger.by_method.values(), Counter()),
+        ledger.by_method,
+        ledger.by_label,
+    )
+
+
+def _ask(turn: Sequence[Seat], augmenters: Mapping[str, Augmenter], ledger: Ledger) -> None:
+    """Have variants made for the seats that have not had any."""
+    for method, augmenter in augmenters.items():
+        new = [seat for seat in turn if seat.method == method and seat.variants is None]
+        if not new:
+            continue
+        try:
+            found = augmenter([Source(seat.row["id"], seat.row["clean"]) for seat in new])
+            for seat, variants in zip(new, found, strict=True):
+                seat.variants = iter(variants)
+        except MENDABLE:
+            raise
+        except Exception as error:  # a model may fail in ways of its own: the training rows are good without it
+            _tell(method, error)
+            for seat in new:
+                seat.variants = iter(())
+                ledger.refuse("failed", seat, "")
+
+
+MENDABLE = (UserError, OSError, MemoryError)
+"""What the user is told of, instead of going on without the variants."""
+
+
+def _tell(method: str, error: Exception) -> None:
+    reason = " ".join(str(error).split())[:120]
+    say(f"  {method}: no variants of some reviews, it failed ({type(error).__name__}: {reason})")
+
+
+def _offer(
+    seat: Seat, judge: accept.Judge, evidence: frozenset[str], ledger: Ledger
+) -> tuple[str, float | None] | None:
+    """The seat's next variant that the judge has nothing against, and its similarity; None where there is none."""
+    assert seat.variants is not None
+    source = accept.Row(seat.row["clean"], seat.row["group"])
+    while True:
+        try:
+            variant = normalise(next(seat.variants))
+        except StopIteration:
+            return None
+        except Refused as error:
+            ledger.refuse(str(error), seat, "")
+            return None
+        except MENDABLE:
+            raise
+        except Exception as error:  # as above
+            _tell(seat.method, error)
+            ledger.refuse("failed", seat, "")
+            return None
+        verdict = judge.judge(variant, source, evidence)
+        if verdict.reason is None:
+            return variant, verdict.similarity
+        ledger.refuse(verdict.reason, seat, variant)
+
+
+def _id(seat: Seat, number: int) -> str:
+    return f"{seat.row['id']}~{seat.method}{number}"
+
+
+def _next_number(seat: Seat, taken: set[str]) -> int:
+    return next(n for n in range(seat.number + 1, len(taken) + seat.number + 2) if _id(seat, n) not in taken)
+
+
+def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl.DataFrame:
+    """The variants as rows of :data:`tsirius.tables.EXAMPLES`."""
+    return (
+        accepted.select("id", "clean", "label", "origin", "method")
+        .join(sources.select("group", "confidence", origin="id"), on="origin", how="left", maintain_order="left")
+        .with_columns(confidence=(pl.col("confidence").fill_null(1.0) * weight).cast(pl.Float32))
+        .select(sources.columns)
+    )
+
+
+# --- what is asked ----------------------------------------------------------------------------------------------------
+
+
+def _augmenter(
+    name: Name, config: Config, sources: pl.DataFrame, protected: frozenset[str], *, seed: int, scratch: Path
+) -> Augmenter:
+    if name == "eda":
+        return _eda(
+            sources["clean"].to_list(),
+            count=config.max_per_source * config.tries,
+            swap=config.swap,
+            delete=config.delete,
+            insert=config.insert,
+            synonym=config.synonym,
+            typo=config.typo,
+            protected=protected,
+            seed=seed,
         )
-        while missing > 0 and queue:
-            row, method, maker, number = queue.popleft()
-            clean = _accepted(maker, row["clean"], judge, refused)
-            if clean is None:
-                continue
-            number = next(
-                n for n in range(number + 1, len(taken) + number + 2) if f"{row['id']}~{method}{n}" not in taken
-            )
-            id = f"{row['id']}~{method}{number}"
-            taken.add(id)
-            rows.append(row | {"id": id, "clean": clean, "origin": row["id"], "method": method})
-            missing -= 1
-            if number < max_per_source:
-                queue.append((row, method, maker, number))
-    return pl.DataFrame(rows, schema=sources.schema), refused
+    return shards.kept(name, partial(_rewrite, name, config, seed=seed), scratch / name)
 
 
-def _accepted(maker: Iterator[str], source: str, judge: accept.Judge, refused: Counter[str]) -> str | None:
-    for variant in maker:
-        reason = judge(variant, source)
-        if reason is None:
-            return variant
-        refused[reason] += 1
-    return None
+def _rewrite(name: Name, config: Config, *, seed: int) -> shards.Rewrite:
+    """What the models of a method make; they are read now."""
+    from tsirius.augmenters import backtranslate, generate, paraphrase
+
+    search = generate.Search(
+        beams=config.beams,
+        candidates=config.candidates,
+        sample=config.sample,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        no_repeat=config.no_repeat,
+        no_copy=config.paraphrase_no_copy if name == "paraphrase" else 0,
+        max_tokens=config.max_tokens,
+    )
+    if name == "paraphrase":
+        return paraphrase.paraphraser(
+            config.paraphrase_model,
+            prefix=config.paraphrase_prefix,
+            search=search,
+            precision=config.precision,
+            batch_tokens=config.batch_tokens,
+            seed=seed,
+        )
+    return backtranslate.backtranslator(
+        config.backtranslate_there,
+        config.backtranslate_back,
+        search=search,
+        precision=config.precision,
+        batch_tokens=config.batch_tokens,
+        seed=seed,
+    )
 
 
-def _eda(
-    texts: Sequence[str],
-    *,
-    count: int,
-    swap: float,
-    delete: float,
-    insert: float,
-    synonym: float,
-    protected: frozenset[str],
-) -> Make:
-    """The maker for ``texts``; synonyms are looked up for all of them at once."""
+def _eda(texts: Sequence[str], *, protected: frozenset[str], seed: int, **settings: Any) -> Augmenter:
+    """Easy data augmentation of ``texts``; synonyms are looked up for all of them at once."""
     synonyms: eda.Synonyms = {}
-    if insert or synonym:
+    if settings["insert"] or settings["synonym"]:
         synonyms = eda.find_synonyms((lemma for text in texts for lemma in lemmas(text)), protected=protected)
 
-    def make(text: str, key: str) -> Iterator[str]:
-        yield from eda.variants(  # a generator: the 2.5 KB of a random state come into being at a source's first turn
-            text,
-            count=count,
-            swap=swap,
-            delete=delete,
-            insert=insert,
-            synonym=synonym,
+    def make(source: Source) -> Iterator[str]:
+        # a generator: the 2.5 KB of a random state come into being at a source's first turn
+        yield from eda.variants(
+            source.text,
             synonyms=synonyms,
             protected=protected,
-            rng=random.Random(key),
+            rng=random.Random(f"{seed}:eda:{source.id}"),
+            **settings,
         )
 
-    return make
+    return lambda sources: [make(source) for source in sources]
+
+
+def _evidence(folder: Path, ids: pl.Series) -> dict[str, frozenset[str]]:
+    """Review's id → the lemmas by which the lexicon labelled it."""
+    found = (
+        pl.scan_parquet(folder / "votes.parquet")
+        .filter((pl.col("labeller") == "lexicon") & pl.col("id").is_in(ids.implode()) & (pl.col("evidence") != ""))
+        .select("id", "evidence")
+        .collect()
+    )
+    return {id: frozenset(evidence.split(", ")) for id, evidence in found.iter_rows()}
+
+
+def _labellers(
+    folder: Path,
+    categories: Categories,
+    *,
+    agree: Literal["all", "lexicon", "none"],
+    asked: Mapping[str, Any],
+    batch_tokens: int,
+) -> list[Labeller]:
+    """The labellers that the reviews had, made anew.
+
+    Args:
+        folder: of the label stage.
+        categories: as of the run.
+        agree: which of them.
+        asked: ``use``, their names; for "nli" what :func:`tsirius.labellers.nli.load` takes, for "matcher" the name of
+            its ``encoder`` and what :func:`tsirius.labellers.matcher.make` takes.
+        batch_tokens: for "nli".
+    """
+    from tsirius.labellers import lexicon, matcher, nli
+    from tsirius.models import encode
+
+    def match(*, encoder: str, **more: Any) -> Labeller:
+        return matcher.make(categories, encode.embedder(encoder, max_length=MAX_LENGTH), **more)
+
+    made: dict[str, Callable[[], Labeller]] = {
+        "lexicon": partial(lexicon.Lexicon.load, folder / "lexicon.json"),
+        "matcher": lambda: match(**asked["matcher"]),
+        "nli": partial(nli.load, categories=categories, batch_tokens=batch_tokens, **asked.get("nli", {})),
+    }
+    return [made[name]() for name in asked["use"] if name in made and agree in ("all", name)]

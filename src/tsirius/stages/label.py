@@ -150,9 +150,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
             learned.save(out / "lexicon.json")
             votes[name] = learned.label(texts.to_list())
         elif name == "matcher":
-            asked = [hypotheses.descriptions(category, config.matcher_parts) for category in categories]
-            anchors = np.stack([encoder(words).mean(axis=0) for words in asked])
-            votes[name] = matcher.match(embed(texts), anchors, categories.names, scale=config.matcher_scale)
+            made = matcher.make(categories, encoder, parts=config.matcher_parts, scale=config.matcher_scale)
+            votes[name] = matcher.match(embed(texts), made.anchors, made.names, scale=made.scale)
         else:
             votes[name] = _label_all(name, config, categories, texts, scratch)
     said = {name: one.probabilities for name, one in votes.items()}

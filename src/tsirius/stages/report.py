@@ -50,7 +50,7 @@ KINDS = {
 RELIABILITY_BINS, ROUNDS, FEW = 10, 400, 10
 """Dots of a reliability drawing; resamples for the interval of a category's F1, and reviews below which it has none."""
 
-EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS = 280, 100, 50
+EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS, VARIANTS_SHOWN = 280, 100, 50, 5
 """What bounds the size of the page, whatever the tables hold."""
 
 
@@ -92,7 +92,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         labellers=labellers(given["label"], names),
         agreements=agreements(given["label"], names),
         learning=learning(_notes(records, "train")),
-        variants=variants(given["augment"] / "train.parquet", _notes(records, "augment")),
+        variants=variants(given["augment"], records.get("augment", {})),
         suspects=suspects(given, names, limit=config.suspects),
         rejected=rejected(given["ingest"] / "rejected.parquet"),
         costs=costs(records),
@@ -258,16 +258,6 @@ def learning(notes: Mapping[str, Any]) -> dict[str, Any] | None:
     best = max(value for _, value in points)
     said = f"Weighted F1 against pseudo-labels while training: {best:.3f} at best, {points[-1][1]:.3f} at the last step"
     return {"said": said, "drawn": charts.curve(points, best, said)}
-
-
-def variants(path: Path, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """The variants that augmentation added, by method, and those that it refused, by reason."""
-    methods = _columns(path, tables.EXAMPLES, ("method",)).filter(~pl.col("method").is_in(["written", "repeat"]))
-    accepted = [(str(name), int(rows)) for name, rows in _counts(methods["method"]).items()]
-    refused = [(reason, int(float(rows))) for reason, rows in charts.flat(notes.get("refused") or {})
-               if rows.replace(".", "", 1).isdigit()]  # fmt: skip
-    every = [rows for _, rows in (*accepted, *refused)]
-    return {"accepted": accepted, "refused": refused, "highest": max(every, default=0), "rows": sum(every)}
 
 
 def suspects(given: Mapping[str, Path], names: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
@@ -482,6 +472,36 @@ def hints(
     return lines
 
 
+def variants(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of variants: of each method those made and refused, the reasons, and some of either kind.
+
+    Args:
+        folder: of the augment stage.
+        record: its record.
+    """
+    made = _table(folder / "variants.parquet", tables.VARIANTS)
+    left = _table(folder / "refused.parquet", tables.REFUSED)
+    by_method = (record.get("notes") or {}).get("refused_by_method") or {}
+    counts = _counts(made["method"])
+    methods = [(name, counts.get(name, 0), sum(by_method.get(name, {}).values())) for name in {**counts, **by_method}]
+    refused = (record.get("notes") or {}).get("refused") or {}
+    shown = made.sort("similarity", "id", nulls_last=True)  # the boldest first: what a reader should look at
+    shown = shown.filter(pl.int_range(pl.len()).over("method") < VARIANTS_SHOWN).sort("method", maintain_order=True)
+    few = left.filter(pl.int_range(pl.len()).over("reason") < VARIANTS_SHOWN)
+    return {
+        "methods": methods,
+        "refused": [(reason, rows) for reason, rows in refused.items()],
+        "examples": [
+            (*row[:2], *(charts.shorten(text or "", EXAMPLE_CHARACTERS) for text in row[2:]))
+            for row in shown.select("method", "similarity", "source", "clean").iter_rows()
+        ],
+        "left": [
+            (*row[:2], *(charts.shorten(text or "", EXAMPLE_CHARACTERS) for text in row[2:]))
+            for row in few.select("method", "reason", "source", "clean").iter_rows()
+        ],
+    }
+
+
 def rejected(path: Path) -> dict[str, Any]:
     """Rows that did not pass ingest, by file and reason, with their row numbers."""
     columns = _columns(path, tables.REJECTED, ("source", "reason", "row"))
@@ -543,6 +563,11 @@ def _json(path: Path) -> dict[str, Any]:
 def _columns(path: Path, schema: tables.Schema, names: Sequence[str]) -> pl.DataFrame:
     """Some columns of a table, without reading the others: a million texts would not fit a small machine."""
     return pl.scan_parquet(path).select(pl.col(name).cast(schema[name]) for name in names).collect()
+
+
+def _table(path: Path, schema: tables.Schema) -> pl.DataFrame:
+    """A table that runs of an older version do not have: empty then."""
+    return tables.read(path, schema) if path.is_file() else pl.DataFrame(schema=dict(schema))
 
 
 def _counts(values: pl.Series) -> dict[str, int]:

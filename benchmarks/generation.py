@@ -1,0 +1,181 @@
+"""How fast are reviews rewritten in batches, against one ``generate`` a review on the same weights and beams?
+
+    python benchmarks/generation.py REVIEWS.csv [--rows 24] [--beams 5] [--size base|small] [--precision fp32|int8]
+        [--out TABLE.md]
+
+Builds a T5 of version 1.1 and a Marian with random weights in the hub's layout, with a vocabulary learned from the
+reviews; the T5 has the size of rut5-base ("base": 12 layers of 768), the Marian that of opus-mt (6 of 512); "small" is
+a third of both. ROWS reviews, drawn evenly over the file, are rewritten one by one by transformers as it loads the
+model, then by the engine. Speed needs no trained weights: a random model seldom ends an output, so that both ways write
+as many tokens as they may. Equal outputs are counted too; where two beams are equally good but for the rounding of
+floats, the ways may differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from tsirius import files
+from tsirius.augmenters import generate
+from tsirius.text import normalise
+
+SIZES = {"base": ((768, 12, 12, 2048), (512, 6, 8, 2048)), "small": ((256, 4, 4, 512), (192, 3, 4, 512))}
+"""Of T5 and of Marian: width, layers, heads, inner width."""
+PIECES = 16_000
+
+
+def vocabulary(path: Path, texts: list[str], **special: int) -> list[str]:
+    """Learn a vocabulary and write it; its pieces."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=PIECES, hard_vocab_limit=False, minloglevel=2,
+        **special,
+    )  # fmt: skip
+    path.write_bytes(model.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return [processor.id_to_piece(place) for place in range(processor.get_piece_size())]
+
+
+def build_t5(path: Path, texts: list[str], *, size: tuple[int, int, int, int]) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    pieces = vocabulary(path / "spiece.model", texts, unk_id=2, bos_id=-1, eos_id=1, pad_id=0)
+    said = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "eos_token": "</s>", "pad_token": "<pad>"}
+    (path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    width, layers, heads, inner = size
+    config = T5Config(
+        vocab_size=len(pieces), d_model=width, num_layers=layers, num_heads=heads, d_kv=width // heads, d_ff=inner,
+        feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
+    )  # fmt: skip
+    made = T5ForConditionalGeneration(config)
+    made.lm_head.weight = torch.nn.Parameter(torch.randn(len(pieces), width) * 0.2)
+    state = {name: tensor.contiguous() for name, tensor in made.state_dict().items() if "embed_tokens" not in name}
+    save_file(state, path / "model.safetensors", metadata={"format": "pt"})
+    settings = config.to_dict() | {"tie_word_embeddings": False}
+    settings.pop("scale_decoder_outputs", None)
+    (path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def build_marian(path: Path, texts: list[str], *, size: tuple[int, int, int, int]) -> None:
+    from transformers import GenerationConfig, MarianConfig, MarianMTModel
+
+    pieces = vocabulary(path / "source.spm", texts)
+    shutil.copyfile(path / "source.spm", path / "target.spm")
+    words = ["</s>", "<unk>", *pieces[3:], "<pad>"]
+    pad = len(words) - 1
+    (path / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}), encoding="utf-8")
+    said = {"tokenizer_class": "MarianTokenizer", "source_lang": "rus", "target_lang": "eng", "model_max_length": 512}
+    (path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    width, layers, heads, inner = size
+    config = MarianConfig(
+        vocab_size=len(words), d_model=width, encoder_layers=layers, decoder_layers=layers,
+        encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=inner, decoder_ffn_dim=inner,
+        max_position_embeddings=512, pad_token_id=pad, eos_token_id=0, forced_eos_token_id=0,
+        decoder_start_token_id=pad, scale_embedding=True, init_std=0.05,
+    )  # fmt: skip
+    made = MarianMTModel(config)
+    made.generation_config = GenerationConfig(
+        bad_words_ids=[[pad]], decoder_start_token_id=pad, eos_token_id=0, pad_token_id=pad, forced_eos_token_id=0
+    )
+    made.save_pretrained(path)
+
+
+def one_by_one(model: str, texts: list[str], search: generate.Search) -> tuple[float, list[list[str]]]:
+    """CPU seconds, which other work on the machine hardly changes, and outputs of transformers' own way."""
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    made, words = AutoModelForSeq2SeqLM.from_pretrained(model).eval(), AutoTokenizer.from_pretrained(model)
+    start, found = time.process_time(), []
+    for text in texts:
+        given = words(text, return_tensors="pt")
+        outputs = made.generate(
+            **given, do_sample=False, num_beams=search.beams, num_return_sequences=search.candidates,
+            no_repeat_ngram_size=search.no_repeat, encoder_no_repeat_ngram_size=search.no_copy,
+            max_new_tokens=generate.limit(given["input_ids"].shape[1]),
+        )  # fmt: skip
+        found.append(list(dict.fromkeys(words.batch_decode(outputs, skip_special_tokens=True))))
+    return time.process_time() - start, found
+
+
+def batched(
+    model: str, texts: list[str], search: generate.Search, *, precision: Any, batch_tokens: int
+) -> tuple[float, generate.Rewritten]:
+    """CPU seconds and outputs of the engine."""
+    writer = generate.load(model, prefix="", search=search, precision=precision, batch_tokens=batch_tokens)
+    start = time.process_time()
+    found = writer.rewrite(texts, texts)
+    return time.process_time() - start, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("reviews", type=Path)
+    parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--size", choices=SIZES, default="base")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--models", nargs="+", choices=("t5", "marian"), default=["t5", "marian"])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    import torch
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    source = files.open_source(
+        options.reviews, text_column="auto", id_column="auto", encoding="auto", text_required=True
+    )
+    every = [normalise(text) for batch in files.batches(source, rows=20_000) for text in batch["text"]]
+    fit = [text for text in every if 20 <= len(text) <= 400]
+    texts = [fit[place * len(fit) // options.rows] for place in range(options.rows)]
+    search = generate.Search(
+        beams=options.beams, candidates=4, sample=False, temperature=1, top_p=1, no_repeat=3, no_copy=4, max_tokens=256
+    )
+    lines = [
+        f"{options.rows} reviews, {options.beams} beams, {torch.get_num_threads()} thread(s), size {options.size}",
+        "",
+        "| model | way | CPU seconds | reviews/s | times as fast | equal outputs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, build, size in zip(("t5", "marian"), (build_t5, build_marian), SIZES[options.size], strict=True):
+        if name not in options.models:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            torch.manual_seed(0)
+            build(Path(folder), every, size=size)
+            alone, expected = one_by_one(folder, texts, search)
+            seconds, found = batched(
+                folder, texts, search, precision=options.precision, batch_tokens=options.batch_tokens
+            )
+        same = sum(one == two for one, two in zip(found, expected, strict=True))
+        lines += [
+            f"| {name} | one by one | {alone:.1f} | {options.rows / alone:.2f} | 1 | |",
+            f"| {name} | batches, {options.precision} | {seconds:.1f} | {options.rows / seconds:.2f} "
+            f"| {alone / seconds:.1f} | {same} of {options.rows} |",
+        ]
+        print(lines[-1], file=sys.stderr)
+    table = "\n".join(lines) + "\n"
+    if options.out:
+        options.out.write_text(table, encoding="utf-8")
+    print(table, end="")
+
+
+if __name__ == "__main__":
+    main()

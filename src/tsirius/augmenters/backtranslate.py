@@ -1,0 +1,59 @@
+"""Back-translation: a review translated into another language and from there back, by two models.
+
+Defaults are the Marian models Helsinki-NLP/opus-mt-ru-en and opus-mt-en-ru. They tend to go round in circles on short
+noisy text (EasyNMT #38): no run of tokens may come twice in an output, its length is bounded by the source's, and a
+translation that repeats itself all the same is not translated back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tsirius.augmenters import Source
+from tsirius.augmenters.accept import repeats
+from tsirius.augmenters.generate import Rewritten, Search, load
+from tsirius.augmenters.shards import Rewrite
+from tsirius.models.load import Precision
+from tsirius.text import words
+
+
+def backtranslator(
+    there: str, back: str, *, search: Search, precision: Precision, batch_tokens: int, seed: int
+) -> Rewrite:
+    """What translates reviews there, the best translation alone, and back.
+
+    Args:
+        there: the model into the other language, a folder or hub name.
+        back: the model from it.
+        search: how translations are looked for; there is one candidate on the way there.
+        precision: of both; see :func:`tsirius.augmenters.generate.load`, likewise the others.
+        batch_tokens: of a batch.
+        seed: of the draws.
+
+    Raises:
+        UserError: a model cannot be read.
+    """
+    first = load(there, prefix="", search=replace(search, candidates=1), precision=precision, batch_tokens=batch_tokens)
+    second = load(back, prefix="", search=search, precision=precision, batch_tokens=batch_tokens)
+
+    def rewrite(sources: Sequence[Source]) -> Rewritten:
+        texts = [source.text for source in sources]
+        keys = [f"{seed}:backtranslate:{source.id}" for source in sources]
+        between = [_best(found, text) for found, text in zip(first.rewrite(texts, keys), texts, strict=True)]
+        good = [row for row, text in enumerate(between) if text]
+        returned = second.rewrite([between[row] or "" for row in good], [keys[row] for row in good])
+        found: Rewritten = [None if text is None else [] for text in between]
+        for row, variants in zip(good, returned, strict=True):
+            found[row] = variants
+        return found
+
+    return rewrite
+
+
+def _best(translations: list[str] | None, source: str) -> str | None:
+    """The best translation; empty where it is of no use, None where the source is too long."""
+    if translations is None:
+        return None
+    best = next(iter(translations), "").strip()
+    return "" if repeats(words(best)) > repeats(words(source)) else best

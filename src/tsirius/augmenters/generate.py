@@ -1,0 +1,213 @@
+"""Texts rewritten by a sequence-to-sequence model: quickly, in little memory, and each as if it were alone.
+
+Sources are sorted by length and batched by a budget of tokens. How long an output may be follows from its source's
+length, rounded up to a multiple of ``STEP``; a batch holds sources of one such length, so that each is written exactly
+as it would be by itself (but for the rounding of floats), and little of a batch is padding. Where memory runs out the
+budget is halved; after some good batches it grows back.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tsirius.labellers.pairs import padded
+from tsirius.models.batches import Budget, attempt, batch_size
+from tsirius.models.load import Precision, seq2seq, tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+STEP = 8
+LONGER, MORE = 1.5, 10
+"""An output has at most so many times the source's tokens, and so many more: as the paraphraser's card has it."""
+
+Rewritten = list[list[str] | None]
+"""For each source its variants, the best first; None where it is too long."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How outputs are looked for.
+
+    Attributes:
+        beams: of the beam search.
+        candidates: outputs for each source, at most as many as beams, unless they are drawn.
+        sample: draw outputs instead. What is drawn hangs on the source's key alone.
+        temperature: when drawing: above 1 flattens the choice, below 1 sharpens it.
+        top_p: when drawing: of the likeliest tokens, those that together have this probability.
+        no_repeat: an output holds no run of so many tokens twice (0: it may).
+        no_copy: an output holds no run of so many tokens of its source (0: it may).
+        max_tokens: sources with more are not rewritten: of a part of a review little can be said.
+    """
+
+    beams: int
+    candidates: int
+    sample: bool
+    temperature: float
+    top_p: float
+    no_repeat: int
+    no_copy: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, eq=False)
+class Writer:
+    """A model that rewrites texts.
+
+    Attributes:
+        tokens: texts → their token ids, with the special ones.
+        write: token ids of some sources, the most tokens of an output, and the sources' keys → outputs, those of a
+            source one after the other.
+        text: token ids → texts.
+        search: how outputs are looked for.
+        batch_tokens: of a batch to begin with, sources and outputs and all that is kept of them.
+    """
+
+    tokens: Callable[[Sequence[str]], list[list[int]]]
+    write: Callable[[list[list[int]], int, Sequence[str]], list[list[int]]]
+    text: Callable[[list[list[int]]], list[str]]
+    search: Search
+    batch_tokens: int
+
+    def rewrite(self, texts: Sequence[str], keys: Sequence[str]) -> Rewritten:
+        """Variants of each text.
+
+        Args:
+            texts: cleaned texts.
+            keys: for each what its draws hang on.
+        """
+        found: Rewritten = [None] * len(texts)
+        tokens = self.tokens(texts) if texts else []
+        order = sorted(
+            (row for row in range(len(texts)) if len(tokens[row]) <= self.search.max_tokens),
+            key=lambda row: (-len(tokens[row]), row),
+        )
+        ways = self.search.candidates if self.search.sample else self.search.beams
+        budget, start = Budget(self.batch_tokens), 0
+        while start < len(order):
+            most = limit(len(tokens[order[start]]))
+            each = ways * (_rounded(len(tokens[order[start]])) + most)
+            rows = order[start : start + budget.rows(each)]
+            rows = [row for row in rows if limit(len(tokens[row])) == most]
+            batch = partial(self.write, [tokens[row] for row in rows], most, [keys[row] for row in rows])
+            outputs = attempt(batch)
+            if outputs is None:
+                if len(rows) == 1:  # this one does not fit; others may
+                    start += 1
+                budget.ran_out(max(2, len(rows) * each))
+                continue
+            written = self.text(outputs)
+            for place, row in enumerate(rows):
+                own = written[place * self.search.candidates : (place + 1) * self.search.candidates]
+                found[row] = list(dict.fromkeys(own))
+            start += len(rows)
+            budget.fitted()
+        return found
+
+
+def limit(tokens: int) -> int:
+    """The most tokens of an output, for a source of so many."""
+    return int(LONGER * _rounded(tokens)) + MORE
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // STEP) * STEP
+
+
+def load(model: str, *, prefix: str, search: Search, precision: Precision, batch_tokens: int) -> Writer:
+    """A writer.
+
+    Args:
+        model: a folder or hub name that :func:`tsirius.models.load.check` accepts.
+        prefix: put before each text, where the model was trained so.
+        search: how outputs are looked for.
+        precision: see :func:`tsirius.models.load.judge`.
+        batch_tokens: of a batch on a CPU, to begin with; a GPU takes more.
+
+    Raises:
+        UserError: the model cannot be read.
+    """
+    made, words = seq2seq(model, precision=precision), tokenizer(model)
+    made.generation_config.max_length = None  # the writer has limits of its own, and says so each time
+    # None for T5, whose positions are relative.
+    positions = getattr(made.config, "max_position_embeddings", None) or 1 << 20
+    longest = min(search.max_tokens, int((positions - MORE) / LONGER) - STEP)
+
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = words([prefix + text for text in texts], return_attention_mask=False)["input_ids"]
+        return found
+
+    return Writer(
+        tokens=tokens,
+        write=partial(_write, made, search),
+        text=partial(words.batch_decode, skip_special_tokens=True),
+        search=Search(**(vars(search) | {"max_tokens": longest})),
+        batch_tokens=batch_size(batch_tokens, device=made.device),
+    )
+
+
+def _write(made: Any, search: Search, ids: list[list[int]], most: int, keys: Sequence[str]) -> list[list[int]]:
+    """The token ids of the outputs, without padding."""
+    ways = search.candidates if search.sample else 1
+    ids = [row for row in ids for _ in range(ways)]
+    config = settings(made, search, most)
+    drawn = [Drawn([f"{key}:{n}" for key in keys for n in range(ways)], search)] if search.sample else []
+    outputs = made.generate(
+        input_ids=padded(ids, config.pad_token_id, left=False).to(made.device),
+        attention_mask=padded([[1] * len(row) for row in ids], 0, left=False).to(made.device),
+        generation_config=config,
+        logits_processor=drawn,
+    )
+    return [[token for token in row if token != config.pad_token_id] for row in outputs.tolist()]
+
+
+def settings(made: Any, search: Search, most: int) -> Any:
+    """The model's own settings of generation (its end token, tokens that are banned), with the search's."""
+    config = copy.deepcopy(made.generation_config)
+    config.update(
+        max_new_tokens=most,
+        min_length=0,
+        do_sample=False,
+        num_beams=1 if search.sample else search.beams,
+        num_return_sequences=1 if search.sample else search.candidates,
+        early_stopping=False,
+        length_penalty=1.0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=search.no_repeat,
+        encoder_no_repeat_ngram_size=search.no_copy,
+    )
+    return config
+
+
+class Drawn:
+    """Turns greedy search into drawing from the model's distribution: the largest of the logits, each with noise of the
+    Gumbel distribution added, is a draw (Maddison et al. 2014). Each row has noise of its own, so that what is drawn
+    for it does not depend on the rows beside it.
+
+    Args:
+        keys: of the rows.
+        search: temperature and top_p.
+    """
+
+    def __init__(self, keys: Sequence[str], search: Search) -> None:
+        import torch
+
+        digests = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys]
+        self._noise = [torch.Generator().manual_seed(int.from_bytes(digest) >> 1) for digest in digests]
+        self._temperature, self._top_p = search.temperature, search.top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+        from transformers import TopPLogitsWarper
+
+        logits = scores.float() / self._temperature
+        if self._top_p < 1:
+            logits = TopPLogitsWarper(self._top_p)(input_ids, logits)
+        uniform = torch.stack([torch.rand(scores.shape[1], generator=one) for one in self._noise])
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+        return logits + gumbel.to(logits.device)

@@ -1,0 +1,90 @@
+"""Variants that take long to make: kept on the disk by their source's id as they are made, and not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tsirius.augmenters import Augmenter, Refused, Source
+from tsirius.errors import UserError
+from tsirius.progress import progress, say
+from tsirius.store import replacing
+
+SHARD = 128
+"""Sources a model is given at a time, and the most that a killed run rewrites again."""
+FAILURES = 3
+"""So many shards that fail one after the other are no accident."""
+
+Rewrite = Callable[[Sequence[Source]], list[list[str] | None]]
+"""Gives for each source its variants, the best first; None where it is too long to be rewritten."""
+
+
+def kept(name: str, made: Callable[[], Rewrite], folder: Path) -> Augmenter:
+    """An augmenter that goes on where a killed run was.
+
+    Sources are taken by length, the longest first: a lack of memory shows at once, and those of a shard are alike.
+
+    Args:
+        name: the method's.
+        made: makes what rewrites, when it is needed: models are not read where all is done.
+        folder: of the shards; those in it must be of the same settings.
+    """
+    done: dict[str, list[str] | None] = {}
+    rewrite: Rewrite | None = None
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.glob("*.parquet")):
+        done.update(pl.read_parquet(path).select("id", "variants").iter_rows())
+
+    def augment(sources: Sequence[Source]) -> list[Iterator[str]]:
+        nonlocal rewrite
+        new = [source for source in sources if source.id not in done]
+        new.sort(key=lambda source: (-len(source.text), source.id))
+        failed: dict[str, Exception] = {}
+        failures = 0
+        with progress(f"augment ({name})", total=len(sources)) as advance:
+            advance(len(sources) - len(new))
+            for start in range(0, len(new), SHARD):
+                shard = new[start : start + SHARD]
+                rewrite = rewrite or made()
+                try:
+                    found = dict(zip([source.id for source in shard], rewrite(shard), strict=True))
+                except (UserError, OSError, MemoryError):
+                    raise
+                except Exception as error:  # a model may fail in ways of its own: the others' variants are good
+                    failures += 1
+                    failed |= dict.fromkeys([source.id for source in shard], error)
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+                    if failures >= FAILURES:
+                        raise UserError(
+                            f"the model fails again and again ({reason})",
+                            where=name,
+                            remedy="Take it out of augment.methods, or name another model.",
+                        ) from None
+                    say(f"  {name}: {len(shard):,} reviews get no variants, the model failed ({reason})")
+                else:
+                    failures = 0
+                    _write(found, folder)
+                    done.update(found)
+                advance(len(shard))
+        return [_variants(source, done, failed) for source in sources]
+
+    return augment
+
+
+def _write(found: dict[str, list[str] | None], folder: Path) -> None:
+    schema: dict[str, Any] = {"id": pl.String, "variants": pl.List(pl.String)}
+    number = sum(1 for _ in folder.glob("*.parquet"))
+    with replacing(folder / f"{number:06}.parquet") as temporary:
+        pl.DataFrame({"id": [*found], "variants": [*found.values()]}, schema=schema).write_parquet(temporary)
+
+
+def _variants(source: Source, done: dict[str, list[str] | None], failed: dict[str, Exception]) -> Iterator[str]:
+    if source.id in failed:
+        raise Refused("failed")
+    variants = done[source.id]
+    if variants is None:
+        raise Refused("too long to rewrite")
+    yield from variants
