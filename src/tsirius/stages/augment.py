@@ -59,7 +59,7 @@ class Config(Section):
     weight: float = Field(0.5, gt=0, le=1)
     """A variant's confidence is this share of its source's: it counts less where ``train.linear_weights`` is on."""
     agree: Literal["all", "lexicon", "none"] = "all"
-    """The labellers that must say of a variant what they say of its source."""
+    """The labellers that must say of a variant what they say of its source; "all": the lexicon and nli, where used."""
     tries: int = Field(5, ge=1)
     """eda: variants made for each one wanted: bounds the work on reviews whose variants are refused."""
     swap: float = Field(0.1, ge=0, le=1)
@@ -97,7 +97,8 @@ class Config(Section):
     max_tokens: int = Field(256, ge=8)
     """paraphrase, backtranslate: longer reviews are not rewritten."""
     precision: load.Precision = "auto"
-    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU, 16-bit floats on a GPU."""
+    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU and for a T5 on a
+    GPU without bfloat16, else 16-bit floats."""
     shortest: float = Field(0.5, ge=0, le=1)
     """A variant has at least this share of its source's number of words."""
     longest: float = Field(1.5, ge=1)
