@@ -24,6 +24,7 @@ def test_what_is_measured_is_told_and_written(model: Path, tmp_path: Path) -> No
     found = latency.measure(model, reviews=None, count=20)
     assert found.reviews == 20 and found.kind == "linear" and found.together > 500
     assert 0 < found.p50 <= found.p95 <= found.p99 <= found.largest
+    assert 0 < found.processor_p50 <= found.processor_p99
     assert found.per_second > 0 and found.peak_mib > 10 and found.threads >= 1
     assert "p99" in found.table() and "/s" in found.table()
     found.save(tmp_path / "out.json", budget=5.0)

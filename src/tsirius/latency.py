@@ -39,6 +39,8 @@ class Latency:
         reviews: classified one by one.
         characters: of the longest one.
         p50, p95, p99, largest: milliseconds that 50, 95, 99 and 100 of 100 reviews took at most, one by one.
+        processor_p50, processor_p99: the same of the processor's time, all threads together; where it is far below the
+            other, the machine was busy with something else.
         together: reviews classified in one call.
         per_second: of them.
         peak_mib: the process's largest resident memory.
@@ -55,6 +57,8 @@ class Latency:
     p95: float
     p99: float
     largest: float
+    processor_p50: float
+    processor_p99: float
     together: int
     per_second: float
     peak_mib: float
@@ -70,6 +74,10 @@ class Latency:
             ("  p95", f"{self.p95:,.1f} ms"),
             ("  p99", f"{self.p99:,.1f} ms"),
             ("  largest", f"{self.largest:,.1f} ms"),
+            (
+                "  processor",
+                f"p50 {self.processor_p50:,.1f} ms, p99 {self.processor_p99:,.1f} ms, all threads together",
+            ),
             ("together", f"{self.together:,} reviews, {self.per_second:,.0f}/s"),
             ("loading", f"{self.load_seconds:.1f} s"),
             ("peak memory", f"{self.peak_mib:,.0f} MiB"),
@@ -103,15 +111,16 @@ def measure(model: Path, *, reviews: Path | None, count: int) -> Latency:
     classifier = Classifier.load(model)
     loaded = time.perf_counter() - start
     alone = _evenly(texts, count)
-    seconds = []
+    seconds, processor = [], []
     with progress("one by one", total=WARM_UP + len(alone)) as advance:
         for text in _evenly(texts, WARM_UP):
             classifier.predict_proba([text])
             advance()
         for text in alone:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             classifier.predict_proba([text])
             seconds.append(time.perf_counter() - start)
+            processor.append(time.process_time() - busy)
             advance()
     together = _evenly(texts, TOGETHER)
     with progress("together", total=len(together)) as advance:
@@ -119,6 +128,7 @@ def measure(model: Path, *, reviews: Path | None, count: int) -> Latency:
         classifier.predict_proba(together, advance=advance)
         whole = time.perf_counter() - start
     p50, p95, p99 = np.percentile(np.array(seconds) * 1000, [50, 95, 99], method="higher")
+    busy50, busy99 = np.percentile(np.array(processor) * 1000, [50, 99], method="higher")
     return Latency(
         model=str(model),
         kind=describe(find(model) / "model.json").kind,
@@ -130,6 +140,8 @@ def measure(model: Path, *, reviews: Path | None, count: int) -> Latency:
         p95=round(float(p95), 3),
         p99=round(float(p99), 3),
         largest=round(max(seconds) * 1000, 3),
+        processor_p50=round(float(busy50), 3),
+        processor_p99=round(float(busy99), 3),
         together=len(together),
         per_second=round(len(together) / whole, 1),
         peak_mib=round(_peak(), 1),

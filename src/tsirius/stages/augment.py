@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,7 +61,7 @@ class Config(Section):
     weight: float = Field(0.5, gt=0, le=1)
     """A variant's confidence is this share of its source's: it counts less where ``train.linear_weights`` is on."""
     agree: Literal["all", "lexicon", "none"] = "all"
-    """The labellers that must say of a variant what they say of its source."""
+    """The labellers that must say of a variant what they say of its source; "all": the lexicon and nli, where used."""
     tries: int = Field(5, ge=1)
     """eda: variants made for each one wanted: bounds the work on reviews whose variants are refused."""
     swap: float = Field(0.1, ge=0, le=1)
@@ -99,7 +99,8 @@ class Config(Section):
     max_tokens: int = Field(256, ge=8)
     """paraphrase, backtranslate: longer reviews are not rewritten."""
     precision: load.Precision = "auto"
-    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU, 16-bit floats on a GPU."""
+    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU and for a T5 on a
+    GPU without bfloat16, else 16-bit floats."""
     shortest: float = Field(0.5, ge=0, le=1)
     """A variant has at least this share of its source's number of words."""
     longest: float = Field(1.5, ge=1)
@@ -300,17 +301,23 @@ class Ledger:
     """Counts refusals, with a few examples of each reason."""
 
     by_method: dict[str, Counter[str]]
-    by_label: dict[str, Counter[str]]
-    examples: list[tuple[str, str, str, str, str]]
+    by_label: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    examples: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
 
     def refuse(self, reason: str, seat: Seat, variant: str) -> None:
         label, counts = seat.row["label"], self.by_method[seat.method]
         if counts[reason] < EXAMPLES_PER_REASON:
-            self.examples.append(
-                (reason, seat.method, label, variant[:CHARACTERS], seat.row["clean"][:CHARACTERS])
-            )  # fmt: skip
+            self.examples.append((reason, seat.method, label, variant[:CHARACTERS], seat.row["clean"][:CHARACTERS]))
         counts[reason] += 1
         self.by_label[label][reason] += 1
+
+    def tell(self, method: str, error: Exception) -> None:
+        """Say once that a method failed in this way."""
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        if reason not in self.told:
+            self.told.add(reason)
+            say(f"  {method}: no variants of some reviews, it failed ({reason})")
 
 
 def grow(
@@ -349,7 +356,7 @@ def grow(
         random.Random(f"{seed}:{label}").shuffle(own)
         queues[label].extend(own)
     missing, accepted = dict(wanted), list[tuple[Any, ...]]()
-    ledger = Ledger({name: Counter() for name in augmenters}, defaultdict(Counter), [])
+    ledger = Ledger({name: Counter() for name in augmenters})
     while True:
         turn = [queue.popleft() for label, queue in queues.items() for _ in range(min(missing[label], len(queue)))]
         if not turn:
@@ -400,7 +407,7 @@ def _ask(turn: Sequence[Seat], augmenters: Mapping[str, Augmenter], ledger: Ledg
         except MENDABLE:
             raise
         except Exception as error:  # a model may fail in ways of its own: the training rows are good without it
-            _tell(method, error)
+            ledger.tell(method, error)
             for seat in new:
                 seat.variants = iter(())
                 ledger.refuse("failed", seat, "")
@@ -408,11 +415,6 @@ def _ask(turn: Sequence[Seat], augmenters: Mapping[str, Augmenter], ledger: Ledg
 
 MENDABLE = (UserError, OSError, MemoryError)
 """What the user is told of, instead of going on without the variants."""
-
-
-def _tell(method: str, error: Exception) -> None:
-    reason = " ".join(str(error).split())[:120]
-    say(f"  {method}: no variants of some reviews, it failed ({type(error).__name__}: {reason})")
 
 
 def _offer(
@@ -432,7 +434,7 @@ def _offer(
         except MENDABLE:
             raise
         except Exception as error:  # as above
-            _tell(seat.method, error)
+            ledger.tell(seat.method, error)
             ledger.refuse("failed", seat, "")
             return None
         verdict = judge.judge(variant, source, evidence)
