@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from huggingface_hub import ModelCard
 from pydantic import ValidationError
 
 from tsirius import tables
@@ -58,6 +60,7 @@ def given(
     )
     tables.write(labelled, tables.LABELLED, stages["select"] / "labelled.parquet")
     tables.write(examples(valid), tables.EXAMPLES, stages["split"] / "valid.parquet")
+    tables.write(examples(train), tables.EXAMPLES, stages["split"] / "train.parquet")
     tables.write(examples(train), tables.EXAMPLES, stages["augment"] / "train.parquet")
     return stages
 
@@ -98,14 +101,73 @@ def test_labels_topped_up_from_the_grey_zone_do_not_show_the_natural_mix() -> No
     assert natural_labels(labelled[1:]).to_list() == ["посуда"]
 
 
-def test_lora(tmp_path: Path, tiny_model: Path) -> None:
-    config = Config(use="lora", model=str(tiny_model), epochs=1, batch_size=4)
+@pytest.mark.parametrize("use", ["lora", "full"])
+def test_fine_tuning(tmp_path: Path, tiny_model: Path, use: Any) -> None:
+    config = Config(use=use, model=str(tiny_model), epochs=1, batch_size=4, row_weights=True, imbalance="logits")
     check(config)
     counts, classifier = train(tmp_path, config)
     assert counts["steps"] == 2 and len(counts["evaluations"]) == 2
-    assert set(classifier.predict([text for text, _ in ROWS])) <= set(NAMES)
-    described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
+    texts = [text for text, _ in ROWS]
+    expected = classifier.predict_proba(texts)
+    model = tmp_path / "out" / "model"
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
     assert described["base_model"] == str(tiny_model) and described["max_length"] == 128
+    assert described["prior"] == pytest.approx([3 / 6, 2 / 6, 0, 1 / 6])
+    assert described["parts"] == (["adapter", "merged"] if use == "lora" else ["merged"])
+    for part in described["parts"]:
+        assert np.allclose(Classifier.load(model / part).predict_proba(texts), expected, atol=1e-4)
+
+
+def test_the_card_is_the_hubs(tmp_path: Path, tiny_model: Path) -> None:
+    train(tmp_path, Config(use="lora", model=str(tiny_model), epochs=1))
+    for part, library in (("adapter", "peft"), ("merged", "transformers"), (".", "transformers")):
+        text = (tmp_path / "out" / "model" / part / "README.md").read_text(encoding="utf-8")
+        card = ModelCard(text)
+        assert card.data.library_name == library and card.data.pipeline_tag == "text-classification"
+        assert card.data.eval_results[0].metric_name == "weighted F1"
+        assert 0 <= card.data.eval_results[0].metric_value <= 1
+        assert card.data.base_model is None, "a folder of this machine is no one else's"
+        for word in ("95 % interval", "| 3 | нет товара | 1 |", '"lora_r": 16', "6 training rows"):
+            assert word in text
+
+
+def test_a_merged_checkpoint_is_left_out_on_request(tmp_path: Path, tiny_model: Path) -> None:
+    _, classifier = train(tmp_path, Config(use="lora", model=str(tiny_model), epochs=1, merged=False))
+    assert not (tmp_path / "out" / "model" / "merged").exists()
+    assert len(classifier.predict(["кружка"])) == 1
+
+
+def test_the_embedded_encoder_goes_by_its_name(tmp_path: Path) -> None:
+    train(tmp_path, Config(use="lora", model="tsirius-mini", epochs=1))
+    described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
+    assert described["base_model"] == "tsirius-mini"
+    assert len(Classifier.load(tmp_path / "out" / "model" / "adapter").predict(["кружка"])) == 1
+
+
+def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(tmp_path: Path) -> None:
+    from tsirius.stages import train as stage
+
+    shifts = {}
+    for imbalance in ("none", "weights", "logits"):
+        config = Config(use="lora", model="tsirius-mini", imbalance=imbalance)
+        folder = tmp_path / imbalance
+        rows = [("вещь", "посуда")] * 90 + [("вещь", "обувь")] * 10
+        stages = given(folder, train=rows, natural={"посуда": 90, "обувь": 10}, valid=[])
+        (folder / "out").mkdir()
+        found: dict[str, Any] = {}
+
+        def keep(task: Any, *rest: Any, found: dict[str, Any] = found, **more: Any) -> Any:
+            found["shift"] = task.shift
+            return None, {}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage, "_train", keep)
+            run(config, stages, folder / "out", seed=0, scratch=folder)
+        shifts[imbalance] = found["shift"]
+    assert shifts["none"] == pytest.approx([0, 0, 0, 0])
+    for imbalance in ("weights", "logits"):
+        shift = shifts[imbalance]
+        assert shift[0] - shift[1] == pytest.approx(np.log(91 / 11), abs=1e-6)
 
 
 def test_lora_without_validation_rows_says_so(
@@ -130,7 +192,9 @@ def test_a_missing_encoder_is_refused_before_any_work_and_only_where_one_is_used
 
 @pytest.mark.parametrize(
     "setting",
-    [{"learning_rate": 0}, {"linear_c": -1}, {"lora_r": 0}, {"epochs": 0}, {"label_smoothing": 1.0}, {"use": "full"},
+    [{"learning_rate": 0}, {"linear_c": -1}, {"lora_r": 0}, {"epochs": 0}, {"label_smoothing": 1.0}, {"use": "half"},
+     {"early_stopping_metric": "accuracy"}, {"imbalance": "smote"}, {"folds": 0}, {"seeds": [1, 1]}, {"seeds": [-1]},
+     {"layer_decay": 0}, {"batch_tokens": 0},
      {"batch_size": 0}, {"warmup": 1.5}, {"max_length": 2}, {"model": ""}],
     ids=str,
 )  # fmt: skip
@@ -139,14 +203,15 @@ def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
         Config(**setting)
 
 
-def test_every_lora_setting_reaches_the_recipe() -> None:
-    config = Config(lora_r=3, lora_alpha=7, lora_dropout=0.3, epochs=9, warmup=0.2, evaluations_per_epoch=5)
+def test_every_setting_reaches_the_recipe() -> None:
+    config = Config(use="full", lora_r=3, lora_alpha=7, lora_dropout=0.3, epochs=9, warmup=0.2, evaluations_per_epoch=5)
     found = dataclasses.asdict(recipe(config))
     for name, value in found.items():
-        setting = f"lora_{name}" if name in ("r", "alpha", "dropout") else name
+        setting = f"lora_{name}" if name in ("r", "alpha", "dropout") else {"method": "use"}.get(name, name)
         assert getattr(config, setting) == value
 
 
 def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
     assert files(Config()) == files(Config(use="lora")) == {}
     assert files(Config(use="lora", model=str(tiny_model))) == {"train.model": tiny_model}
+    assert files(Config(use="full", model="tsirius-mini"))["train.model"].name == "tsirius-mini"

@@ -1,6 +1,7 @@
 """The classifier that a run makes: load it, give it reviews, get categories.
 
-A model's folder holds ``model.json`` (what it is) and the weights of its kind beside it; nothing in it is pickled.
+A model's folder holds ``model.json`` (what it is) and the weights of its kind beside it; nothing in it is pickled. A
+fine-tuned model's ``adapter/`` and ``merged/`` are such folders themselves, and so are the members of an ensemble.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tsirius.text import normalise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DESCRIPTION, FORMAT = "model.json", 2
+DESCRIPTION, FORMAT = "model.json", 3
+Kind = Literal["linear", "lora", "qlora", "full", "ensemble"]
 CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
@@ -41,29 +43,41 @@ class Description:
     """What ``model.json`` says.
 
     Attributes:
-        kind: ``linear`` or ``lora``.
+        kind: how it was trained: ``linear``, ``lora``, ``qlora`` or ``full``; or an ``ensemble`` of such.
         names: the categories, in the order of the scores.
         none: the one without a product.
+        prior: the share of each category where nothing was done to the reviews; None: not known.
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
         base_model: what an adapter belongs to, a path or hub name; None where there is none.
         base_fingerprint: of the base model's weights; None where there is none.
         max_length: tokens of a text that are read; None where there is no limit.
+        parts: the folders beside ``model.json`` that hold the weights, each with a ``model.json``: the members of an
+            ensemble; of a fine-tuned model the same one in up to two forms. Empty: they lie beside it.
     """
 
-    kind: Literal["linear", "lora"]
+    kind: Kind
     names: list[str]
     none: str
+    prior: list[float] | None
     prior_shift: list[float]
     base_model: str | None
     base_fingerprint: str | None
     max_length: PositiveInt | None
+    parts: list[str]
 
     @model_validator(mode="after")
     def _fits(self) -> Description:
-        if len(self.prior_shift) != len(self.names) or self.none not in self.names:
+        sizes = {len(self.names), len(self.prior_shift), len(self.names if self.prior is None else self.prior)}
+        if len(sizes) > 1 or self.none not in self.names:
             raise ValueError("its categories do not fit together")
-        if self.kind == "lora" and None in (self.base_model, self.base_fingerprint, self.max_length):
+        if self.kind in ("lora", "qlora", "full") and self.max_length is None:
+            raise ValueError("it names no max_length")
+        if self.kind in ("lora", "qlora") and None in (self.base_model, self.base_fingerprint):
             raise ValueError("it names no base model")
+        if self.kind == "ensemble" and not self.parts:
+            raise ValueError("it names no members")
+        if any(Path(part).is_absolute() or ".." in Path(part).parts for part in self.parts):
+            raise ValueError("a part lies outside the folder")
         return self
 
     def save(self, folder: Path) -> None:
@@ -96,33 +110,16 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
-        """Load a model's folder, or the model of a run's folder.
+        """Load a model: the folder of one (of an adapter, a merged one, an ensemble), a run's folder, or a hub name.
+
+        Of a run, ``merged/`` is taken where there is one: it needs no base model, and is faster than the adapter.
 
         Raises:
             UserError: there is no model, a part of it is missing or broken, or its base model is not at hand.
         """
         folder = _find(Path(path))
-        description = _describe(folder / DESCRIPTION)
-        scorer: Scorer
-        if description.kind == "linear":
-            from tsirius.models import linear
-
-            scorer = linear.load(folder, categories=len(description.names))
-        else:
-            from tsirius.models import load, lora
-
-            base_model = str(description.base_model)
-            load.check(base_model)
-            if lora.fingerprint(base_model) != description.base_fingerprint:
-                raise UserError("its weights are not those that the model was trained on", where=base_model,
-                                remedy="Put those back, or train the model again.")  # fmt: skip
-            scorer = lora.read(
-                folder,
-                base_model=base_model,
-                names=description.names,
-                max_length=int(description.max_length or 0),
-            )
-        return cls(description, scorer)
+        description = describe(folder)
+        return cls(description, _scorer(folder, description))
 
     def predict(self, texts: Sequence[str], *, advance: Advance | None = None) -> list[str]:
         """The likeliest category of each text."""
@@ -176,8 +173,48 @@ def prior_shift(natural: Sequence[int], training: Sequence[int]) -> list[float]:
     return [float(shift) for shift in np.log(priors[0] / priors[1])]
 
 
+def _scorer(folder: Path, description: Description) -> Scorer:
+    """What scores texts with the model in ``folder``."""
+    names = description.names
+    if description.kind == "linear":
+        from tsirius.models import linear
+
+        return linear.load(folder, categories=len(names))
+    if description.kind == "ensemble":
+        from tsirius.models import ensemble
+
+        members = [describe(folder / part) for part in description.parts]
+        for part, member in zip(description.parts, members, strict=True):
+            if member.names != names:
+                raise UserError("tells other categories apart than the ensemble", where=folder / part,
+                                remedy="Train the model again.")  # fmt: skip
+        return ensemble.Mean(
+            [_scorer(folder / part, one) for part, one in zip(description.parts, members, strict=True)]
+        )
+    from tsirius.models import artefacts, load
+
+    if description.parts:
+        part = next((name for name in description.parts if name == artefacts.MERGED), description.parts[0])
+        return _scorer(folder / part, describe(folder / part))
+    length = int(description.max_length or 0)
+    if not (folder / artefacts.ADAPTER_CONFIG).is_file():
+        return artefacts.read_plain(folder, names=names, max_length=length)
+    base_model = str(description.base_model)
+    load.check(base_model)
+    if artefacts.fingerprint(base_model) != description.base_fingerprint:
+        raise UserError("its weights are not those that the model was trained on", where=base_model,
+                        remedy="Put those back, or train the model again.")  # fmt: skip
+    return artefacts.read_adapter(
+        folder, method=description.kind, base_model=base_model, names=names, max_length=length
+    )
+
+
 def _find(path: Path) -> Path:
     if not path.exists():
+        from tsirius.models import load
+
+        if load.HUB_NAME.fullmatch(str(path)) and "/" in str(path):
+            return load.fetch_classifier(str(path), DESCRIPTION)
         raise UserError("no such folder", where=path, remedy="Name a run's folder or a model's folder.")
     for folder in (path, path / "train" / "model"):
         if (folder / DESCRIPTION).is_file():
@@ -187,8 +224,15 @@ def _find(path: Path) -> Path:
     raise UserError(f"holds no {DESCRIPTION}", where=path, remedy="Name a run's folder or a model's folder.")
 
 
-def _describe(path: Path) -> Description:
-    remedy = "Train the model again."
+def describe(folder: Path) -> Description:
+    """Read the ``model.json`` of ``folder``.
+
+    Raises:
+        UserError: there is none, or it does not describe a model.
+    """
+    path, remedy = folder / DESCRIPTION, "Train the model again."
+    if not path.is_file():
+        raise UserError(f"has no {DESCRIPTION}", where=folder, remedy=remedy)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         version = found.pop("format")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, its padding counted: some 100 MB of activations in a base-sized model."""
 
 
-def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
+def logits(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int, half: torch.dtype | None
+) -> NDArray[np.float32]:
     """The model's scores of each text, [N, K], on the device that the model is on.
 
     Texts are sorted by their tokens, so that little of a batch is padding; the rows keep the order of ``texts``.
@@ -24,6 +27,7 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int)
         tokenizer: of the model.
         texts: cleaned texts.
         max_length: tokens of a text that are read.
+        half: the 16-bit floats to compute in, for a model that is partly in them; None: as the weights are.
     """
     import torch
 
@@ -40,7 +44,8 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int)
             )
             lengths = torch.tensor([[len(rows[row])] for row in batch])
             mask = (torch.arange(padded.shape[1]) < lengths).long()
-            given = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device))
+            with torch.autocast(model.device.type, dtype=half, enabled=half is not None):
+                given = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device))
             scores[batch] = given.logits.float().cpu().numpy()
             start += len(batch)
     return scores
