@@ -464,6 +464,30 @@ def test_a_classifier_loads_it_and_says_what_is_missing(tiny_model: Path, tmp_pa
         Classifier.load(folder)
 
 
+def test_the_adapters_of_an_ensemble_share_one_encoder(tiny_model: Path, tmp_path: Path) -> None:
+    expected = []
+    for number in range(3):
+        made, _ = fit(
+            tiny_model, tmp_path / f"scratch{number}", valid=NOBODY, epochs=1, learning_rate=0.005 * (number + 1)
+        )
+        expected.append(scores(made, tiny_model))
+        part = tmp_path / "model" / "members" / str(number)
+        (written,) = artefacts.save(made, part, method="lora", base_model=str(tiny_model), names=NAMES, merged=False)
+        describe(written, "lora", tiny_model, [])
+        describe(part, "lora", tiny_model, ["adapter"])
+    Description(
+        "ensemble", NAMES, "нет товара", None, SHIFT, None, None, None, [f"members/{n}" for n in range(3)]
+    ).save(tmp_path / "model")
+    members = Classifier.load(tmp_path / "model")._scorer.members  # type: ignore[attr-defined]  # a Mean
+    assert len({id(member.model) for member in members}) == 1
+    for member, score in [*zip(members, expected, strict=True), (members[0], expected[0])]:
+        assert np.allclose(member.logits(TEXTS), score, atol=1e-5)
+    assert not np.allclose(expected[0], expected[1], atol=1e-3)
+    without("out_proj.bias")(tmp_path / "model" / "members" / "1" / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="does not fit"):
+        Classifier.load(tmp_path / "model")
+
+
 def test_a_hub_name_is_taken_from_the_cache(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "models--nobody--reviews"
     shutil.copytree(trained.folder / "merged", home / "snapshots" / "0")

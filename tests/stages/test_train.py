@@ -16,7 +16,7 @@ from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.models.classifier import Classifier
-from tsirius.stages.train import Config, check, files, natural_labels, recipe, run
+from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, natural_labels, recipe, run
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 ROWS = [
@@ -168,6 +168,124 @@ def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(t
     for imbalance in ("weights", "logits"):
         shift = shifts[imbalance]
         assert shift[0] - shift[1] == pytest.approx(np.log(91 / 11), abs=1e-6)
+
+
+MANY = [
+    (f"{noun} {more}", label)
+    for label, nouns in {
+        "посуда": ["кружка", "тарелка", "сковорода", "кастрюля", "чашка", "ложка"],
+        "обувь": ["тапочки", "ботинки", "туфли", "кроссовки", "сапоги", "кеды"],
+        "нет товара": ["доставка", "продавец", "спасибо", "магазин", "возврат", "подарок"],
+    }.items()
+    for noun in nouns
+    for more in ("хорошо", "быстро", "плохо")
+]
+
+
+def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
+    counts, classifier = train(tmp_path, Config(folds=3, seeds=[4, 5]), train=MANY)
+    model = tmp_path / "out" / "model"
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    assert described["kind"] == "ensemble" and len(described["parts"]) == len(counts["members"]) == 6
+    members = [Classifier.load(model / part) for part in described["parts"]]
+    texts = [text for text, _ in MANY]
+    mean = np.mean([member._scorer.logits(texts) for member in members], axis=0)
+    assert np.allclose(classifier._scorer.logits(texts), mean, atol=1e-5)
+    assert not np.allclose(members[0]._scorer.logits(texts), members[1]._scorer.logits(texts), atol=1e-3)
+    found = counts["out_of_fold"]
+    assert found["rows"] == len(MANY) and found["interval"][0] <= found["weighted_f1"] <= found["interval"][1]
+    table = tables.read(tmp_path / "out" / "out_of_fold.parquet", OUT_OF_FOLD)
+    assert sorted(table["clean"]) == sorted(texts)
+    assert (model / "README.md").read_text(encoding="utf-8").count("out of fold") == 2
+
+
+def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each word is one group's; a member that scores a word has not learned from it, nor from a variant of it."""
+    from tsirius.stages import train as stage
+
+    real, seen = stage._member, []
+
+    def member(task: Any, rows: pl.DataFrame, texts: Any, **more: Any) -> Any:
+        seen.append((set(rows["group"]), set(texts), set(rows["label"])))
+        return real(task, rows, texts, **more)
+
+    monkeypatch.setattr(stage, "_member", member)
+    stages = given(tmp_path, train=MANY)
+    groups = {text: number // 3 for number, (text, _) in enumerate(MANY)}
+    grouped = examples(MANY).with_columns(group=pl.col("clean").replace_strict(groups))
+    tables.write(grouped, tables.EXAMPLES, stages["split"] / "train.parquet")
+    variants = grouped.with_columns(clean=pl.col("clean") + " да", id=pl.col("id") + "~eda1", method=pl.lit("eda"))
+    learned = pl.concat([grouped.filter(pl.col("group") != 2), variants.filter(pl.col("group") != 2)])
+    tables.write(learned, tables.EXAMPLES, stages["augment"] / "train.parquet")
+    (tmp_path / "out").mkdir()
+    counts = run(Config(folds=4), stages, tmp_path / "out", seed=0, scratch=tmp_path)
+    assert len(seen) == 4 and counts["out_of_fold"]["rows"] == len(MANY)
+    asked = [text.removesuffix(" да") for _, texts, _ in seen for text in texts if not text.endswith("да")]
+    assert sorted(asked) == sorted(groups), "every review is scored once, those that a quota left out too"
+    for learned_groups, texts, labels in seen:
+        assert not learned_groups & {groups[text.removesuffix(" да")] for text in texts}
+        assert labels == {"посуда", "обувь", "нет товара"}
+
+
+def test_a_killed_ensemble_does_not_train_its_finished_members_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tsirius.stages import train as stage
+
+    real, trained = stage._train, []
+
+    def one(*rest: Any, **more: Any) -> Any:
+        trained.append(more["seed"])
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return real(*rest, **more)
+
+    config = Config(seeds=[7, 8, 9])
+    _, whole = train(tmp_path / "whole", config, train=MANY)
+    monkeypatch.setattr(stage, "_train", one)
+    stages = given(tmp_path / "killed", train=MANY)
+    for again in (False, True):
+        out = tmp_path / "killed" / f"out{again}"
+        out.mkdir()
+        (tmp_path / "killed" / "scratch").mkdir(exist_ok=True)
+        if again:
+            run(config, stages, out, seed=0, scratch=tmp_path / "killed" / "scratch")
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run(config, stages, out, seed=0, scratch=tmp_path / "killed" / "scratch")
+    assert trained == [7, 8, 9, 9]
+    texts = [text for text, _ in MANY]
+    assert np.array_equal(Classifier.load(out / "model").predict_proba(texts), whole.predict_proba(texts))
+
+
+@pytest.mark.parametrize("use", ["linear", "lora"])
+def test_an_ensemble_is_distilled_into_one(tmp_path: Path, tiny_model: Path, use: Any) -> None:
+    config = Config(use=use, model=str(tiny_model), epochs=1, folds=2, distil=True)
+    check(config)
+    _, classifier = train(tmp_path, config, train=MANY, valid=MANY[:3])
+    model = tmp_path / "out" / "model"
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    assert described["kind"] == use
+    teacher = Classifier.load(model / "ensemble")
+    assert len(json.loads((model / "ensemble" / "model.json").read_text(encoding="utf-8"))["parts"]) == 2
+    assert not list((model / "ensemble").rglob("merged")), "members leave adapters alone"
+    texts = [text for text, _ in MANY]
+    if use == "linear":
+        same = sum(one == other for one, other in zip(classifier.predict(texts), teacher.predict(texts), strict=True))
+        assert same > 0.7 * len(texts)
+
+
+def test_soft_labels_are_those_of_members_that_had_not_seen_the_row(tmp_path: Path) -> None:
+    from tsirius.stages.train import Task, _soft
+
+    rows = examples(MANY[:2])
+    task = Task(Config(), NAMES, "нет товара", [], [0.0] * 4, rows, None, None)
+    mean = np.array([[2.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]], dtype=np.float32)
+    shares = _soft(task, rows, rows.select("clean", "group"), mean, np.array([3, 0]))
+    assert shares[0] == pytest.approx(np.exp(mean[0]) / np.exp(mean[0]).sum(), rel=1e-5)
+    assert shares[1].tolist() == [1, 0, 0, 0]
 
 
 def test_lora_without_validation_rows_says_so(

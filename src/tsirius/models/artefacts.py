@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +44,19 @@ class Encoder:
         tokenizer: of the model.
         max_length: tokens of a text that are read.
         half: the 16-bit floats that a model which is partly in them computes in; None: as the weights are.
+        adapter: the one to score with, of a peft model that has several; None: the only one.
     """
 
     model: Any
     tokenizer: Any
     max_length: int
     half: torch.dtype | None
+    adapter: str | None
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores of cleaned texts before the softmax, [N, K]."""
+        if self.adapter is not None:
+            self.model.set_adapter(self.adapter)
         return encode.logits(self.model, self.tokenizer, texts, max_length=self.max_length, half=self.half)
 
 
@@ -139,14 +143,14 @@ def adapted(folder: Path, *, method: Method, base_model: str, names: Sequence[st
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(base, str(folder))
-        _check_whole(model, folder / ADAPTER_WEIGHTS, new)
+        _check_whole(model, folder / ADAPTER_WEIGHTS, new, adapter="default")
     except Exception as error:  # peft, safetensors and torch each have their own for a file that does not fit
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the adapter does not fit {base_model} ({reason})", where=folder, remedy=REMEDY) from None
     return model.eval()
 
 
-def _check_whole(model: Any, path: Path, new: Sequence[str]) -> None:
+def _check_whole(model: Any, path: Path, new: Sequence[str], *, adapter: str) -> None:
     """Make sure that nothing is left as it was drawn: peft says nothing of a head that the file lacks.
 
     Raises:
@@ -156,7 +160,8 @@ def _check_whole(model: Any, path: Path, new: Sequence[str]) -> None:
 
     with safe_open(path, framework="pt") as file:
         held = set(file.keys())
-    lost = sorted(get_peft_model_state_dict(model, save_embedding_layers=False).keys() - held)
+    needed = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    lost = sorted(needed.keys() - held)
     lost += [name for name in new if not any(key.endswith(f".{name}") for key in held)]
     if lost:
         raise ValueError(f"its file has no {lost[0]}")
@@ -169,7 +174,27 @@ def read_adapter(folder: Path, *, method: Method, base_model: str, names: Sequen
         UserError: as :func:`adapted`; or the tokenizer is missing.
     """
     model = adapted(folder, method=method, base_model=base_model, names=names)
-    return _ready(model, folder, max_length)
+    return replace(_ready(model, folder, max_length), adapter="default")
+
+
+def beside(other: Encoder, folder: Path, *, base_model: str) -> Encoder:
+    """Read an ``adapter/`` onto the encoder that ``other``, the adapter of the same method, has in memory already.
+
+    Raises:
+        UserError: as :func:`adapted`.
+    """
+    name = f"beside{len(other.model.peft_config)}"
+    for part in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (folder / part).is_file():
+            raise UserError(f"has no {part}", where=folder, remedy=REMEDY)
+    try:
+        with load.quiet():
+            other.model.load_adapter(str(folder), adapter_name=name)
+        _check_whole(other.model, folder / ADAPTER_WEIGHTS, [], adapter=name)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the adapter does not fit {base_model} ({reason})", where=folder, remedy=REMEDY) from None
+    return replace(other, adapter=name)
 
 
 def read_plain(folder: Path, *, names: Sequence[str], max_length: int) -> Encoder:
@@ -205,4 +230,4 @@ def _ready(model: Any, folder: Path, max_length: int) -> Encoder:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"its tokenizer cannot be read ({reason})", where=folder, remedy=REMEDY) from None
     length = encode.longest(model, tokenizer, max_length)
-    return Encoder(model.to(load.device()).eval(), tokenizer, length, half=None)
+    return Encoder(model.to(load.device()).eval(), tokenizer, length, half=None, adapter=None)

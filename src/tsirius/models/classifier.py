@@ -119,7 +119,7 @@ class Classifier:
         """
         folder = _find(Path(path))
         description = describe(folder)
-        return cls(description, _scorer(folder, description))
+        return cls(description, _scorer(folder, description, {}))
 
     def predict(self, texts: Sequence[str], *, advance: Advance | None = None) -> list[str]:
         """The likeliest category of each text."""
@@ -173,8 +173,14 @@ def prior_shift(natural: Sequence[int], training: Sequence[int]) -> list[float]:
     return [float(shift) for shift in np.log(priors[0] / priors[1])]
 
 
-def _scorer(folder: Path, description: Description) -> Scorer:
-    """What scores texts with the model in ``folder``."""
+def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> Scorer:
+    """What scores texts with the model in ``folder``.
+
+    Args:
+        folder: where it is.
+        description: what it is.
+        shared: takes encoders that are in memory, for adapters to be read onto.
+    """
     names = description.names
     if description.kind == "linear":
         from tsirius.models import linear
@@ -189,24 +195,28 @@ def _scorer(folder: Path, description: Description) -> Scorer:
                 raise UserError("tells other categories apart than the ensemble", where=folder / part,
                                 remedy="Train the model again.")  # fmt: skip
         return ensemble.Mean(
-            [_scorer(folder / part, one) for part, one in zip(description.parts, members, strict=True)]
+            [_scorer(folder / part, one, shared) for part, one in zip(description.parts, members, strict=True)]
         )
     from tsirius.models import artefacts, load
 
     if description.parts:
         part = next((name for name in description.parts if name == artefacts.MERGED), description.parts[0])
-        return _scorer(folder / part, describe(folder / part))
+        return _scorer(folder / part, describe(folder / part), shared)
     length = int(description.max_length or 0)
     if not (folder / artefacts.ADAPTER_CONFIG).is_file():
         return artefacts.read_plain(folder, names=names, max_length=length)
     base_model = str(description.base_model)
+    key = (description.kind, base_model, description.base_fingerprint, length)
+    if key in shared:
+        return artefacts.beside(shared[key], folder, base_model=base_model)
     load.check(base_model)
     if artefacts.fingerprint(base_model) != description.base_fingerprint:
         raise UserError("its weights are not those that the model was trained on", where=base_model,
                         remedy="Put those back, or train the model again.")  # fmt: skip
-    return artefacts.read_adapter(
+    shared[key] = artefacts.read_adapter(
         folder, method=description.kind, base_model=base_model, names=names, max_length=length
     )
+    return shared[key]  # type: ignore[no-any-return]  # an Encoder
 
 
 def _find(path: Path) -> Path:

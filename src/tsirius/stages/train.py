@@ -340,7 +340,9 @@ def _train(
         seed=seed,
         scratch=scratch,
     )
-    encoder = artefacts.Encoder(made, load.tokenizer(str(task.base_model)), notes["max_length"], half=methods.half())
+    encoder = artefacts.Encoder(
+        made, load.tokenizer(str(task.base_model)), notes["max_length"], half=methods.half(), adapter=None
+    )
     if not valid.is_empty():
         measured = _score(encoder.logits(valid["clean"].to_list()), valid["label"].to_list(), task, seed=seed)
         card = replace(card, scores={"against pseudo-labels held back": measured, **scores})
