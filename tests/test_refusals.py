@@ -126,6 +126,7 @@ CASES = [
     Case("unknown method", ["train.use"], command=[*RUN, "train.use=magic"]),
     Case("unknown metric", ["train.early_stopping_metric", "weighted_f1", "eval_loss"],
          command=[*LORA, "train.early_stopping_metric=acuracy"]),
+    Case("unknown card", ["--device", "t44", "did you mean 't4'"], command=["plan", "shop.toml", "--device", "t44"]),
     Case("nothing to distil", ["train.distil", "train.folds"], command=[*RUN, "train.distil=true"]),
     Case("unknown gold category", ["gold.csv", "обувъ", "обувь"], put("gold.csv", "text,category\nТапки,обувъ\n"),
          command=[*RUN, "evaluate.gold=gold.csv"]),

@@ -210,6 +210,46 @@ def files(config: Config) -> dict[str, Path]:
     return {"train.model": load.folder(config.model)}
 
 
+def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[str]:
+    """What the training takes on a card, as lines of text.
+
+    Args:
+        config: the settings.
+        device: the card's name.
+        categories: how many there are.
+        rows: the folder of the training rows, where an earlier run has made them.
+
+    Raises:
+        UserError: the card is not known, or nothing is known of the model's shape.
+    """
+    from tsirius.models import memory
+
+    memory.device(device)
+    if config.use == "linear":
+        return ["method   linear: no card is needed; seconds on a CPU"]
+    texts = None
+    if (rows / "train.parquet").is_file():
+        found = tables.read(rows / "train.parquet", tables.EXAMPLES)
+        if found.height:
+            # Special tokens, and about one more for every four letters.
+            tokens = (found["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
+            texts = {"rows": found.height, "tokens": tokens}
+    return memory.plan(
+        config.model,
+        device_name=device,
+        method=config.use,
+        r=config.lora_r,
+        batch_size=config.batch_size,
+        batch_tokens=config.batch_tokens,
+        max_length=config.max_length,
+        checkpointing=config.gradient_checkpointing,
+        categories=categories,
+        epochs=config.epochs,
+        models=config.folds * max(1, len(config.seeds)) + config.distil,
+        texts=texts,
+    )
+
+
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     from tsirius.models import loss
     from tsirius.models.classifier import prior_shift
