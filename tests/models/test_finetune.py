@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -310,6 +311,58 @@ def test_kill_9_and_resume_give_the_same_predictions(tiny_model: Path, tmp_path:
     resumed, notes_resumed = fit(tiny_model, scratch, epochs=epochs, early_stopping_patience=999)
     assert notes["evaluations"] == notes_resumed["evaluations"] and notes["steps"] == notes_resumed["steps"]
     assert np.array_equal(scores(resumed, tiny_model), scores(whole, tiny_model))
+
+
+TOGETHER = """
+import dataclasses, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from test_finetune import NAMES, RECIPE, SHIFT, TRAIN, VALID
+from tsirius.models import finetune, methods
+real = methods.build
+def build(model, **settings):
+    made = real(model, **settings)
+    for part in made.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0  # each process drops others
+    return made
+methods.build = build
+made, notes = finetune.fit(
+    TRAIN, VALID, model=sys.argv[1], names=NAMES, shift=SHIFT, recipe=dataclasses.replace(RECIPE, batch_size=4), seed=1,
+    scratch=Path(sys.argv[2]),
+)
+save_file({name: part.detach() for name, part in made.named_parameters() if part.requires_grad}, sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tiny_model: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
+    found = []
+    for size in (1, 2):
+        scratch = tmp_path / str(size)
+        scratch.mkdir()
+        running = []
+        for rank in range(size):
+            environment = {
+                **os.environ, "PYTHONPATH": path, "WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            }  # fmt: skip
+            out = tmp_path / f"{size}-{rank}.safetensors"
+            command = [sys.executable, "-c", TOGETHER, str(tiny_model), str(scratch), str(out)]
+            running.append((out, subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)))
+        for out, process in running:
+            _, said = process.communicate(timeout=300)
+            assert process.returncode == 0, said
+            found.append(load_file(out))
+    alone, *others = found
+    for other in others:
+        assert other.keys() == alone.keys()
+        assert all(np.allclose(alone[name], other[name], atol=1e-4) for name in alone)
 
 
 def test_an_early_stop_restores_the_best_evaluation(

@@ -133,6 +133,8 @@ def fit(
         with progress("train", total=training.total) as advance:
             advance(state.step)
             _train(training, state, judge, scratch, advance)
+    if _processes() > 1:
+        torch.distributed.barrier()  # the first one writes the checkpoints
     if judge is not None:
         _restore(made, scratch / BEST / WEIGHTS)
     notes = {
