@@ -24,7 +24,7 @@ docs: .venv/.dev  # the generated pages, then all of them as a site in .venv/sit
 
 constraints:  # the versions of a fresh installation become the pinned ones
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh
-	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[dev]'
+	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[dev,gpu]'
 	{ echo "# What the tests pass with. Written by: make constraints"; \
 	  .venv/fresh/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv/fresh
@@ -42,5 +42,5 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gpu]'
 	@touch $@ .venv/.demo

@@ -14,17 +14,18 @@ import tiny
 from tsirius import export as exporting
 from tsirius import tables
 from tsirius.errors import UserError
-from tsirius.models import linear, load, lora
+from tsirius.models import artefacts, finetune, linear, load, methods
 from tsirius.models.classifier import Classifier, Description
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 SHIFT = [0.4, -0.3, 0.2, 0.0]
 TEXTS = [*tiny.SENTENCES, "ок", "доставка быстрая " * 30, "Ботинки жмут, «кружка» цела!"]
 
-RECIPE = lora.Recipe(
-    r=4, alpha=8, dropout=0.05, classifier_dropout=0.1, epochs=2, learning_rate=1e-3, batch_size=4,
-    gradient_accumulation=1, max_length=32, label_smoothing=0.05, weight_decay=0.05, warmup=0.1,
-    evaluations_per_epoch=1, early_stopping_patience=9,
+RECIPE = methods.Recipe(
+    method="lora", r=4, alpha=8, dropout=0.05, classifier_dropout=0.1, epochs=2, learning_rate=1e-3, layer_decay=1.0,
+    batch_size=4, batch_tokens=4096, max_length=32, label_smoothing=0.05, imbalance="none", weight_decay=0.05,
+    warmup=0.1, max_grad_norm=1.0, gradient_checkpointing=False, evaluations_per_epoch=1, evaluation_steps=0,
+    early_stopping_metric="weighted_f1", early_stopping_patience=9,
 )  # fmt: skip
 
 
@@ -37,13 +38,17 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = root / "train" / "model"
     model.mkdir(parents=True)
     labels = [place // 4 for place in range(16)]
-    made, notes = lora.fit(
-        lora.Rows(tiny.SENTENCES, labels), lora.Rows([], []), model=base, names=NAMES, shift=SHIFT,
+    made, notes = finetune.fit(
+        finetune.Rows(tiny.SENTENCES, labels), finetune.Rows([], []), model=base, names=NAMES, shift=SHIFT,
         recipe=RECIPE, seed=0, scratch=tmp_path_factory.mktemp("scratch"),
     )  # fmt: skip
-    made.save(model)
-    weights = load.weights_fingerprint(base)
-    Description("lora", NAMES, "нет товара", SHIFT, base, weights, notes["max_length"]).save(model)
+    parts = artefacts.save(made, model, method="lora", base_model=base, names=NAMES, merged=True)
+    for folder in (*parts, model):
+        Description(
+            kind="lora", names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=base,
+            base_fingerprint=load.weights_fingerprint(base), max_length=notes["max_length"],
+            parts=[part.name for part in parts] if folder == model else [],
+        ).save(folder)  # fmt: skip
     (root / "ingest").mkdir()
     rows = [(str(place), "a.csv", place + 1, text, text, place) for place, text in enumerate(TEXTS)]
     reviews = pl.DataFrame(rows, schema=dict(tables.REVIEWS), orient="row")
@@ -112,7 +117,6 @@ def test_the_adapter_can_be_moved_with_its_labels(run: Path, tmp_path: Path) -> 
     folder = exporting.export(run, to="adapter", out=tmp_path / "out")
     shutil.move(folder, tmp_path / "elsewhere")
     assert Classifier.load(tmp_path / "elsewhere").names == NAMES
-    assert "0. посуда" in (tmp_path / "elsewhere" / "README.md").read_text(encoding="utf-8")
 
 
 def test_an_export_that_predicts_something_else_is_refused(
@@ -155,8 +159,8 @@ def test_what_cannot_be_exported_is_refused(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "linear"
     folder.mkdir()
     linear.fit(["кружка", "тапки"], [0, 1], weights=None, categories=4, c=10.0, rounds=9, embed=None).save(folder)
-    Description("linear", NAMES, "нет товара", SHIFT, None, None, None).save(folder)
-    with pytest.raises(UserError, match="needs no torch, so there is nothing to export"):
+    Description("linear", NAMES, "нет товара", None, SHIFT, None, None, None, []).save(folder)
+    with pytest.raises(UserError, match="its folder is all there is to export"):
         exporting.export(folder, to="onnx", out=None)
 
 

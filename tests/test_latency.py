@@ -16,7 +16,7 @@ from tsirius.models.classifier import Description
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     linear.fit(["кружка", "тапки"], [0, 1], weights=None, categories=2, c=10.0, rounds=9, embed=None).save(folder)
-    Description("linear", ["посуда", "нет товара"], "нет товара", [0.0, 0.0], None, None, None).save(folder)
+    Description("linear", ["посуда", "нет товара"], "нет товара", None, [0.0, 0.0], None, None, None, []).save(folder)
     return folder
 
 

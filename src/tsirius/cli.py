@@ -79,12 +79,21 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def plan(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Say for each stage whether it would run or be skipped, and why."""
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="CARD", help="Say what training takes on this card instead: t4, l4, a100, ...")
+    ] = None,
+) -> None:
+    """Say for each stage whether it would run or be skipped, and why; or what training takes on a card."""
     from tsirius import config as configuration
     from tsirius import pipeline
 
     loaded = configuration.load(config, overrides or [])
+    if device is not None:
+        print("\n".join(pipeline.plan_training(loaded, device)))
+        return
     pipeline.check(loaded)
     for stage, decision in pipeline.plan(loaded):
         print(f"{stage:<9} {'run ' if decision.run else 'skip'}  {decision.why}")

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from tsirius.errors import UserError, nearest
-from tsirius.models import onnx
+from tsirius.models import artefacts, onnx
 from tsirius.models.classifier import Classifier, Description, describe, find
 from tsirius.progress import progress, say
 from tsirius.store import write_text
@@ -73,10 +73,15 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     if to not in FORMS:
         raise UserError(f"no form {to!r}{nearest(to, FORMS)}", remedy=f"Forms: {', '.join(FORMS)}.")
     folder = find(run)
-    description = describe(folder / "model.json")
+    description = describe(folder)
     if description.kind == "linear":
-        raise UserError("is a linear model: it needs no torch, so there is nothing to export", where=folder,
+        raise UserError("is a linear model: its folder is all there is to export", where=folder,
                         remedy="Copy this folder to where it is needed.")  # fmt: skip
+    if description.kind == "ensemble":
+        raise UserError("is an ensemble", where=folder,
+                        remedy="Make one model of it with train.distil = true, or name a member's folder.")  # fmt: skip
+    if to == "adapter" and not _adapter(folder).is_dir():
+        raise UserError("has no adapter", where=folder, remedy="Export to another form.")
     if description.kind == "onnx":
         raise UserError("is an exported model already", where=folder, remedy="Name the run that it was made of.")
     if to.startswith("onnx"):
@@ -109,7 +114,7 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
     shift = np.array(description.prior_shift, dtype=np.float64)
     asked = _scores("the run's model", scorer.logits, texts)
     if to == "adapter":
-        _copy_adapter(folder, description, work)
+        shutil.copytree(_adapter(folder), work, dirs_exist_ok=True)
         found = _scores("the export", Classifier.load(work).scorer.logits, texts)
         return compare(asked + shift, found + shift)
     merged, tokenizer = _merged(scorer.model), scorer.tokenizer
@@ -122,7 +127,8 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
         found = _scores("the export", _plain(work, scorer.max_length), texts)
         return compare(asked + shift, found)
     onnx.write(merged, tokenizer, work, int8=to == "onnx-int8")
-    replace(description, kind="onnx", base_model=None, base_fingerprint=None, max_length=scorer.max_length).save(work)
+    plain = {"base_model": None, "base_fingerprint": None, "parts": [], "max_length": scorer.max_length}
+    replace(description, kind="onnx", **plain).save(work)
     found = _scores("the export", Classifier.load(work).scorer.logits, texts)
     return compare(asked + shift, found + shift)
 
@@ -170,19 +176,12 @@ def _plain(folder: Path, max_length: int) -> Callable[[Sequence[str]], NDArray[n
     with load.quiet():
         model = AutoModelForSequenceClassification.from_pretrained(str(folder)).to(load.device())
         tokenizer = load.tokenizer(str(folder))
-    return lambda texts: encode.logits(model, tokenizer, texts, max_length=max_length)
+    return lambda texts: encode.logits(model, tokenizer, texts, max_length=max_length, half=None)
 
 
-def _copy_adapter(folder: Path, description: Description, work: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.copytree(path, work / path.name)
-        else:
-            shutil.copy(path, work)
-    lines = ["# An adapter", "", f"It belongs to the encoder `{description.base_model}`, with a head for these labels:",
-             "", *[f"{place}. {name}" for place, name in enumerate(description.names)], "",
-             "`model.json` holds what is added to the scores (`prior_shift`) before the softmax."]  # fmt: skip
-    write_text(work / "README.md", "\n".join(lines) + "\n")
+def _adapter(folder: Path) -> Path:
+    """The adapter of a model's folder: in a part of its own, or the folder itself."""
+    return folder if (folder / artefacts.ADAPTER_CONFIG).is_file() else folder / artefacts.ADAPTER
 
 
 def _scores(what: str, logits: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str]) -> NDArray[Any]:

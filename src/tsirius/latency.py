@@ -131,7 +131,7 @@ def measure(model: Path, *, reviews: Path | None, count: int) -> Latency:
     busy50, busy99 = np.percentile(np.array(processor) * 1000, [50, 99], method="higher")
     return Latency(
         model=str(model),
-        kind=describe(find(model) / "model.json").kind,
+        kind=describe(find(model)).kind,
         machine=_machine(),
         threads=_threads(),
         reviews=len(alone),

@@ -48,6 +48,8 @@ class Step:
 
 
 PREDICT_EXPORTS = ("submission.csv",)
+CATEGORIES = 9
+"""How many categories a plan takes where there is no file of them: one more or less changes next to nothing."""
 
 
 def road(config: Config) -> list[Step]:
@@ -118,6 +120,21 @@ def plan(config: Config) -> Iterator[tuple[str, Decision]]:
         if decision.run:
             runs.add(step.name)
         yield step.name, decision
+
+
+def plan_training(config: Config, device: str) -> list[str]:
+    """What training takes on a card, in memory and time, as lines of text; neither card nor model has to be at hand.
+
+    Raises:
+        UserError: the card is not known, or nothing is known of the model's shape.
+    """
+    try:
+        names = categories.load(config.ingest.categories).names
+    except (UserError, OSError):  # a recipe may be planned before there are data
+        names = [""] * CATEGORIES
+    return train.plan(
+        config.train, device=device, categories=len(names), rows=Store(config.runs / config.name).folder("augment")
+    )
 
 
 def run(config: Config, *, again: str | None = None) -> Path:

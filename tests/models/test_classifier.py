@@ -29,7 +29,7 @@ class Recorder:
 
 
 def description(shift: Sequence[float] = (0, 0, 0)) -> Description:
-    return Description("linear", NAMES, "нет товара", list(shift), None, None, None)
+    return Description("linear", NAMES, "нет товара", None, list(shift), None, None, None, [])
 
 
 def save(folder: Path) -> Path:
@@ -108,11 +108,14 @@ def one_category_less(folder: Path) -> None:
         (lambda folder: (folder / "model.json").write_text("{"), "does not describe a model"),
         (lambda folder: (folder / "model.json").write_text("{}"), "does not describe a model"),
         (lambda folder: (folder / "model.json").write_text("[]"), "does not describe a model"),
-        (lambda folder: (folder / "model.json").write_text('{"format": 2}'), "does not describe a model: kind"),
+        (lambda folder: (folder / "model.json").write_text('{"format": 3}'), "does not describe a model: kind"),
         (change("format", 1), "has format 1"),
-        (change("kind", "forest"), "kind: input should be 'linear', 'lora' or 'onnx'"),
-        (change("kind", "lora"), "names no base model"),
-        (change("kind", "onnx"), "how many tokens are read"),
+        (change("kind", "forest"), "kind: input should be 'linear', 'lora'"),
+        (change("kind", "lora"), "names no max_length"),
+        (change("kind", "ensemble"), "names no members"),
+        (change("parts", ["../elsewhere"]), "outside the folder"),
+        (change("prior", [0.5]), "do not fit together"),
+        (change("kind", "onnx"), "names no max_length"),
         (change("names", 5), "names: input should be a valid list"),
         (change("prior_shift", None), "prior_shift"),
         (change("prior_shift", ["a", "b", "c"]), "prior_shift.0"),

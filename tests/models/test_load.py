@@ -98,16 +98,19 @@ import socket, sys
 from pathlib import Path
 def refuse(*args): raise AssertionError("the network was asked")
 socket.getaddrinfo = socket.socket.connect = refuse
-from test_lora import RECIPE, lora, TRAIN, VALID, NAMES, SHIFT
+from test_finetune import RECIPE, artefacts, finetune, TRAIN, VALID, NAMES, SHIFT
 from tsirius.models import load
 load.check("nobody/tiny")
 for folder in ("scratch", "saved"):
     Path(folder).mkdir()
-model, _ = lora.fit(
+made, _ = finetune.fit(
     TRAIN, VALID, model="nobody/tiny", names=NAMES, shift=SHIFT, recipe=RECIPE, seed=1, scratch=Path("scratch")
 )
-model.save(Path("saved"))
-lora.read(Path("saved"), base_model="nobody/tiny", names=NAMES, max_length=32)
+artefacts.save(made, Path("saved"), method="lora", base_model="nobody/tiny", names=NAMES, merged=True)
+artefacts.read_adapter(
+    Path("saved/adapter"), method="lora", base_model="nobody/tiny", names=NAMES, max_length=32
+)
+artefacts.read_plain(Path("saved/merged"), names=NAMES, max_length=32)
 """
 
 

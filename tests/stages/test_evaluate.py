@@ -28,7 +28,7 @@ def given(tmp_path: Path) -> dict[str, Path]:
     linear.fit(
         ["кружка", "тапки", "спасибо"], [0, 1, 2], weights=None, categories=3, c=10.0, rounds=50, embed=None
     ).save(model)
-    Description("linear", NAMES, "нет товара", [0.0] * 3, None, None, None).save(model)
+    Description("linear", NAMES, "нет товара", None, [0.0] * 3, None, None, None, []).save(model)
     write_valid(tmp_path / "split", VALID)
     return {"train": tmp_path / "train", "split": tmp_path / "split"}
 

@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     linear.fit(["кружка тарелки", "тапки ботинки", "спасибо"], [0, 1, 2], weights=None, categories=3, c=10.0,
                rounds=50, embed=None).save(folder)  # fmt: skip
-    Description("linear", NAMES, "нет товара", [0.0] * 3, None, None, None).save(folder)
+    Description("linear", NAMES, "нет товара", None, [0.0] * 3, None, None, None, []).save(folder)
     return folder
 
 
@@ -110,7 +110,7 @@ class Slow:
 
 def classifier(limit: int) -> tuple[Classifier, Slow]:
     scorer = Slow(limit)
-    return Classifier(Description("linear", NAMES, "нет товара", [0.0] * 3, None, None, None), scorer), scorer
+    return Classifier(Description("linear", NAMES, "нет товара", None, [0.0] * 3, None, None, None, []), scorer), scorer
 
 
 def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from huggingface_hub import ModelCard
 from pydantic import ValidationError
 
 from tsirius import tables
@@ -15,7 +17,7 @@ from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.models import load
 from tsirius.models.classifier import Classifier
-from tsirius.stages.train import Config, check, files, recipe, run
+from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 ROWS = [
@@ -54,6 +56,7 @@ def given(
         json.dumps({name: mix.get(name, 0.0) for name in NAMES}), encoding="utf-8"
     )
     tables.write(examples(valid), tables.EXAMPLES, stages["split"] / "valid.parquet")
+    tables.write(examples(train), tables.EXAMPLES, stages["split"] / "train.parquet")
     tables.write(examples(train), tables.EXAMPLES, stages["augment"] / "train.parquet")
     return stages
 
@@ -68,11 +71,11 @@ def train(folder: Path, config: Config, **settings: Any) -> tuple[dict[str, Any]
 
 
 def test_linear(tmp_path: Path) -> None:
-    counts, classifier = train(tmp_path, Config(linear_encoder=""))
+    counts, classifier = train(tmp_path, Config())
     assert classifier.predict(["две тарелки", "мягкие тапки", "быстрая доставка"]) == ["посуда", "обувь", "нет товара"]
     assert counts["categories"] == {"посуда": 3, "обувь": 2, "одежда": 0, "нет товара": 1}
     assert classifier.predict_proba(["платье"])[0, 2] < 1e-6  # одежда has no rows
-    train(tmp_path / "again", Config(linear_encoder=""))
+    train(tmp_path / "again", Config())
     for path in sorted((tmp_path / "out" / "model").iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / "out" / "model" / path.name).read_bytes()
 
@@ -99,14 +102,191 @@ def test_the_natural_mix_is_restored(tmp_path: Path) -> None:
     assert plain.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([0.5, 0.5], abs=1e-3)
 
 
-def test_lora(tmp_path: Path, tiny_model: Path) -> None:
-    config = Config(use="lora", model=str(tiny_model), epochs=1, batch_size=4)
+@pytest.mark.parametrize("use", ["lora", "full"])
+def test_fine_tuning(tmp_path: Path, tiny_model: Path, use: Any) -> None:
+    config = Config(use=use, model=str(tiny_model), epochs=1, batch_size=4, row_weights=True, imbalance="logits")
     check(config)
     counts, classifier = train(tmp_path, config)
     assert counts["steps"] == 2 and len(counts["evaluations"]) == 2
-    assert set(classifier.predict([text for text, _ in ROWS])) <= set(NAMES)
-    described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
+    texts = [text for text, _ in ROWS]
+    expected = classifier.predict_proba(texts)
+    model = tmp_path / "out" / "model"
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
     assert described["base_model"] == str(tiny_model) and described["max_length"] == 128
+    assert described["prior"] == pytest.approx([0.5, 0.3, 0, 0.2])
+    assert described["parts"] == (["adapter", "merged"] if use == "lora" else ["merged"])
+    for part in described["parts"]:
+        assert np.allclose(Classifier.load(model / part).predict_proba(texts), expected, atol=1e-4)
+
+
+def test_the_card_is_the_hubs(tmp_path: Path, tiny_model: Path) -> None:
+    train(tmp_path, Config(use="lora", model=str(tiny_model), epochs=1))
+    for part, library in (("adapter", "peft"), ("merged", "transformers"), (".", "transformers")):
+        text = (tmp_path / "out" / "model" / part / "README.md").read_text(encoding="utf-8")
+        card = ModelCard(text)
+        assert card.data.library_name == library and card.data.pipeline_tag == "text-classification"
+        assert card.data.eval_results[0].metric_name == "weighted F1"
+        assert 0 <= card.data.eval_results[0].metric_value <= 1
+        assert card.data.base_model is None, "a folder of this machine is no one else's"
+        for word in ("95 % interval", "| 3 | нет товара | 1 |", '"lora_r": 16', "6 training rows"):
+            assert word in text
+
+
+def test_a_merged_checkpoint_is_left_out_on_request(tmp_path: Path, tiny_model: Path) -> None:
+    _, classifier = train(tmp_path, Config(use="lora", model=str(tiny_model), epochs=1, merged=False))
+    assert not (tmp_path / "out" / "model" / "merged").exists()
+    assert len(classifier.predict(["кружка"])) == 1
+
+
+def test_the_embedded_encoder_goes_by_its_name(tmp_path: Path) -> None:
+    train(tmp_path, Config(use="lora", model="tsirius-mini", epochs=1))
+    described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
+    assert described["base_model"] == "tsirius-mini"
+    assert len(Classifier.load(tmp_path / "out" / "model" / "adapter").predict(["кружка"])) == 1
+
+
+def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(tmp_path: Path) -> None:
+    from tsirius.stages import train as stage
+
+    shifts = {}
+    for imbalance in ("none", "weights", "logits"):
+        config = Config(use="lora", model="tsirius-mini", imbalance=imbalance)
+        folder = tmp_path / imbalance
+        rows = [("вещь", "посуда")] * 90 + [("вещь", "обувь")] * 10
+        stages = given(folder, train=rows, natural={"посуда": 0.9, "обувь": 0.1}, valid=[])
+        (folder / "out").mkdir()
+        found: dict[str, Any] = {}
+
+        def keep(task: Any, *rest: Any, found: dict[str, Any] = found, **more: Any) -> Any:
+            found["shift"] = task.shift
+            return None, {}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage, "_train", keep)
+            run(config, stages, folder / "out", seed=0, scratch=folder)
+        shifts[imbalance] = found["shift"]
+    assert shifts["none"] == pytest.approx([0, 0, 0, 0], abs=1e-9)
+    for imbalance in ("weights", "logits"):
+        shift = shifts[imbalance]
+        assert shift[0] - shift[1] == pytest.approx(np.log(91 / 11), abs=1e-6)
+
+
+MANY = [
+    (f"{noun} {more}", label)
+    for label, nouns in {
+        "посуда": ["кружка", "тарелка", "сковорода", "кастрюля", "чашка", "ложка"],
+        "обувь": ["тапочки", "ботинки", "туфли", "кроссовки", "сапоги", "кеды"],
+        "нет товара": ["доставка", "продавец", "спасибо", "магазин", "возврат", "подарок"],
+    }.items()
+    for noun in nouns
+    for more in ("хорошо", "быстро", "плохо")
+]
+
+
+def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
+    counts, classifier = train(tmp_path, Config(folds=3, seeds=[4, 5]), train=MANY)
+    model = tmp_path / "out" / "model"
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    assert described["kind"] == "ensemble" and len(described["parts"]) == len(counts["members"]) == 6
+    members = [Classifier.load(model / part) for part in described["parts"]]
+    texts = [text for text, _ in MANY]
+    mean = np.mean([member.scorer.logits(texts) for member in members], axis=0)
+    assert np.allclose(classifier.scorer.logits(texts), mean, atol=1e-5)
+    assert not np.allclose(members[0].scorer.logits(texts), members[1].scorer.logits(texts), atol=1e-3)
+    found = counts["out_of_fold"]
+    assert found["rows"] == len(MANY) and found["interval"][0] <= found["weighted_f1"] <= found["interval"][1]
+    table = tables.read(tmp_path / "out" / "out_of_fold.parquet", OUT_OF_FOLD)
+    assert sorted(table["clean"]) == sorted(texts)
+    assert (model / "README.md").read_text(encoding="utf-8").count("out of fold") == 2
+
+
+def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each word is one group's; a member that scores a word has not learned from it, nor from a variant of it."""
+    from tsirius.stages import train as stage
+
+    real, seen = stage._member, []
+
+    def member(task: Any, rows: pl.DataFrame, texts: Any, **more: Any) -> Any:
+        seen.append((set(rows["group"]), set(texts), set(rows["label"])))
+        return real(task, rows, texts, **more)
+
+    monkeypatch.setattr(stage, "_member", member)
+    stages = given(tmp_path, train=MANY)
+    groups = {text: number // 3 for number, (text, _) in enumerate(MANY)}
+    grouped = examples(MANY).with_columns(group=pl.col("clean").replace_strict(groups))
+    tables.write(grouped, tables.EXAMPLES, stages["split"] / "train.parquet")
+    variants = grouped.with_columns(clean=pl.col("clean") + " да", id=pl.col("id") + "~eda1", method=pl.lit("eda"))
+    learned = pl.concat([grouped.filter(pl.col("group") != 2), variants.filter(pl.col("group") != 2)])
+    tables.write(learned, tables.EXAMPLES, stages["augment"] / "train.parquet")
+    (tmp_path / "out").mkdir()
+    counts = run(Config(folds=4), stages, tmp_path / "out", seed=0, scratch=tmp_path)
+    assert len(seen) == 4 and counts["out_of_fold"]["rows"] == len(MANY)
+    asked = [text.removesuffix(" да") for _, texts, _ in seen for text in texts if not text.endswith("да")]
+    assert sorted(asked) == sorted(groups), "every review is scored once, those that a quota left out too"
+    for learned_groups, texts, labels in seen:
+        assert not learned_groups & {groups[text.removesuffix(" да")] for text in texts}
+        assert labels == {"посуда", "обувь", "нет товара"}
+
+
+def test_a_killed_ensemble_does_not_train_its_finished_members_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tsirius.stages import train as stage
+
+    real, trained = stage._train, []
+
+    def one(*rest: Any, **more: Any) -> Any:
+        trained.append(more["seed"])
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return real(*rest, **more)
+
+    config = Config(seeds=[7, 8, 9])
+    _, whole = train(tmp_path / "whole", config, train=MANY)
+    monkeypatch.setattr(stage, "_train", one)
+    stages = given(tmp_path / "killed", train=MANY)
+    for again in (False, True):
+        out = tmp_path / "killed" / f"out{again}"
+        out.mkdir()
+        (tmp_path / "killed" / "scratch").mkdir(exist_ok=True)
+        if again:
+            run(config, stages, out, seed=0, scratch=tmp_path / "killed" / "scratch")
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run(config, stages, out, seed=0, scratch=tmp_path / "killed" / "scratch")
+    assert trained == [7, 8, 9, 9]
+    texts = [text for text, _ in MANY]
+    assert np.array_equal(Classifier.load(out / "model").predict_proba(texts), whole.predict_proba(texts))
+
+
+@pytest.mark.parametrize("use", ["linear", "lora"])
+def test_an_ensemble_is_distilled_into_one(tmp_path: Path, tiny_model: Path, use: Any) -> None:
+    config = Config(use=use, model=str(tiny_model), epochs=1, folds=2, distil=True)
+    check(config)
+    _, classifier = train(tmp_path, config, train=MANY, valid=MANY[:3])
+    model = tmp_path / "out" / "model"
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    assert described["kind"] == use
+    teacher = Classifier.load(model / "ensemble")
+    assert len(json.loads((model / "ensemble" / "model.json").read_text(encoding="utf-8"))["parts"]) == 2
+    assert not list((model / "ensemble").rglob("merged")), "members leave adapters alone"
+    texts = [text for text, _ in MANY]
+    if use == "linear":
+        same = sum(one == other for one, other in zip(classifier.predict(texts), teacher.predict(texts), strict=True))
+        assert same > 0.7 * len(texts)
+
+
+def test_soft_labels_are_those_of_members_that_had_not_seen_the_row(tmp_path: Path) -> None:
+    from tsirius.stages.train import Task, _soft
+
+    rows = examples(MANY[:2])
+    task = Task(Config(), NAMES, "нет товара", [], [0.0] * 4, rows, None, None)
+    mean = np.array([[2.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]], dtype=np.float32)
+    shares = _soft(task, rows, rows.select("clean", "group"), mean, np.array([3, 0]))
+    assert shares[0] == pytest.approx(np.exp(mean[0]) / np.exp(mean[0]).sum(), rel=1e-5)
+    assert shares[1].tolist() == [1, 0, 0, 0]
 
 
 def test_lora_without_validation_rows_says_so(
@@ -125,16 +305,15 @@ def test_no_rows_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_encoder_is_refused_before_any_work_and_only_where_one_is_used() -> None:
     check(Config(model="./nowhere"))
-    check(Config(use="lora", model=load.EMBEDDED, linear_encoder="./nowhere"))
-    with pytest.raises(UserError, match="nowhere"):
-        check(Config(linear_encoder="./nowhere"))
     with pytest.raises(UserError, match="nowhere"):
         check(Config(use="lora", model="./nowhere"))
 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"learning_rate": 0}, {"linear_c": -1}, {"lora_r": 0}, {"epochs": 0}, {"label_smoothing": 1.0}, {"use": "full"},
+    [{"learning_rate": 0}, {"linear_c": -1}, {"lora_r": 0}, {"epochs": 0}, {"label_smoothing": 1.0}, {"use": "half"},
+     {"early_stopping_metric": "accuracy"}, {"imbalance": "smote"}, {"folds": 0}, {"seeds": [1, 1]}, {"seeds": [-1]},
+     {"layer_decay": 0}, {"batch_tokens": 0},
      {"batch_size": 0}, {"warmup": 1.5}, {"max_length": 2}, {"model": ""}],
     ids=str,
 )  # fmt: skip
@@ -143,15 +322,15 @@ def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
         Config(**setting)
 
 
-def test_every_lora_setting_reaches_the_recipe() -> None:
-    config = Config(lora_r=3, lora_alpha=7, lora_dropout=0.3, epochs=9, warmup=0.2, evaluations_per_epoch=5)
+def test_every_setting_reaches_the_recipe() -> None:
+    config = Config(use="full", lora_r=3, lora_alpha=7, lora_dropout=0.3, epochs=9, warmup=0.2, evaluations_per_epoch=5)
     found = dataclasses.asdict(recipe(config))
     for name, value in found.items():
-        setting = f"lora_{name}" if name in ("r", "alpha", "dropout") else name
+        setting = f"lora_{name}" if name in ("r", "alpha", "dropout") else {"method": "use"}.get(name, name)
         assert getattr(config, setting) == value
 
 
 def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
     assert files(Config(linear_encoder="")) == files(Config(use="lora")) == {}
-    assert files(Config()) == {"train.encoder": load.EMBEDDED_FOLDER}
+    assert files(Config()) == files(Config(use="full", model="tsirius-mini")) == {"train.encoder": load.EMBEDDED_FOLDER}
     assert files(Config(use="lora", model=str(tiny_model))) == {"train.encoder": tiny_model}

@@ -1,6 +1,7 @@
 """The classifier that a run makes: load it, give it reviews, get categories.
 
-A model's folder holds ``model.json`` (what it is) and the weights of its kind beside it; nothing in it is pickled.
+A model's folder holds ``model.json`` (what it is) and the weights of its kind beside it; nothing in it is pickled. A
+fine-tuned model's ``adapter/`` and ``merged/`` are such folders themselves, and so are the members of an ensemble.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tsirius.text import normalise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DESCRIPTION, FORMAT = "model.json", 2
+DESCRIPTION, FORMAT = "model.json", 3
+Kind = Literal["linear", "lora", "qlora", "full", "ensemble", "onnx"]
 CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
@@ -41,31 +43,41 @@ class Description:
     """What ``model.json`` says.
 
     Attributes:
-        kind: ``linear``, ``lora`` or ``onnx``.
+        kind: how it was trained: ``linear``, ``lora``, ``qlora`` or ``full``; an ``ensemble`` of such; or ``onnx``.
         names: the categories, in the order of the scores.
         none: the one without a product.
+        prior: the share of each category where nothing was done to the reviews; None: not known.
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
         base_model: the encoder that an adapter belongs to or that gives embeddings, a path or hub name; or None.
         base_fingerprint: of the base model's weights; None where there is none.
         max_length: tokens of a text that are read; None where there is no limit.
+        parts: the folders beside ``model.json`` that hold the weights, each with a ``model.json``: the members of an
+            ensemble; of a fine-tuned model the same one in up to two forms. Empty: they lie beside it.
     """
 
-    kind: Literal["linear", "lora", "onnx"]
+    kind: Kind
     names: list[str]
     none: str
+    prior: list[float] | None
     prior_shift: list[float]
     base_model: str | None
     base_fingerprint: str | None
     max_length: PositiveInt | None
+    parts: list[str]
 
     @model_validator(mode="after")
     def _fits(self) -> Description:
-        if len(self.prior_shift) != len(self.names) or self.none not in self.names:
+        sizes = {len(self.names), len(self.prior_shift), len(self.names if self.prior is None else self.prior)}
+        if len(sizes) > 1 or self.none not in self.names:
             raise ValueError("its categories do not fit together")
-        if self.kind == "lora" and None in (self.base_model, self.base_fingerprint, self.max_length):
+        if self.kind in ("lora", "qlora", "full", "onnx") and self.max_length is None:
+            raise ValueError("it names no max_length")
+        if self.kind in ("lora", "qlora") and None in (self.base_model, self.base_fingerprint):
             raise ValueError("it names no base model")
-        if self.kind == "onnx" and self.max_length is None:
-            raise ValueError("it does not say how many tokens are read")
+        if self.kind == "ensemble" and not self.parts:
+            raise ValueError("it names no members")
+        if any(Path(part).is_absolute() or ".." in Path(part).parts for part in self.parts):
+            raise ValueError("a part lies outside the folder")
         return self
 
     def save(self, folder: Path) -> None:
@@ -99,41 +111,16 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
-        """Load a model's folder, or the model of a run's folder.
+        """Load a model: the folder of one (of an adapter, a merged one, an ensemble), a run's folder, or a hub name.
+
+        Of a run, ``merged/`` is taken where there is one: it needs no base model, and is faster than the adapter.
 
         Raises:
             UserError: there is no model, a part of it is missing or broken, or its base model is not at hand.
         """
         folder = find(Path(path))
-        description = describe(folder / DESCRIPTION)
-        scorer: Scorer
-        base_model, max_length = description.base_model, description.max_length or 0
-        if base_model is not None:
-            from tsirius.models import load
-
-            load.check(base_model)
-            if load.weights_fingerprint(base_model) != description.base_fingerprint:
-                raise UserError("its weights are not those that the model was trained on", where=base_model,
-                                remedy="Put those back, or train the model again.")  # fmt: skip
-        if description.kind == "linear":
-            from tsirius.models import encode, linear
-
-            embed = encode.embedder(base_model, max_length=max_length) if base_model is not None else None
-            scorer = linear.load(folder, categories=len(description.names), embed=embed)
-        elif description.kind == "onnx":
-            from tsirius.models import onnx
-
-            scorer = onnx.load(folder, categories=len(description.names), max_length=max_length)
-        else:
-            from tsirius.models import lora
-
-            scorer = lora.read(
-                folder,
-                base_model=str(base_model),
-                names=description.names,
-                max_length=max_length,
-            )
-        return cls(description, scorer)
+        description = describe(folder)
+        return cls(description, _scorer(folder, description, {}))
 
     def predict(self, texts: Sequence[str], *, advance: Advance | None = None) -> list[str]:
         """The likeliest category of each text."""
@@ -187,6 +174,72 @@ def prior_shift(natural: Sequence[float], training: Sequence[float]) -> list[flo
     return [float(shift) for shift in np.log(priors[0] / priors[1])]
 
 
+def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> Scorer:
+    """What scores texts with the model in ``folder``.
+
+    Args:
+        folder: where it is.
+        description: what it is.
+        shared: takes encoders that are in memory, for adapters to be read onto.
+    """
+    names, length = description.names, int(description.max_length or 0)
+    if description.kind == "linear":
+        from tsirius.models import encode, linear
+
+        embed = None
+        if description.base_model is not None:
+            _check_base(description)
+            said = ("embeddings", description.base_model, length)
+            embed = shared.setdefault(said, encode.embedder(description.base_model, max_length=length))
+        return linear.load(folder, categories=len(names), embed=embed)
+    if description.kind == "onnx":
+        from tsirius.models import onnx
+
+        return onnx.load(folder, categories=len(names), max_length=length)
+    if description.kind == "ensemble":
+        from tsirius.models import ensemble
+
+        members = [describe(folder / part) for part in description.parts]
+        for part, member in zip(description.parts, members, strict=True):
+            if member.names != names:
+                raise UserError("tells other categories apart than the ensemble", where=folder / part,
+                                remedy="Train the model again.")  # fmt: skip
+        return ensemble.Mean(
+            [_scorer(folder / part, one, shared) for part, one in zip(description.parts, members, strict=True)]
+        )
+    from tsirius.models import artefacts
+
+    if description.parts:
+        part = next((name for name in description.parts if name == artefacts.MERGED), description.parts[0])
+        return _scorer(folder / part, describe(folder / part), shared)
+    if not (folder / artefacts.ADAPTER_CONFIG).is_file():
+        return artefacts.read_plain(folder, names=names, max_length=length)
+    base_model = str(description.base_model)
+    key = (description.kind, base_model, description.base_fingerprint, length)
+    if key in shared:
+        return artefacts.beside(shared[key], folder, base_model=base_model)
+    _check_base(description)
+    shared[key] = artefacts.read_adapter(
+        folder, method=description.kind, base_model=base_model, names=names, max_length=length
+    )
+    return shared[key]  # type: ignore[no-any-return]  # an Encoder
+
+
+def _check_base(description: Description) -> None:
+    """Make sure that the model that this one was trained on is at hand, and still the same.
+
+    Raises:
+        UserError: it is not.
+    """
+    from tsirius.models import load
+
+    base_model = str(description.base_model)
+    load.check(base_model)
+    if load.weights_fingerprint(base_model) != description.base_fingerprint:
+        raise UserError("its weights are not those that the model was trained on", where=base_model,
+                        remedy="Put those back, or train the model again.")  # fmt: skip
+
+
 def find(path: Path) -> Path:
     """The model's folder in a run's folder or a model's folder.
 
@@ -194,6 +247,10 @@ def find(path: Path) -> Path:
         UserError: there is none.
     """
     if not path.exists():
+        from tsirius.models import load
+
+        if load.HUB_NAME.fullmatch(str(path)) and "/" in str(path):
+            return load.fetch_classifier(str(path), DESCRIPTION)
         raise UserError("no such folder", where=path, remedy="Name a run's folder or a model's folder.")
     for folder in (path, path / "train" / "model"):
         if (folder / DESCRIPTION).is_file():
@@ -203,13 +260,15 @@ def find(path: Path) -> Path:
     raise UserError(f"holds no {DESCRIPTION}", where=path, remedy="Name a run's folder or a model's folder.")
 
 
-def describe(path: Path) -> Description:
-    """What a ``model.json`` says.
+def describe(folder: Path) -> Description:
+    """Read the ``model.json`` of ``folder``.
 
     Raises:
-        UserError: it does not describe a model.
+        UserError: there is none, or it does not describe a model.
     """
-    remedy = "Train the model again."
+    path, remedy = folder / DESCRIPTION, "Train the model again."
+    if not path.is_file():
+        raise UserError(f"has no {DESCRIPTION}", where=folder, remedy=remedy)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         version = found.pop("format")

@@ -16,7 +16,9 @@ BATCH_TOKENS = 8192
 """Tokens of a batch, its padding counted: some 100 MB of activations in a base-sized model."""
 
 
-def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
+def logits(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int, half: torch.dtype | None
+) -> NDArray[np.float32]:
     """A classifier's scores of each text, [N, K].
 
     Args:
@@ -24,10 +26,14 @@ def logits(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int)
         tokenizer: of the model.
         texts: cleaned texts.
         max_length: tokens of a text that are read.
+        half: the 16-bit floats to compute in, for a model that is partly in them; None: as the weights are.
     """
 
+    import torch
+
     def scores(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        given: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
+        with torch.autocast(model.device.type, dtype=half, enabled=half is not None):
+            given: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
         return given
 
     return _read(model, tokenizer, texts, scores, width=model.config.num_labels, max_length=max_length)

@@ -112,6 +112,34 @@ def described(model: str) -> dict[str, Any]:
     return _json(found / CONFIG) if found is not None else {}
 
 
+def fetch_classifier(model: str, file: str) -> Path:
+    """The folder of a trained classifier on the hub, from the cache where it lies there.
+
+    Args:
+        model: its name.
+        file: that the repository must have.
+
+    Raises:
+        UserError: there is none of this name, or it cannot be had.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    remedy = "Name a run's folder, a model's folder, or a hub model that tsirius made."
+    try:
+        found = Path(snapshot_download(model, local_files_only=constants.HF_HUB_OFFLINE,
+                                       allow_patterns=[*PATTERNS, "*.safetensors", "README.md"]))  # fmt: skip
+    except RepositoryNotFoundError:
+        raise UserError("no such folder, and no such model on the hub", where=model, remedy=remedy) from None
+    except Exception as error:  # as in _check_hub
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"no such folder, not in the cache of hub models, and it cannot be fetched ({reason})",
+                        where=model, remedy=remedy) from None  # fmt: skip
+    if not (found / file).is_file():
+        raise UserError(f"the hub model has no {file}", where=model, remedy=remedy)
+    return found
+
+
 def missing(names: Collection[str]) -> str:
     """What a model's folder with files of these names lacks, in words; empty if nothing."""
     if CONFIG not in names:
@@ -219,7 +247,13 @@ def device() -> torch.device:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' notices and bars to itself: a new head is meant to be new, and stdout is ours."""
+    import logging as standard
+    import warnings
+
     from transformers.utils import logging
+
+    # Where it is installed, peft imports it, and on a CPU it recommends a package that fetches code.
+    standard.getLogger("bitsandbytes").setLevel(standard.ERROR)
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
