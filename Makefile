@@ -8,7 +8,7 @@ demo: .venv/.demo
 	$(BIN)/tsirius run configs/demo.toml
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

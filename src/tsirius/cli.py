@@ -187,7 +187,7 @@ def audit(
         print(report)
 
 
-bench = typer.Typer(help="Measure a method on reviews of your own.", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(help="Measure on your reviews and this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
 
 
@@ -224,10 +224,6 @@ def export(
     from tsirius import export as exporting
 
     print(exporting.export(folder, to=to, out=output))
-
-
-bench = typer.Typer(help="Measure on this machine.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(bench, name="bench")
 
 
 @bench.command()
