@@ -34,9 +34,9 @@ ARMS: dict[str, list[str]] = {
     "all, and one that sees no words hidden": ["label.student_rounds=3", "label.student_hide=false"],
     "doubtful labels kept": ["select.doubtful=keep"],
     "no prior correction at prediction": ["train.prior_correction=false"],
+    "linear model without embeddings": ["train.linear_encoder="],
     "none-category asked for in two steps": ["label.nli_none=statements"],
     "nli freed from its bias": ["label.nli_correct_bias=true"],
-    "linear model without embeddings": ["train.linear_encoder="],
 }
 
 
