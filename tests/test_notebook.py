@@ -51,7 +51,7 @@ def test_it_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:
     submission = tmp_path / "runs" / "shop" / "submission.csv"
     rows = pl.read_csv(submission)
     assert rows["id"].to_list() == list(range(740)) and rows.columns == ["id", "category"]
-    assert (tmp_path / "models" / "adapter" / "adapter" / "adapter_model.safetensors").is_file()
+    assert (tmp_path / "models" / "adapter" / "adapter_model.safetensors").is_file()
     assert (tmp_path / "models" / "merged" / "model.safetensors").is_file()
     before = submission.read_bytes()
     again = executed(tmp_path)
