@@ -46,7 +46,7 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (*parts, model):
         Description(
             kind="lora", names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=base,
-            base_fingerprint=load.weights_fingerprint(base), max_length=notes["max_length"],
+            base_fingerprint=load.fingerprint(base), max_length=notes["max_length"],
             parts=[part.name for part in parts] if folder == model else [],
         ).save(folder)  # fmt: skip
     (root / "ingest").mkdir()

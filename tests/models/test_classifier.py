@@ -108,7 +108,7 @@ def one_category_less(folder: Path) -> None:
         (lambda folder: (folder / "model.json").write_text("{"), "does not describe a model"),
         (lambda folder: (folder / "model.json").write_text("{}"), "does not describe a model"),
         (lambda folder: (folder / "model.json").write_text("[]"), "does not describe a model"),
-        (lambda folder: (folder / "model.json").write_text('{"format": 3}'), "does not describe a model: kind"),
+        (lambda folder: (folder / "model.json").write_text('{"format": 4}'), "does not describe a model: kind"),
         (change("format", 1), "has format 1"),
         (change("kind", "forest"), "kind: input should be 'linear', 'lora'"),
         (change("kind", "lora"), "names no max_length"),

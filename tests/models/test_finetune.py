@@ -108,7 +108,7 @@ def describe(folder: Path, method: Any, base: Path, parts: list[str]) -> None:
     known = load.missing({path.name for path in base.iterdir()}) == ""
     Description(
         kind=method, names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=str(base),
-        base_fingerprint=load.weights_fingerprint(str(base)) if known else "", max_length=32, parts=parts,
+        base_fingerprint=load.fingerprint(str(base)) if known else "", max_length=32, parts=parts,
     ).save(folder)  # fmt: skip
 
 

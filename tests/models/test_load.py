@@ -149,6 +149,37 @@ def test_a_model_that_is_not_in_the_cache_is_downloaded(
     load.check(str(tmp_path))
 
 
+def test_the_fingerprint_is_of_all_that_decides_what_a_model_says(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    assert load.fingerprint(str(folder)) == load.fingerprint(str(tiny_model))
+    (folder / "README.md").write_text("of no account")
+    found = {load.fingerprint(str(folder))}
+    assert found == {load.fingerprint(str(tiny_model))}
+    for number, name in enumerate(("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"), 2):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:-1] + b" ")
+        found.add(load.fingerprint(str(folder)))
+        assert len(found) == number, name
+    monkeypatch.setattr(load, "cached", lambda model: {"nobody/nothing": folder}.get(model))
+    assert load.fingerprint("nobody/nothing") == load.fingerprint(str(folder))
+
+
+def test_the_encoder_of_the_package_is_checked_on_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / load.EMBEDDED
+    shutil.copytree(load.EMBEDDED_FOLDER, folder)
+    monkeypatch.setattr(load, "EMBEDDED_FOLDER", folder)
+    load.encoder(load.EMBEDDED, precision="auto")
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for reads in (load.check, lambda model: load.encoder(model, precision="auto"), load.fingerprint):
+        with pytest.raises(UserError, match="not those that the package came with"):
+            reads(load.EMBEDDED)
+
+
 def test_a_head_for_other_labels_is_made_anew(tiny_model: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import tiny
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
@@ -158,6 +159,41 @@ def test_other_settings_ask_a_model_again_only_where_its_answers_would_differ(
     assert again(student_rounds=1, sure=0.5, use=["nli", "lexicon"]) == 0
     assert again(nli_templates=["Речь о товаре: {}."]) == unique
     assert again() == 0
+
+
+def test_another_config_or_tokenizer_of_the_model_is_another_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.build_nli(tmp_path / "nli", encoder=tiny_model, labels=["contradiction", "neutral", "entailment"])
+    made = []
+    original = label._in_shards
+
+    def counting(what: str, work: Any, texts: pl.Series, scratch: Path, *, key: Any) -> pl.DataFrame:
+        def counted(part: list[str], advance: Advance) -> pl.DataFrame:
+            made.append(what)
+            return work(part, advance)
+
+        return original(what, counted, texts, scratch, key=key)
+
+    monkeypatch.setattr(label, "_in_shards", counting)
+
+    def again() -> list[str]:
+        made.clear()
+        for name in ("ingest", "out"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+        run(tmp_path, TEXTS, use=["matcher", "nli"], encoder=str(model), nli_model=str(model), doubt=False)
+        return sorted(made)
+
+    assert again() == ["embeddings", "nli"]
+    assert again() == []
+    for name, key, value in (
+        ("config.json", "layer_norm_eps", 0.1),
+        ("tokenizer_config.json", "model_max_length", 100),
+    ):
+        settings = json.loads((model / name).read_text(encoding="utf-8"))
+        (model / name).write_text(json.dumps({**settings, key: value}), encoding="utf-8")
+        assert again() == ["embeddings", "nli"], name
+        assert again() == []
 
 
 def test_the_student_votes_where_it_is_asked_to(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,19 @@ def test_linear_with_embeddings_knows_words_that_it_never_saw(tmp_path: Path) ->
     assert plain.predict(asked) != truth
     described = json.loads((tmp_path / "out" / "model" / "model.json").read_text(encoding="utf-8"))
     assert described["base_model"] == "tsirius-mini" and described["max_length"] == 256
+
+
+def test_a_linear_model_is_not_read_onto_other_embeddings(tmp_path: Path, tiny_model: Path) -> None:
+    encoder = tmp_path / "encoder"
+    shutil.copytree(tiny_model, encoder)
+    _, classifier = train(tmp_path, Config(linear_encoder=str(encoder)))
+    before = classifier.predict_proba(["Кружка"])
+    settings = json.loads((encoder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (encoder / "tokenizer_config.json").write_text(json.dumps({**settings, "do_lower_case": True}), encoding="utf-8")
+    with pytest.raises(UserError, match="tokenizer are not those that the model was trained on"):
+        Classifier.load(tmp_path / "out" / "model")
+    shutil.copytree(tiny_model, encoder, dirs_exist_ok=True)
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "out" / "model").predict_proba(["Кружка"]), before)
 
 
 def test_the_natural_mix_is_restored(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def out_of_fold(
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     fold = (rng.permutation(int(place.max()) + 1) % folds)[place]
     known = np.nan_to_num(probabilities)
-    labels, learnable = known.argmax(axis=1), known.max(axis=1) >= sure
+    labels, learnable = known.argmax(axis=1), ~np.isnan(probabilities[:, 0]) & (known.max(axis=1) >= sure)
     found = np.full(probabilities.shape, np.nan, dtype=np.float32)
     for held in range(folds):
         rows = np.flatnonzero(learnable & (fold != held))
@@ -90,23 +90,25 @@ def out_of_fold(
 def likely_wrong(labels: NDArray[np.int64], probabilities: Floats) -> NDArray[np.bool_]:
     """Which labels are likely wrong, [N].
 
-    Confident learning (Northcutt et al. 2021, arXiv 1911.00068): the students take a text to be of another category if
-    that one's probability is at least what it is on average where it is the label, and the likeliest of those that
-    pass. The same labels as of cleanlab's ``find_label_issues(filter_by="confident_learning")``.
+    Confident learning (Northcutt et al. 2021, arXiv 1911.00068): the students take a text to be of a category if that
+    one's probability is at least what it is on average where it is the label. A label is likely wrong where a text is
+    taken to be of another category and the likeliest is not its own. The same labels as of cleanlab's
+    ``find_label_issues(filter_by="confident_learning")``, but that nothing is held against a category that the students
+    never learned: its probability is 0 whatever the text.
 
     Args:
         labels: the place of each text's category, [N]; -1 where it has none.
         probabilities: out of fold, [N, K]; NaN rows are never called wrong.
     """
-    known = (labels >= 0) & ~np.isnan(probabilities[:, 0])
+    rows = np.flatnonzero((labels >= 0) & ~np.isnan(probabilities[:, 0]))
+    said, given = probabilities[rows].astype(np.float64), labels[rows]
+    own = said[np.arange(len(rows)), given]
+    learned = own > 0
+    thresholds = np.full(said.shape[1], np.inf)
+    for kind in set(given[learned].tolist()):
+        thresholds[kind] = own[learned & (given == kind)].mean()
+    others = said >= thresholds - 1e-6
+    others[np.arange(len(rows)), given] = False
     wrong = np.zeros(len(labels), dtype=bool)
-    if not known.any():
-        return wrong
-    said, given = probabilities[known].astype(np.float64), labels[known]
-    thresholds = np.array(
-        [said[given == kind, kind].mean() if (given == kind).any() else np.inf for kind in range(said.shape[1])]
-    )
-    passing = np.where(said >= thresholds - 1e-6, said, -1)
-    other = passing.argmax(axis=1)
-    wrong[known] = (passing.max(axis=1) >= 0) & (other != given) & (said.argmax(axis=1) != given)
+    wrong[rows] = learned & others.any(axis=1) & (said.argmax(axis=1) != given)
     return wrong

@@ -24,7 +24,7 @@ from tsirius.text import normalise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DESCRIPTION, FORMAT = "model.json", 3
+DESCRIPTION, FORMAT = "model.json", 4
 Kind = Literal["linear", "lora", "qlora", "full", "ensemble", "onnx"]
 CHUNK = 512
 """Texts that are classified between two signs of progress."""
@@ -49,7 +49,7 @@ class Description:
         prior: the share of each category where nothing was done to the reviews; None: not known.
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
         base_model: the encoder that an adapter belongs to or that gives embeddings, a path or hub name; or None.
-        base_fingerprint: of the base model's weights; None where there is none.
+        base_fingerprint: of the base model, see :func:`tsirius.models.load.fingerprint`; None where there is none.
         max_length: tokens of a text that are read; None where there is no limit.
         parts: the folders beside ``model.json`` that hold the weights, each with a ``model.json``: the members of an
             ensemble; of a fine-tuned model the same one in up to two forms. Empty: they lie beside it.
@@ -235,9 +235,9 @@ def _check_base(description: Description) -> None:
 
     base_model = str(description.base_model)
     load.check(base_model)
-    if load.weights_fingerprint(base_model) != description.base_fingerprint:
-        raise UserError("its weights are not those that the model was trained on", where=base_model,
-                        remedy="Put those back, or train the model again.")  # fmt: skip
+    if load.fingerprint(base_model) != description.base_fingerprint:
+        raise UserError("its weights, config.json or tokenizer are not those that the model was trained on",
+                        where=base_model, remedy="Put those back, or train the model again.")  # fmt: skip
 
 
 def find(path: Path) -> Path:

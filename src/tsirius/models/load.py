@@ -28,6 +28,9 @@ TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "spm.
 """Files that are a tokenizer: one of them is enough."""
 MARIAN = ("source.spm", "target.spm", "vocab.json")
 """Marian's tokenizer: all of them are needed."""
+DECIDING = (CONFIG, *TOKENIZERS, *MARIAN[:2], "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+            "added_tokens.json", "adapter_config.json")  # fmt: skip
+"""Files beside the weights that transformers reads for an encoder or a classifier: what it says hangs on them."""
 PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5], *MARIAN[:2])
 """What is downloaded beside the weights."""
 
@@ -92,8 +95,13 @@ def fetch(model: str) -> Path:
     """The folder of an encoder that :func:`check` accepts; a hub model that is not in the cache is downloaded.
 
     Transformers and peft are given this folder, never the name: for a name they ask the hub even where all is cached.
+
+    Raises:
+        UserError: the download failed, or the embedded encoder is not as the package came with it.
     """
     if is_folder(model):
+        if model == EMBEDDED:
+            _check_embedded()
         return folder(model)
     found = cached(model)
     if found is None:
@@ -219,14 +227,17 @@ def _check_hub(model: str) -> None:
         raise UserError(f"the hub model has no {lack}", where=model, remedy=REMEDY)
 
 
-def weights_fingerprint(model: str) -> str:
-    """A short name for an encoder's weights: what was trained on those of one means nothing on those of another.
+def fingerprint(model: str) -> str:
+    """A short name for all that decides what a model says: its weights, its config.json and its tokenizer.
 
-    Of the size of each file and of blocks spread evenly over it, 64 MiB at most, so that it takes no longer to look at
-    a large encoder; training an encoder changes all of them.
+    Of a file of weights its size and blocks spread evenly over it, 64 MiB at most, so that it takes no longer to look
+    at a large encoder; training an encoder changes all of them.
     """
     total = hashlib.blake2b(digest_size=16)
     found = fetch(model)
+    for path in (found / name for name in DECIDING):
+        if path.is_file():
+            total.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
     for path in sorted(found.glob("*.safetensors")) or sorted(found.glob("*.bin")):
         size = path.stat().st_size
         total.update(f"{path.name} {size}\n".encode())

@@ -39,7 +39,7 @@ from tsirius.section import Section
 from tsirius.store import digest, replacing
 from tsirius.text import lemmas
 
-VERSION = 3
+VERSION = 4
 
 SHARD = 256
 """Texts a model gets at a time, and the most that a killed run labels again."""
@@ -317,7 +317,7 @@ def _embed_all(
         advance(len(part))
         return found
 
-    key = {"weights": load.weights_fingerprint(model), "max_length": MAX_LENGTH}
+    key = {"model": load.fingerprint(model), "max_length": MAX_LENGTH}
     return _in_shards("embeddings", work, texts, scratch, key=key)["embedding"].to_numpy()
 
 
@@ -330,7 +330,7 @@ def _label_all(name: str, config: Config, categories: Categories, texts: pl.Seri
 
     settings = config.model_dump(exclude=set(config.speed_only))
     key = {
-        "weights": load.weights_fingerprint(_models(config)[f"{name}_model"]),
+        "model": load.fingerprint(_models(config)[f"{name}_model"]),
         "settings": {key: value for key, value in settings.items() if key.startswith(("nli", name))},
         "categories": categories.to_json(),
     }

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tsirius.models.classifier import Description, Kind
     from tsirius.models.methods import Recipe
 
-VERSION = 4
+VERSION = 5
 
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
@@ -325,13 +325,13 @@ def _weights(config: Config, rows: pl.DataFrame) -> list[float] | None:
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:
-    """The encoder's name, which stays right wherever the command is run from, and the fingerprint of its weights."""
+    """The encoder's name, which stays right wherever the command is run from, and its fingerprint."""
     encoder = _encoder(config)
     if not encoder:
         return None, None
     own = load.is_folder(encoder) and encoder != load.EMBEDDED
     base_model = str(load.folder(encoder).resolve()) if own else encoder
-    return base_model, load.weights_fingerprint(base_model)
+    return base_model, load.fingerprint(base_model)
 
 
 def _train(
