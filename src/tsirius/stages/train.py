@@ -32,8 +32,9 @@ from tsirius import metrics, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.models import load
-from tsirius.progress import say
+from tsirius.progress import progress, say
 from tsirius.section import Section
+from tsirius.store import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
     from tsirius.models.classifier import Description, Kind
     from tsirius.models.methods import Recipe
 
-VERSION = 4
+VERSION = 5
 
+SHARD = 512
+"""Texts that a member scores between two signs of progress, and the most that a killed run scores again."""
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
 SMALL = 0.02
@@ -529,12 +532,28 @@ def _member(
     model, notes = _train(
         task, rows, seed=member.seed, folder=temporary / "model", scratch=steps, whole=False, scores={}
     )
-    scores = model.logits(texts) if texts else np.zeros((0, len(task.names)), dtype=np.float32)
-    np.save(temporary / SCORES, scores, allow_pickle=False)
+    np.save(temporary / SCORES, _scored(model, texts, categories=len(task.names), kept=steps), allow_pickle=False)
     (temporary / NOTES).write_text(json.dumps(notes), encoding="utf-8")
     temporary.rename(place)
     shutil.rmtree(steps)
     return notes
+
+
+def _scored(model: Model, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
+    """What the model says of cleaned texts, [N, K], the longest first; what a killed run left in ``kept`` counts."""
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    paths = {start: kept / f"scores-{start}.npy" for start in range(0, len(texts), SHARD)}
+    done = sum(len(order[start : start + SHARD]) for start, path in paths.items() if path.is_file())
+    found = np.zeros((len(texts), categories), dtype=np.float32)
+    with progress("score what it has not seen", total=len(texts), before=done) as advance:
+        for start, path in paths.items():
+            rows = order[start : start + SHARD]
+            if not path.is_file():
+                with replacing(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, model.logits([texts[row] for row in rows]), allow_pickle=False)
+                advance(len(rows))
+            found[rows] = np.load(path, allow_pickle=False)
+    return found
 
 
 def _copy(source: Path, target: Path) -> None:
