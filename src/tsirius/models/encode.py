@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +59,8 @@ def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: 
 def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """Texts → their :func:`embeddings` by an encoder, a folder or hub name; it is read when it is first asked.
 
+    The members of an ensemble ask for the same texts one after the other: the last answer is kept.
+
     Raises:
         UserError: the encoder cannot be read.
     """
@@ -69,11 +71,14 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
         encoder, tokenizer = load.encoder(model, precision="auto"), load.tokenizer(model)
         return encoder, tokenizer, longest(encoder, tokenizer, max_length)
 
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    @lru_cache(maxsize=1)
+    def last(texts: tuple[str, ...]) -> NDArray[np.float32]:
         encoder, tokenizer, length = parts()
-        return embeddings(encoder, tokenizer, texts, max_length=length)
+        found = embeddings(encoder, tokenizer, texts, max_length=length)
+        found.flags.writeable = False
+        return found
 
-    return embed
+    return lambda texts: last(tuple(texts))
 
 
 def _read(

@@ -175,8 +175,9 @@ def _fit(
     together.meet()  # the first process writes the checkpoints
     if judge is not None:
         _restore(made, scratch / BEST / WEIGHTS)
-    if not all(bool(part.isfinite().all()) for part in training.trained.values()):
-        raise UserError("training diverged: the weights are no numbers any more", where="train.learning_rate",
+    sample = encode.logits(made, tokenizer, train.texts[:1], max_length=length, half=methods.half())
+    if not np.isfinite(sample).all():
+        raise UserError("training diverged: the scores are no numbers any more", where="train.learning_rate",
                         remedy=f"Lower it from {recipe.learning_rate:g}.")  # fmt: skip
     notes = {
         "max_length": length,

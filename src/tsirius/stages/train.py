@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from tsirius.models.card import Card
     from tsirius.models.classifier import Description, Kind
+    from tsirius.models.linear import Embed
     from tsirius.models.methods import Recipe
 
 VERSION = 5
@@ -162,6 +163,7 @@ class Task:
         valid: what to stop early on.
         base_model: the encoder; None where there is none.
         fingerprint: of its weights.
+        embed: linear: what the encoder makes of texts; None where there is none.
     """
 
     config: Config
@@ -172,6 +174,7 @@ class Task:
     valid: pl.DataFrame
     base_model: str | None
     fingerprint: str | None
+    embed: Embed | None
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    from tsirius.models import loss
+    from tsirius.models import encode, loss
     from tsirius.models.classifier import prior_shift
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
@@ -295,6 +298,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         valid=valid,
         base_model=base_model,
         fingerprint=base_fingerprint,
+        embed=encode.embedder(base_model, max_length=config.max_length)
+        if config.use == "linear" and base_model
+        else None,
     )
     folder = out / "model"
     folder.mkdir()
@@ -408,9 +414,9 @@ def _train(
 
 
 def _linear(task: Task, rows: pl.DataFrame, targets: NDArray[np.float32] | None, folder: Path) -> Model:
-    from tsirius.models import encode, linear
+    from tsirius.models import linear
 
-    config, encoder = task.config, task.base_model
+    config = task.config
     texts, labels, weights = rows["clean"].to_list(), _places(rows, task.names), _weights(config, rows)
     if targets is not None:  # a row of several categories becomes several rows of less weight
         pairs = [(row, k) for row, shares in enumerate(targets) for k in np.flatnonzero(shares >= SMALL)]
@@ -424,7 +430,7 @@ def _linear(task: Task, rows: pl.DataFrame, targets: NDArray[np.float32] | None,
         categories=len(task.names),
         c=config.linear_c,
         rounds=config.linear_rounds,
-        embed=encode.embedder(encoder, max_length=config.max_length) if encoder else None,
+        embed=task.embed,
     )
     found.save(folder)
     return found
@@ -445,6 +451,7 @@ def _ensemble(
     places = {seed: _folds(train, written, folds=config.folds, seed=seed) for seed in seeds}
     members = list(_members(config, seeds))
     every = pl.concat([train.select("clean", "group"), written.select("clean", "group")]).unique(maintain_order=True)
+    task = replace(task, embed=_known(task.embed, every["clean"].unique(maintain_order=True).to_list()))
     total = np.zeros((every.height, len(task.names)))
     times = np.zeros(every.height, dtype=np.int64)
     notes = []
@@ -490,6 +497,14 @@ def _ensemble(
         )  # fmt: skip
         told["distilled"] = notes_of_one
     return told
+
+
+def _known(embed: Embed | None, texts: Sequence[str]) -> Embed | None:
+    """``embed`` of ``texts`` alone, each embedded once for all members, whichever of them are still to be trained."""
+    if embed is None:
+        return None
+    found, place = embed(texts), {text: row for row, text in enumerate(texts)}
+    return lambda asked: found[[place[text] for text in asked]]
 
 
 SCORES, NOTES = "scores.npy", "notes.json"
