@@ -16,6 +16,7 @@ from tsirius import tables
 from tsirius.errors import UserError
 from tsirius.models import artefacts, finetune, linear, load, methods
 from tsirius.models.classifier import Classifier, Description
+from tsirius.store import fingerprint
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 SHIFT = [0.4, -0.3, 0.2, 0.0]
@@ -154,14 +155,33 @@ def test_what_cannot_be_exported_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds something else"):
         exporting.export(run, to="adapter", out=tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
-    with pytest.raises(UserError, match="holds no reviews"):
-        exporting.export(run / "train" / "model", to="adapter", out=tmp_path / "out")
+    shutil.copytree(run / "train" / "model", tmp_path / "model")
+    with pytest.raises(UserError, match="lies in no run's folder"):
+        exporting.export(tmp_path / "model", to="adapter", out=tmp_path / "out")
     folder = tmp_path / "linear"
     folder.mkdir()
     linear.fit(["кружка", "тапки"], [0, 1], weights=None, categories=4, c=10.0, rounds=9, embed=None).save(folder)
     Description("linear", NAMES, "нет товара", None, SHIFT, None, None, None, []).save(folder)
     with pytest.raises(UserError, match="its folder is all there is to export"):
         exporting.export(folder, to="onnx", out=None)
+
+
+def test_a_member_of_an_ensemble_is_exported_beside_the_runs_stages(run: Path, tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    shutil.copytree(run / "ingest", root / "ingest")
+    model = root / "train" / "model"
+    shutil.copytree(run / "train" / "model", model / "members" / "seed0-fold0")
+    described = json.loads((run / "train" / "model" / "model.json").read_text(encoding="utf-8"))
+    described |= {"kind": "ensemble", "parts": ["members/seed0-fold0"], "base_model": None, "base_fingerprint": None}
+    (model / "model.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(UserError, match="name a member's folder, such as") as refused:
+        exporting.export(root, to="merged", out=None)
+    named = Path(str(refused.value).rpartition("such as ")[2].removesuffix("."))
+    before = fingerprint(root / "train")
+    folder = exporting.export(named, to="merged", out=None)
+    assert folder == root / "export" / "members-seed0-fold0-merged"
+    assert json.loads((folder / "parity.json").read_text(encoding="utf-8"))["agreement"] == 1
+    assert fingerprint(root / "train") == before, "a stage's folder with a new file would be made anew"
 
 
 def test_a_broken_onnx_export_is_refused(run: Path, tmp_path: Path) -> None:

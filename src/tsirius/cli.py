@@ -108,9 +108,11 @@ def run(
     """Run the whole road, or what of it is not done yet; print the scores and where the results are."""
     from tsirius import config as configuration
     from tsirius import pipeline, results
+    from tsirius.models import together
 
     folder = pipeline.run(configuration.load(config, overrides or []), again=again)
-    print(results.summary(folder))
+    if not together.helper():
+        print(results.summary(folder))
 
 
 @app.command()

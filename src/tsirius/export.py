@@ -33,6 +33,8 @@ AGREEMENT = 0.995
 ROWS = 2000
 """Reviews that are compared, drawn evenly over the run's."""
 PARITY = "parity.json"
+TRAINED, REVIEWS = Path("train", "model"), Path("ingest", "reviews.parquet")
+"""In a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     """Write a run's model in another form; returns the folder.
 
     Args:
-        run: the folder of a finished run with a fine-tuned encoder.
+        run: the folder of a finished run with a fine-tuned encoder, or in it that of one member of an ensemble.
         to: one of ``FORMS``.
         out: the folder to write, which must not be there yet, or hold an earlier export; None: in the run's folder.
 
@@ -79,17 +81,20 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
                         remedy="Copy this folder to where it is needed.")  # fmt: skip
     if description.kind == "ensemble":
         raise UserError("is an ensemble", where=folder,
-                        remedy="Make one model of it with train.distil = true, or name a member's folder.")  # fmt: skip
+                        remedy="Make one model of it with train.distil = true, or name a member's folder, such as"
+                               f" {folder / description.parts[0]}.")  # fmt: skip
     if to == "adapter" and not _adapter(folder).is_dir():
         raise UserError("has no adapter", where=folder, remedy="Export to another form.")
     if description.kind == "onnx":
         raise UserError("is an exported model already", where=folder, remedy="Name the run that it was made of.")
     if to.startswith("onnx"):
         onnx.check()
-    target = out if out is not None else run / "export" / to
+    root = _run(folder)
+    part = folder.resolve().relative_to((root / TRAINED).resolve())  # of an ensemble, one member
+    target = out if out is not None else root / "export" / "-".join([*part.parts, to])
     if target.exists() and any(target.iterdir()) and not (target / PARITY).is_file():
         raise UserError("holds something else", where=target, remedy="Name another folder with -o.")
-    texts = _texts(run)
+    texts = _texts(root)
     work = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -193,10 +198,17 @@ def _scores(what: str, logits: Callable[[Sequence[str]], NDArray[np.float32]], t
     return np.concatenate(parts)
 
 
+def _run(folder: Path) -> Path:
+    """The run's folder that a model's folder lies in."""
+    inside = folder.resolve()
+    for path in (*folder.parents, *inside.parents):
+        if (path / REVIEWS).is_file() and inside.is_relative_to((path / TRAINED).resolve()):
+            return path
+    raise UserError("there are no reviews to compare the export on: it lies in no run's folder", where=folder,
+                    remedy="Name the folder of a run.")  # fmt: skip
+
+
 def _texts(run: Path) -> list[str]:
     """Reviews of the run, drawn evenly over them."""
-    path = run / "ingest" / "reviews.parquet"
-    if not path.is_file():
-        raise UserError("holds no reviews to compare the export on", where=run, remedy="Name the folder of a run.")
-    texts = pl.scan_parquet(path).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
+    texts = pl.scan_parquet(run / REVIEWS).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
     return list(texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int)))

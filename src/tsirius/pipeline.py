@@ -14,6 +14,7 @@ from tsirius import categories, files
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.labellers import hypotheses
+from tsirius.models import together
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
@@ -140,6 +141,8 @@ def plan_training(config: Config, device: str) -> list[str]:
 def run(config: Config, *, again: str | None = None) -> Path:
     """Run every stage that has to run; returns the run's folder.
 
+    Of several processes that torchrun started, the first one runs; the others help it to train.
+
     Args:
         config: what to run.
         again: run this stage from its start even if nothing that it depends on has changed.
@@ -147,6 +150,11 @@ def run(config: Config, *, again: str | None = None) -> Path:
     Raises:
         UserError: the input, the configuration or the machine does not allow it; what was published before stays.
     """
+    if together.helper():
+        from tsirius.models import finetune  # loads torch
+
+        finetune.help_first()
+        return config.runs / config.name
     check(config)
     steps = road(config)
     names = [step.name for step in steps]
@@ -175,6 +183,10 @@ def run(config: Config, *, again: str | None = None) -> Path:
         if "predict" not in names:  # what an earlier run predicted is not this one's
             store.withdraw("predict", PREDICT_EXPORTS)
         _tell_changes(store, skipped)
+    if together.started() > 1:
+        from tsirius.models import finetune
+
+        finetune.dismiss()
     return store.root
 
 

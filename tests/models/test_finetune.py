@@ -284,6 +284,30 @@ def test_a_checkpoint_that_cannot_be_read_is_not_gone_on_from(tiny_model: Path, 
         assert np.array_equal(scores(again, tiny_model), scores(whole, tiny_model))
 
 
+@pytest.mark.parametrize("torn", ["last", "best"])
+def test_a_run_killed_between_two_renames_goes_on(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
+) -> None:
+    whole, _ = fit(tiny_model, tmp_path / "whole")
+    step, taken = finetune.Training.step, []
+
+    def kill(self: finetune.Training, number: int) -> None:
+        if number == 8 and 8 not in taken:
+            taken.append(8)
+            raise Killed
+        taken.append(number)
+        step(self, number)
+
+    monkeypatch.setattr(finetune.Training, "step", kill)
+    with pytest.raises(Killed):
+        fit(tiny_model, tmp_path / "killed")
+    (tmp_path / "killed" / torn).rename(tmp_path / "killed" / f"{torn}.replaced")
+    taken[:] = [8]
+    resumed, _ = fit(tiny_model, tmp_path / "killed")
+    assert taken == [8, *range(6, 15)], "steps before the last checkpoint are not taken again"
+    assert np.array_equal(scores(resumed, tiny_model), scores(whole, tiny_model))
+
+
 WORK = """
 import sys
 from pathlib import Path

@@ -116,6 +116,31 @@ def test_the_natural_mix_is_restored(tmp_path: Path) -> None:
     assert plain.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([0.5, 0.5], abs=1e-3)
 
 
+ODD = ["посуда «с кавычками» \"и\" 'ими'", "👟 обувь|a\\b", "{одежда}, [и]: - #", "нет товара"]
+
+
+@pytest.mark.parametrize("use", ["linear", "lora", "full"])
+def test_categories_of_any_name_and_a_folder_of_any_name(
+    tmp_path: Path, tiny_model: Path, use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has a single row, one none."""
+    encoder = tmp_path / "мой encoder, №1"
+    shutil.copytree(tiny_model, encoder)
+    monkeypatch.setattr("test_train.NAMES", ODD)
+    rows = [("Кружка", ODD[0]), ("Тарелки", ODD[0]), ("Тапочки", ODD[1]), ("Спасибо", ODD[3])]
+    config = Config(use=use, model=str(encoder), epochs=1)
+    counts, classifier = train(tmp_path / "прогон 1", config, train=rows, valid=rows[:1], natural={ODD[0]: 1.0})
+    model = tmp_path / "прогон 1" / "out" / "model"
+    assert classifier.names == ODD and counts["categories"] == dict(zip(ODD, [2, 1, 0, 1], strict=True))
+    for folder in (model, *(model / part for part in json.loads((model / "model.json").read_text())["parts"])):
+        assert Classifier.load(folder).predict(["Кружка"])[0] in ODD
+        ModelCard((folder / "README.md").read_text(encoding="utf-8"))
+    if use != "linear":
+        told = json.loads((model / "merged" / "config.json").read_text(encoding="utf-8"))
+        assert told["id2label"] == {str(place): name for place, name in enumerate(ODD)}
+        assert told["label2id"] == {name: place for place, name in enumerate(ODD)}
+
+
 @pytest.mark.parametrize("use", ["lora", "full"])
 def test_fine_tuning(tmp_path: Path, tiny_model: Path, use: Any) -> None:
     config = Config(use=use, model=str(tiny_model), epochs=1, batch_size=4, row_weights=True, imbalance="logits")
@@ -275,6 +300,36 @@ def test_a_killed_ensemble_does_not_train_its_finished_members_again(
     assert np.array_equal(Classifier.load(out / "model").predict_proba(texts), whole.predict_proba(texts))
 
 
+def test_a_member_killed_as_it_scores_goes_on_and_shows_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tsirius import progress
+    from tsirius.stages import train as stage
+
+    class Counter:
+        def __init__(self, most: int) -> None:
+            self.seen: list[str] = []
+            self.most = most
+
+        def logits(self, texts: list[str]) -> np.ndarray:
+            if len(self.seen) + len(texts) > self.most:
+                raise KeyboardInterrupt
+            self.seen += texts
+            return np.array([[len(text), 0.5] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(stage, "SHARD", 4)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    texts = ["я" * (1 + number * 7 % 11) + str(number) for number in range(10)]
+    first, second = Counter(8), Counter(99)
+    with pytest.raises(KeyboardInterrupt):
+        stage._scored(first, texts, categories=2, kept=tmp_path)
+    found = stage._scored(second, texts, categories=2, kept=tmp_path)
+    assert found.tolist() == [[len(text), 0.5] for text in texts]
+    assert sorted(first.seen + second.seen) == sorted(texts) and len(second.seen) == 2
+    assert "8 of 10" in capsys.readouterr().err
+    assert stage._scored(second, [], categories=2, kept=tmp_path / "none").shape == (0, 2)
+
+
 @pytest.mark.parametrize("use", ["linear", "lora"])
 def test_an_ensemble_is_distilled_into_one(tmp_path: Path, tiny_model: Path, use: Any) -> None:
     config = Config(use=use, model=str(tiny_model), epochs=1, folds=2, distil=True)
@@ -296,7 +351,7 @@ def test_soft_labels_are_those_of_members_that_had_not_seen_the_row(tmp_path: Pa
     from tsirius.stages.train import Task, _soft
 
     rows = examples(MANY[:2])
-    task = Task(Config(), NAMES, "нет товара", [], [0.0] * 4, rows, None, None)
+    task = Task(Config(), NAMES, "нет товара", [], [0.0] * 4, rows, None, None, None)
     mean = np.array([[2.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]], dtype=np.float32)
     shares = _soft(task, rows, rows.select("clean", "group"), mean, np.array([3, 0]))
     assert shares[0] == pytest.approx(np.exp(mean[0]) / np.exp(mean[0]).sum(), rel=1e-5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tsirius.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +59,8 @@ def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: 
 def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """Texts → their :func:`embeddings` by an encoder, a folder or hub name; it is read when it is first asked.
 
+    The members of an ensemble ask for the same texts one after the other: the last answer is kept.
+
     Raises:
         UserError: the encoder cannot be read.
     """
@@ -67,11 +71,14 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
         encoder, tokenizer = load.encoder(model, precision="auto"), load.tokenizer(model)
         return encoder, tokenizer, longest(encoder, tokenizer, max_length)
 
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    @lru_cache(maxsize=1)
+    def last(texts: tuple[str, ...]) -> NDArray[np.float32]:
         encoder, tokenizer, length = parts()
-        return embeddings(encoder, tokenizer, texts, max_length=length)
+        found = embeddings(encoder, tokenizer, texts, max_length=length)
+        found.flags.writeable = False
+        return found
 
-    return embed
+    return lambda texts: last(tuple(texts))
 
 
 def _read(
@@ -90,6 +97,7 @@ def _read(
     import torch
 
     model.eval()
+    pad = padding(model, tokenizer)
     rows = [torch.tensor(ids) for ids in token_ids(tokenizer, texts, max_length=max_length)]
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
     found = np.zeros((len(rows), width), dtype=np.float32)
@@ -97,9 +105,7 @@ def _read(
     with torch.inference_mode():
         while start < len(order):
             batch = order[start : start + max(1, BATCH_TOKENS // max(1, len(rows[order[start]])))]
-            padded = torch.nn.utils.rnn.pad_sequence(
-                [rows[row] for row in batch], batch_first=True, padding_value=tokenizer.pad_token_id
-            )
+            padded = torch.nn.utils.rnn.pad_sequence([rows[row] for row in batch], batch_first=True, padding_value=pad)
             lengths = torch.tensor([[len(rows[row])] for row in batch])
             mask = (torch.arange(padded.shape[1]) < lengths).long()
             found[batch] = forward(padded.to(model.device), mask.to(model.device)).float().cpu().numpy()
@@ -110,11 +116,29 @@ def _read(
 def longest(model: Any, tokenizer: Any, max_length: int) -> int:
     """The tokens of a text that the model can read, at most ``max_length``.
 
-    XLM-R's positions begin after the padding's number, so that two of its 514 are no text's.
+    Where the padding has a row of its own in the table of positions, those of a text begin after it: two of XLM-R's 514
+    are no text's, and of BERT's 512 all are. A model without such a table says how far it can read, or has no end.
     """
-    positions = getattr(model.config, "max_position_embeddings", None) or max_length
-    offset = (model.config.pad_token_id or 0) + 1
-    return min(max_length, int(tokenizer.model_max_length), int(positions) - offset)
+    import torch
+
+    room = getattr(model.config, "max_position_embeddings", None) or max_length
+    for name, part in model.named_modules():
+        if "position" in name.rpartition(".")[2] and isinstance(part, torch.nn.Embedding):
+            room = part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+    return min(max_length, int(tokenizer.model_max_length), int(room))
+
+
+def padding(model: Any, tokenizer: Any) -> int:
+    """The token that fills up short texts.
+
+    Raises:
+        UserError: neither the tokenizer nor the model names one.
+    """
+    for token in (tokenizer.pad_token_id, model.config.pad_token_id):
+        if token is not None:
+            return int(token)
+    raise UserError("neither its tokenizer nor its config.json names a token for padding",
+                    where=model.config.name_or_path, remedy="Set pad_token in its tokenizer_config.json.")  # fmt: skip
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> list[list[int]]:

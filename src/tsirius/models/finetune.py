@@ -5,12 +5,13 @@ on takes the same steps as one that was never stopped; on a CPU the weights are 
 are added up in another order each time.) The loop is our own: transformers' Trainer draws its order from the global
 random state, which a resumed run no longer has, and takes batches of a number of rows, not of tokens.
 
-Started by torchrun or ``accelerate launch`` as several processes, each takes its share of every step's rows, and the
+Where several processes train (see :mod:`tsirius.models.together`), each takes its share of every step's rows, and the
 gradients are added up: the rows of a step, and what is learned, do not depend on the number of GPUs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -26,8 +27,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from tsirius.errors import UserError
 from tsirius.metrics import weighted_f1
-from tsirius.models import encode, load, loss, methods, passes
+from tsirius.models import encode, load, loss, methods, passes, together
 from tsirius.models.methods import Recipe
 from tsirius.progress import Advance, progress, say
 
@@ -112,8 +114,45 @@ def fit(
         The model, a transformers or peft one on :func:`tsirius.models.load.device`, and notes: ``max_length`` (tokens
         that are read), ``steps``, ``trainable`` (parameters), ``evaluations``, ``tokens_per_second``, and on a GPU
         ``peak_gpu_mib``.
+
+    Raises:
+        UserError: the model cannot be trained so, or training diverged.
     """
-    _join_processes()
+    together.join()
+    given = {"train": train, "valid": valid, "model": model, "names": names, "shift": shift, "recipe": recipe,
+             "seed": seed, "scratch": scratch}  # fmt: skip
+    shared: dict[str, Any] = together.from_first(given)
+    return _fit(**shared)
+
+
+def help_first() -> None:
+    """Take part in every training that the first process begins, in silence, until it calls :func:`dismiss`."""
+    together.join()
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+        while (given := together.from_first(None)) is not None:
+            _fit(**given)
+    together.part()
+
+
+def dismiss() -> None:
+    """Tell the processes that help this one that there is nothing more to train."""
+    together.join()
+    together.from_first(None)
+    together.part()
+
+
+def _fit(
+    train: Rows,
+    valid: Rows,
+    *,
+    model: str,
+    names: Sequence[str],
+    shift: Sequence[float],
+    recipe: Recipe,
+    seed: int,
+    scratch: Path,
+) -> tuple[Any, dict[str, Any]]:
+    """Arguments, results and errors as of :func:`fit`."""
     torch.manual_seed(seed)
     place = load.device()
     if place.type == "cuda":
@@ -133,10 +172,13 @@ def fit(
         with progress("train", total=training.total) as advance:
             advance(state.step)
             _train(training, state, judge, scratch, advance)
-    if _processes() > 1:
-        torch.distributed.barrier()  # the first one writes the checkpoints
+    together.meet()  # the first process writes the checkpoints
     if judge is not None:
         _restore(made, scratch / BEST / WEIGHTS)
+    sample = encode.logits(made, tokenizer, train.texts[:1], max_length=length, half=methods.half())
+    if not np.isfinite(sample).all():
+        raise UserError("training diverged: the scores are no numbers any more", where="train.learning_rate",
+                        remedy=f"Lower it from {recipe.learning_rate:g}.")  # fmt: skip
     notes = {
         "max_length": length,
         "steps": state.step,
@@ -175,7 +217,7 @@ class Training:
         self, model: Any, tokenizer: Any, rows: Rows, *, recipe: Recipe, categories: int, max_length: int, seed: int
     ) -> None:
         self.model, self.recipe, self.seed = model, recipe, seed
-        self.pad = tokenizer.pad_token_id
+        self.pad = encode.padding(model, tokenizer)
         self.ids = encode.token_ids(tokenizer, rows.texts, max_length=max_length)
         self.lengths = [len(ids) for ids in self.ids]
         self.targets = loss.targets(rows.labels, categories=categories) if rows.targets is None else rows.targets
@@ -220,13 +262,13 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * rate
         while True:
-            torch.manual_seed(self.seed * 1_000_003 + step * _processes() + _process())
+            torch.manual_seed(self.seed * 1_000_003 + step * together.processes() + together.process())
             self.optimiser.zero_grad(set_to_none=True)
             try:
                 self.gradients(self.rows(step))
                 break
             except torch.cuda.OutOfMemoryError:
-                if self.budget // 2 < SMALLEST or _processes() > 1:  # the others would wait for this one
+                if self.budget // 2 < SMALLEST or together.processes() > 1:  # the others would wait for this one
                     raise
                 self.budget //= 2
             torch.cuda.empty_cache()
@@ -241,7 +283,7 @@ class Training:
         """Add up the gradients of the mean loss of ``rows``, in as many passes as the budget asks for."""
         self.model.train()
         divisor = float(self.weights[list(rows)].sum()) or 1.0
-        own = sorted(rows, key=lambda row: self.lengths[row])[_process() :: _processes()]
+        own = sorted(rows, key=lambda row: self.lengths[row])[together.process() :: together.processes()]
         for members in passes.passes(own, self.lengths, tokens=self.budget):
             ids, mask = passes.padded(
                 [self.ids[row] for row in members], pad=self.pad, multiple=8 if self.place.type == "cuda" else 1
@@ -255,7 +297,7 @@ class Training:
                 logits, targets, weights, smoothing=self.recipe.label_smoothing, adjustment=self.adjustment
             )
             self.scaler.scale(found).backward()  # type: ignore[no-untyped-call]  # torch's
-        _add_up(self.trained.values())
+        together.add_up(self.trained.values())
 
     def _there(self, part: torch.Tensor) -> torch.Tensor:
         """``part`` on the device, without waiting until it is there."""
@@ -295,9 +337,10 @@ def _train(
 
 def _note(state: Progressed, found: Mapping[str, float], recipe: Recipe) -> None:
     """Write an evaluation down: is it the best, and how long ago was that?"""
-    shared = _from_first(dict(found))
+    shared = together.from_first(dict(found))
     state.evaluations.append({"step": state.step, **shared})
     value = shared["weighted_f1"] if recipe.early_stopping_metric == "weighted_f1" else -shared["eval_loss"]
+    value = value if math.isfinite(shared["eval_loss"]) else -math.inf  # diverged
     if state.best is None or value > state.best:
         state.best, state.best_step, state.waited = value, state.step, 0
     else:
@@ -339,7 +382,7 @@ def _rate(step: int, *, total: int, warmup: float) -> float:
 
 def _save(folder: Path, training: Training, state: Progressed | None) -> None:
     """Write a checkpoint that is there whole or not at all; without ``state``, of the weights alone."""
-    if _process():
+    if together.process():
         return
     temporary, old = (folder.with_name(f"{folder.name}.{mark}") for mark in ("partial", "replaced"))
     for path in (temporary, old):
@@ -364,28 +407,33 @@ def _save(folder: Path, training: Training, state: Progressed | None) -> None:
 
 def _resume(training: Training, scratch: Path) -> Progressed:
     """Put a checkpoint's weights and optimiser in their places; without one that can be read, begin anew."""
-    for folder in (scratch / LAST, scratch / f"{LAST}.replaced"):  # killed between two renames, the old one is left
-        try:
-            told = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            numbers = told.pop("optimiser")
-            state = Progressed(**told)
-            tensors = load_file(folder / OPTIMISER)
-            if state.best is not None:
-                with safe_open(scratch / BEST / WEIGHTS, framework="pt"):
-                    pass
-            _restore(training.model, folder / WEIGHTS)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            continue
-        training.scaler.load_state_dict(state.scale)
-        places = _places(training.optimiser)
-        fused = training.optimiser.defaults.get("fused")
-        for name, value in {**numbers, **tensors}.items():
-            number, _, key = name.partition(".")
-            # AdamW counts its steps on the CPU unless it is fused.
-            moves = isinstance(value, torch.Tensor) and (key != "step" or fused)
-            training.optimiser.state[places[int(number)]][key] = value.to(training.place) if moves else value
-        return state
-    return Progressed()
+    if not together.process():
+        for folder in (scratch / LAST, scratch / BEST):
+            old = folder.with_name(f"{folder.name}.replaced")
+            if old.exists() and not folder.exists():  # killed between two renames
+                old.rename(folder)
+    together.meet()
+    folder = scratch / LAST
+    try:
+        told = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        numbers = told.pop("optimiser")
+        state = Progressed(**told)
+        tensors = load_file(folder / OPTIMISER)
+        if state.best is not None:
+            with safe_open(scratch / BEST / WEIGHTS, framework="pt"):
+                pass
+        _restore(training.model, folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return Progressed()
+    training.scaler.load_state_dict(state.scale)
+    places = _places(training.optimiser)
+    fused = training.optimiser.defaults.get("fused")
+    for name, value in {**numbers, **tensors}.items():
+        number, _, key = name.partition(".")
+        # AdamW counts its steps on the CPU unless it is fused.
+        moves = isinstance(value, torch.Tensor) and (key != "step" or fused)
+        training.optimiser.state[places[int(number)]][key] = value.to(training.place) if moves else value
+    return state
 
 
 def _restore(model: Any, path: Path) -> None:
@@ -424,44 +472,3 @@ def _places(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
 def _wait(place: torch.device) -> None:
     if place.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _process() -> int:
-    """This process's number among those that train together."""
-    return torch.distributed.get_rank() if _several() else 0
-
-
-def _processes() -> int:
-    return torch.distributed.get_world_size() if _several() else 1
-
-
-def _several() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _join_processes() -> None:
-    """Meet the other processes, where torchrun or ``accelerate launch`` has started several."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _several():
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-
-
-def _add_up(parameters: Any) -> None:
-    """Sum each gradient over all processes."""
-    if _processes() < 2:
-        return
-    for part in parameters:
-        if part.grad is None:
-            part.grad = torch.zeros_like(part)
-        torch.distributed.all_reduce(part.grad)
-
-
-def _from_first(found: dict[str, float]) -> dict[str, float]:
-    """The first process's numbers in all of them, so that all stop at the same step."""
-    if _processes() < 2:
-        return found
-    shared = [found]
-    torch.distributed.broadcast_object_list(shared)
-    return shared[0]

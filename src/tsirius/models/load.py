@@ -304,8 +304,8 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
     }
     with quiet(), _mendable(model):
         config = AutoConfig.from_pretrained(folder, **labels)
-        if dropout is not None:
-            config.classifier_dropout = dropout
+        if config.pad_token_id is None:  # a decoder's head looks for the last token before it
+            config.pad_token_id = tokenizer(model).pad_token_id
         made, loading = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -314,9 +314,18 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
     held = made.base_model.state_dict().keys()
     prefix = f"{made.base_model_prefix}."
     lacking = sum(name.removeprefix(prefix) in held for name in new)
+    if dropout is not None:  # config.json has another name for it in each kind of model, and some have none
+        for part in _head(made):
+            if isinstance(part, torch.nn.Dropout):
+                part.p = dropout
     if lacking > len(held) / 2 or any(name.startswith(prefix) for name in other):
         raise UserError("the weights are of another kind of model than config.json says", where=model, remedy=REMEDY)
     return made, new
+
+
+def _head(made: Any) -> Iterator[torch.nn.Module]:
+    """The modules of a classifier that are not its encoder's."""
+    return (part for child in made.children() if child is not made.base_model for part in child.modules())
 
 
 def judge(model: str, *, head: str, precision: Precision) -> Any:

@@ -135,13 +135,16 @@ def write(model: Any, tokenizer: Any, folder: Path, *, int8: bool) -> None:
     """
     import onnx
 
+    from tsirius.models.encode import padding
+
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None:
         raise UserError("the tokenizer is of the slow kind, which only transformers can use", where=folder,
                         remedy="Export to merged.")  # fmt: skip
     fast.save(str(folder / TOKENIZER))
     exact = folder / ("exact.onnx" if int8 else MODEL)
-    _trace(model, exact, pad=tokenizer.pad_token_id)
+    pad = padding(model, tokenizer)
+    _trace(model, exact, pad=pad)
     if not int8:
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -153,7 +156,7 @@ def write(model: Any, tokenizer: Any, folder: Path, *, int8: bool) -> None:
         use_external_data_format=size > ONE_FILE,
         extra_options={"MatMulConstBOnly": True},
     )  # fmt: skip
-    _mark(folder / MODEL, pad=tokenizer.pad_token_id, load_external=False)
+    _mark(folder / MODEL, pad=pad, load_external=False)
     for path in (exact, exact.with_name(f"{exact.name}.data")):
         path.unlink(missing_ok=True)
     onnx.checker.check_model(str(folder / MODEL))

@@ -32,18 +32,22 @@ from tsirius import metrics, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.models import load
-from tsirius.progress import say
+from tsirius.progress import progress, say
 from tsirius.section import Section
+from tsirius.store import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tsirius.models.card import Card
     from tsirius.models.classifier import Description, Kind
+    from tsirius.models.linear import Embed
     from tsirius.models.methods import Recipe
 
 VERSION = 5
 
+SHARD = 512
+"""Texts that a member scores between two signs of progress, and the most that a killed run scores again."""
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
 SMALL = 0.02
@@ -159,6 +163,7 @@ class Task:
         valid: what to stop early on.
         base_model: the encoder; None where there is none.
         fingerprint: of its weights.
+        embed: linear: what the encoder makes of texts; None where there is none.
     """
 
     config: Config
@@ -169,6 +174,7 @@ class Task:
     valid: pl.DataFrame
     base_model: str | None
     fingerprint: str | None
+    embed: Embed | None
 
 
 @dataclass(frozen=True)
@@ -258,7 +264,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    from tsirius.models import loss
+    from tsirius.models import encode, loss
     from tsirius.models.classifier import prior_shift
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
@@ -292,6 +298,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         valid=valid,
         base_model=base_model,
         fingerprint=base_fingerprint,
+        embed=encode.embedder(base_model, max_length=config.max_length)
+        if config.use == "linear" and base_model
+        else None,
     )
     folder = out / "model"
     folder.mkdir()
@@ -405,9 +414,9 @@ def _train(
 
 
 def _linear(task: Task, rows: pl.DataFrame, targets: NDArray[np.float32] | None, folder: Path) -> Model:
-    from tsirius.models import encode, linear
+    from tsirius.models import linear
 
-    config, encoder = task.config, task.base_model
+    config = task.config
     texts, labels, weights = rows["clean"].to_list(), _places(rows, task.names), _weights(config, rows)
     if targets is not None:  # a row of several categories becomes several rows of less weight
         pairs = [(row, k) for row, shares in enumerate(targets) for k in np.flatnonzero(shares >= SMALL)]
@@ -421,7 +430,7 @@ def _linear(task: Task, rows: pl.DataFrame, targets: NDArray[np.float32] | None,
         categories=len(task.names),
         c=config.linear_c,
         rounds=config.linear_rounds,
-        embed=encode.embedder(encoder, max_length=config.max_length) if encoder else None,
+        embed=task.embed,
     )
     found.save(folder)
     return found
@@ -442,6 +451,7 @@ def _ensemble(
     places = {seed: _folds(train, written, folds=config.folds, seed=seed) for seed in seeds}
     members = list(_members(config, seeds))
     every = pl.concat([train.select("clean", "group"), written.select("clean", "group")]).unique(maintain_order=True)
+    task = replace(task, embed=_known(task.embed, every["clean"].unique(maintain_order=True).to_list()))
     total = np.zeros((every.height, len(task.names)))
     times = np.zeros(every.height, dtype=np.int64)
     notes = []
@@ -489,6 +499,14 @@ def _ensemble(
     return told
 
 
+def _known(embed: Embed | None, texts: Sequence[str]) -> Embed | None:
+    """``embed`` of ``texts`` alone, each embedded once for all members, whichever of them are still to be trained."""
+    if embed is None:
+        return None
+    found, place = embed(texts), {text: row for row, text in enumerate(texts)}
+    return lambda asked: found[[place[text] for text in asked]]
+
+
 SCORES, NOTES = "scores.npy", "notes.json"
 
 
@@ -529,12 +547,28 @@ def _member(
     model, notes = _train(
         task, rows, seed=member.seed, folder=temporary / "model", scratch=steps, whole=False, scores={}
     )
-    scores = model.logits(texts) if texts else np.zeros((0, len(task.names)), dtype=np.float32)
-    np.save(temporary / SCORES, scores, allow_pickle=False)
+    np.save(temporary / SCORES, _scored(model, texts, categories=len(task.names), kept=steps), allow_pickle=False)
     (temporary / NOTES).write_text(json.dumps(notes), encoding="utf-8")
     temporary.rename(place)
     shutil.rmtree(steps)
     return notes
+
+
+def _scored(model: Model, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
+    """What the model says of cleaned texts, [N, K], the longest first; what a killed run left in ``kept`` counts."""
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    paths = {start: kept / f"scores-{start}.npy" for start in range(0, len(texts), SHARD)}
+    done = sum(len(order[start : start + SHARD]) for start, path in paths.items() if path.is_file())
+    found = np.zeros((len(texts), categories), dtype=np.float32)
+    with progress("score what it has not seen", total=len(texts), before=done) as advance:
+        for start, path in paths.items():
+            rows = order[start : start + SHARD]
+            if not path.is_file():
+                with replacing(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, model.logits([texts[row] for row in rows]), allow_pickle=False)
+                advance(len(rows))
+            found[rows] = np.load(path, allow_pickle=False)
+    return found
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,0 +1,120 @@
+"""How far an encoder reads, what fills up its batches, and that encoders of every kind are trained and loaded."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import transformers
+from test_finetune import NAMES, NOBODY, SHIFT, TEXTS, fit, scores
+
+from tsirius.errors import UserError
+from tsirius.models import artefacts, encode, finetune, load
+from tsirius.models.classifier import Classifier, Description
+
+POSITIONS = 40
+SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": POSITIONS, "pad_token_id": 1}
+USUAL = {**SMALL, "hidden_size": 64, "intermediate_size": 128}
+KINDS: dict[str, tuple[dict[str, Any], int]] = {
+    "XLMRoberta": (USUAL, POSITIONS - 2),  # the padding has the second row of the table
+    "MPNet": (USUAL, POSITIONS - 2),
+    "Bert": (USUAL, POSITIONS),
+    "DistilBert": ({**SMALL, "dim": 64, "hidden_dim": 128, "n_layers": 2, "n_heads": 4}, POSITIONS),
+    "ModernBert": ({**USUAL, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2}, POSITIONS),
+}
+"""Settings of each, and the tokens of a text that it reads."""
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def encoder(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("a folder, папка") / f"{request.param} №1"
+    words = load.tokenizer(str(tiny_model))
+    config = getattr(transformers, f"{request.param}Config")(vocab_size=len(words), **KINDS[request.param][0])
+    torch.manual_seed(0)
+    getattr(transformers, f"{request.param}Model")(config).save_pretrained(path)
+    words.save_pretrained(path)
+    return path
+
+
+def test_a_text_is_read_as_far_as_the_model_can(encoder: Path) -> None:
+    made, words = load.encoder(str(encoder), precision="fp32"), load.tokenizer(str(encoder))
+    length = encode.longest(made, words, 1000)
+    assert length == KINDS[encoder.name.split()[0]][1]
+    assert np.isfinite(encode.embeddings(made, words, ["кружка " * 200, "суп"], max_length=length)).all()
+    assert max(map(len, encode.token_ids(words, ["кружка " * 200], max_length=length))) == length
+    assert encode.longest(made, words, 9) == 9
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_every_kind_of_encoder_is_trained_and_loaded(encoder: Path, tmp_path: Path, method: Any) -> None:
+    made, _ = fit(encoder, tmp_path / "scratch", method=method, epochs=1, classifier_dropout=0.4)
+    head = [part for name, part in made.named_modules() if isinstance(part, torch.nn.Dropout) and part.p == 0.4]
+    assert head, "the head's dropout is the one that was asked for, whatever config.json calls it"
+    for part in artefacts.save(made, tmp_path, method=method, base_model=str(encoder), names=NAMES, merged=True):
+        Description(
+            kind=method, names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=str(encoder),
+            base_fingerprint=load.weights_fingerprint(str(encoder)), max_length=32, parts=[],
+        ).save(part)  # fmt: skip
+        assert np.allclose(Classifier.load(part).scorer.logits(TEXTS), scores(made, encoder), atol=1e-5)
+
+
+def test_a_decoder_is_told_the_padding_of_its_tokenizer(tmp_path: Path) -> None:
+    model = tiny.build_reranker(tmp_path / "qwen")
+    assert json.loads((model / "config.json").read_text())["pad_token_id"] is None
+    made, _ = fit(model, tmp_path / "scratch", epochs=1)
+    assert made.config.pad_token_id == load.tokenizer(str(model)).pad_token_id
+    alone = np.concatenate([scores(made, model, [text]) for text in TEXTS])
+    assert np.allclose(scores(made, model), alone, atol=1e-5)
+
+
+def test_padding_falls_back_on_the_models_and_is_asked_for(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
+    expected = encode.embeddings(made, words, TEXTS, max_length=32)
+    words.pad_token = None
+    assert np.allclose(encode.embeddings(made, words, TEXTS, max_length=32), expected, atol=1e-6)
+    made.config.pad_token_id = None
+    with pytest.raises(UserError, match=r"names a token for padding\. Set pad_token"):
+        encode.embeddings(made, words, TEXTS, max_length=32)
+
+
+def test_members_that_ask_for_the_same_texts_have_them_embedded_once(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = encode.embeddings
+
+    def embeddings(model: Any, words: Any, texts: Any, *, max_length: int) -> Any:
+        asked.append(list(texts))
+        return real(model, words, texts, max_length=max_length)
+
+    monkeypatch.setattr(encode, "embeddings", embeddings)
+    embed = encode.embedder(str(tiny_model), max_length=32)
+    first, again = embed(["кружка", "тапки"]), embed(["кружка", "тапки"])
+    assert np.array_equal(first, again) and len(asked) == 1
+    assert np.allclose(embed(["тапки"]), first[1:], atol=1e-6) and len(asked) == 2
+
+
+def test_training_that_diverges_says_so_and_the_best_before_it_counts(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"train\.learning_rate: training diverged.*Lower it from 1e\+30"):
+        fit(tiny_model, tmp_path / "scratch", valid=NOBODY, learning_rate=1e30)
+    with pytest.raises(UserError, match="training diverged"):
+        fit(tiny_model, tmp_path / "with validation", learning_rate=1e30)
+    real = finetune.Training.step
+
+    def step(self: finetune.Training, number: int) -> None:
+        real(self, number)
+        if number == 5:
+            next(iter(self.trained.values())).data.fill_(float("nan"))
+
+    monkeypatch.setattr(finetune.Training, "step", step)
+    made, notes = fit(tiny_model, tmp_path / "later")
+    assert np.isnan([found["eval_loss"] for found in notes["evaluations"]]).tolist() == [False] + [True] * 4
+    assert np.isfinite(scores(made, tiny_model)).all()
