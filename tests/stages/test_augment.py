@@ -114,6 +114,15 @@ def test_a_variant_carries_its_source_and_its_scores(given: dict[str, Path], tmp
     assert sum(counts["refused_by_method"]["eda"].values()) == sum(counts["refused"].values())
 
 
+def test_eda_spares_the_evidence_of_each_source() -> None:
+    shares = {"swap": 0.0, "delete": 0.5, "insert": 0.0, "synonym": 0.0, "typo": 0.5}
+    evidence = {"r1": frozenset({"юбка"})}
+    make = augment._eda(protected=frozenset(), evidence=evidence, seed=0, count=40, **shares)
+    spared, other = (list(found) for found in make([Source("r1", "Юбка сидит идеально"), Source("r2", "Юбка сидит")]))
+    assert len(set(spared)) > 5 and all("Юбка" in variant for variant in spared)
+    assert not all("Юбка" in variant for variant in other)
+
+
 def test_without_the_lexicon_its_word_is_not_asked(given: dict[str, Path], tmp_path: Path) -> None:
     (given["label"] / "lexicon.json").unlink()
     assert run(Config(target_per_class=13), given, tmp_path, use=["reranker"])["variants"]

@@ -37,7 +37,7 @@ from tsirius.text import lemmas, normalise
 if TYPE_CHECKING:
     from tsirius.labellers import Labeller
 
-VERSION = 2
+VERSION = 3
 
 EXAMPLES_PER_REASON = 5
 CHARACTERS = 500
@@ -62,19 +62,21 @@ class Config(Section):
     weight: float = Field(0.5, gt=0, le=1)
     """A variant's confidence is this share of its source's: it counts less where ``train.linear_weights`` is on."""
     agree: Literal["all", "lexicon", "none"] = "all"
-    """The labellers that must say of a variant what they say of its source; "all": the lexicon and nli, where used."""
+    """The labellers that must say of a variant what they say of its source; "all": lexicon, matcher and
+    nli, where used."""
     tries: int = Field(5, ge=1)
     """eda: variants made for each one wanted: bounds the work on reviews whose variants are refused."""
     swap: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that change places (0: none does)."""
+    """eda: share of the words that change places with the next one (0: none does)."""
     delete: float = Field(0.1, ge=0, le=0.5)
-    """eda: share of the words that are left out; never those of the categories' names and descriptions."""
+    """eda: share of the words that are left out; never those of the categories' names and descriptions, nor those by
+    which the lexicon knew the category."""
     insert: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that get a synonym put in somewhere."""
+    """eda: share of the words that get a synonym put in after them."""
     synonym: float = Field(0.1, ge=0, le=1)
     """eda: share of the words that are replaced by a synonym in the same form."""
     typo: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that get a typo; never those of the categories' names and descriptions."""
+    """eda: share of the words that get a typo; never those that ``delete`` spares."""
     paraphrase_model: str = Field("cointegrated/rut5-base-paraphraser", min_length=1)
     """paraphrase: a T5 or another sequence-to-sequence model, a folder or a hub name."""
     paraphrase_prefix: str = ""
@@ -183,6 +185,8 @@ def run(
     if sources.height:
         valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
         protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
+        evidence = _evidence(given["label"], sources["id"])
+        make = partial(_augmenter, config=config, protected=protected, evidence=evidence, seed=seed, scratch=scratch)
         judge = accept.judge(
             [accept.Row(*row) for row in train.select("clean", "group").iter_rows()],
             [accept.Row(*row) for row in valid.select("clean", "group").iter_rows()],
@@ -196,12 +200,12 @@ def run(
         grown = grow(
             sources,
             wanted,
-            {name: _augmenter(name, config, sources, protected, seed=seed, scratch=scratch) for name in config.methods},
+            {name: make(name) for name in config.methods},
             judge,
             Relabeller(
                 _labellers(given["label"], categories, agree=config.agree, asked=asked, batch_tokens=RELABEL_TOKENS)
             ),
-            evidence=_evidence(given["label"], sources["id"]),
+            evidence=evidence,
             max_per_source=config.max_per_source,
             taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
             seed=seed,
@@ -466,11 +470,16 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
 
 
 def _augmenter(
-    name: Name, config: Config, sources: pl.DataFrame, protected: frozenset[str], *, seed: int, scratch: Path
+    name: Name,
+    *,
+    config: Config,
+    protected: frozenset[str],
+    evidence: Mapping[str, frozenset[str]],
+    seed: int,
+    scratch: Path,
 ) -> Augmenter:
     if name == "eda":
         return _eda(
-            sources["clean"].to_list(),
             count=config.max_per_source * config.tries,
             swap=config.swap,
             delete=config.delete,
@@ -478,6 +487,7 @@ def _augmenter(
             synonym=config.synonym,
             typo=config.typo,
             protected=protected,
+            evidence=evidence,
             seed=seed,
         )
     return shards.kept(name, partial(_rewrite, name, config, seed=seed), scratch / name)
@@ -516,18 +526,14 @@ def _rewrite(name: Name, config: Config, *, seed: int) -> shards.Rewrite:
     )
 
 
-def _eda(texts: Sequence[str], *, protected: frozenset[str], seed: int, **settings: Any) -> Augmenter:
-    """Easy data augmentation of ``texts``; synonyms are looked up for all of them at once."""
-    synonyms: eda.Synonyms = {}
-    if settings["insert"] or settings["synonym"]:
-        synonyms = eda.find_synonyms((lemma for text in texts for lemma in lemmas(text)), protected=protected)
+def _eda(*, protected: frozenset[str], evidence: Mapping[str, frozenset[str]], seed: int, **settings: Any) -> Augmenter:
+    """Easy data augmentation that spares what the categories are named by, and the evidence of each source."""
 
     def make(source: Source) -> Iterator[str]:
         # a generator: the 2.5 KB of a random state come into being at a source's first turn
         yield from eda.variants(
             source.text,
-            synonyms=synonyms,
-            protected=protected,
+            protected=protected | evidence.get(source.id, frozenset()),
             rng=random.Random(f"{seed}:eda:{source.id}"),
             **settings,
         )
