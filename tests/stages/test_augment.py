@@ -37,7 +37,7 @@ REVIEWS = {
 def examples(reviews: dict[str, list[str]]) -> pl.DataFrame:
     rows = [(text, label) for label, texts in reviews.items() for text in texts]
     return pl.DataFrame(
-        [(f"r{n}", text, n, label, 0.9, f"r{n}", "written") for n, (text, label) in enumerate(rows)],
+        [(f"r{n}", text, n, label, 0.9, f"r{n}", "written", 1.0) for n, (text, label) in enumerate(rows)],
         schema=dict(tables.EXAMPLES),
         orient="row",
     )
@@ -96,7 +96,8 @@ def test_up_to_the_target_and_no_further(
     written = train.filter(pl.col("method") == "written")
     sources = {id: (group, confidence) for id, group, confidence in written.select("id", "group", "confidence").rows()}
     for origin, group, confidence in made.select("origin", "group", "confidence").iter_rows():
-        assert sources[origin][0] == group and confidence == pytest.approx(0.5 * sources[origin][1])
+        assert sources[origin] == (group, confidence)
+    assert set(written["weight"]) == {1.0} and set(made["weight"]) == {0.5}
     said = capsys.readouterr().err
     assert "текстиль: 10 short of 10 (no review to make variants of)" in said
     assert f"нет: {counts['short']['нет']} short of 10 (from 2 reviews; most often refused: " in said
@@ -241,7 +242,7 @@ def test_whatever_augmenters_return_the_training_rows_are_good(
         folders = lay_out(Path(name))
         rows = examples({"обувь": texts[::2], "нет": texts[1::2]})
         valid = pl.DataFrame(
-            [(f"v{n}", text, 1000 + n, "нет", 0.9, f"v{n}", "written") for n, text in enumerate(held)],
+            [(f"v{n}", text, 1000 + n, "нет", 0.9, f"v{n}", "written", 1.0) for n, text in enumerate(held)],
             schema=dict(tables.EXAMPLES),
             orient="row",
         )

@@ -60,7 +60,7 @@ class Config(Section):
     max_per_source: int = Field(8, ge=1)
     """Variants of one review by one method at most."""
     weight: float = Field(0.5, gt=0, le=1)
-    """A variant's confidence is this share of its source's: it counts less where ``train.linear_weights`` is on."""
+    """A variant counts so many times as much in training as a review that a person wrote."""
     agree: Literal["all", "lexicon", "none"] = "all"
     """The labellers that must say of a variant what they say of its source; "all": lexicon, matcher and
     nli, where used."""
@@ -461,7 +461,7 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
     return (
         accepted.select("id", "clean", "label", "origin", "method")
         .join(sources.select("group", "confidence", origin="id"), on="origin", how="left", maintain_order="left")
-        .with_columns(confidence=(pl.col("confidence").fill_null(1.0) * weight).cast(pl.Float32))
+        .with_columns(weight=pl.lit(weight, dtype=pl.Float32))
         .select(sources.columns)
     )
 
