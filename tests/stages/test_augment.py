@@ -181,6 +181,23 @@ def test_the_cap_on_variants_of_one_review_holds() -> None:
     assert set(Counter(both["method"].to_list()).values()) <= {4} and both["clean"].is_unique().all()
 
 
+def test_sources_and_methods_are_used_evenly() -> None:
+    reviews = {"посуда": [f"кружка номер{n}" for n in range(9)]}
+    made = grown(reviews, {"посуда": 9}, dict.fromkeys(("eda", "paraphrase", "backtranslate"), numbered)).accepted
+    assert made["origin"].is_unique().all() and made.height == 9
+    assert set(Counter(made["method"].to_list()).values()) == {3}
+    more = grown(reviews, {"посуда": 40}, dict.fromkeys(("eda", "paraphrase"), numbered)).accepted
+    assert set(Counter(more["origin"].to_list()).values()) <= {4, 5}
+
+
+def test_a_category_whose_reviews_give_nothing_says_so(
+    given: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables.write(examples({"нет": ["да", "нет"]}), tables.EXAMPLES, given["balance"] / "train.parquet")
+    assert run(Config(target_per_class=3), given, tmp_path)["short"]["нет"] == 1
+    assert "нет: 1 short of 3 (from 2 reviews; no more were made)" in capsys.readouterr().err
+
+
 def test_no_more_sources_are_rewritten_than_variants_are_missing() -> None:
     asked = Counter[str]()
 

@@ -245,8 +245,8 @@ def _why(reviews: int, refused: Counter[str], *, capped: bool) -> str:
         return "no review to make variants of"
     if capped:
         return f"too few reviews, {reviews:,}, for max_per_source"
-    often = f"; most often refused: {refused.most_common(1)[0][0]}" if refused else ""
-    return f"from {reviews:,} reviews{often}"
+    often = f"most often refused: {refused.most_common(1)[0][0]}" if refused else "no more were made"
+    return f"from {reviews:,} reviews; {often}"
 
 
 # --- growing ----------------------------------------------------------------------------------------------------------
@@ -339,9 +339,9 @@ def grow(
 ) -> Grown:
     """Variants of ``sources``.
 
-    In each category the sources take turns, in a random order, one accepted variant a turn, until the category has as
-    many as wanted or no source has more. In a round as many sources of each category have their turn as variants are
-    missing, so that models see many at a time and no review is rewritten in vain.
+    In each category the sources take turns, in a random order and by one method after the other, one accepted variant
+    a turn, until the category has as many as wanted or no source has more. In a round as many sources of each category
+    have their turn as variants are missing, so that models see many at a time and no review is rewritten in vain.
 
     Args:
         sources: written training rows.
@@ -355,11 +355,12 @@ def grow(
         seed: of the order.
     """
     queues: dict[str, deque[Seat]] = defaultdict(deque)
-    seats = [Seat(row, method) for method in augmenters for row in sources.iter_rows(named=True)]
+    methods = list(augmenters)
     for label in wanted:
-        own = [seat for seat in seats if seat.row["label"] == label]
+        own = [row for row in sources.iter_rows(named=True) if row["label"] == label]
         random.Random(f"{seed}:{label}").shuffle(own)
-        queues[label].extend(own)
+        for round_ in range(len(methods)):  # once by each method, but no source twice before each has been there once
+            queues[label].extend(Seat(row, methods[(n + round_) % len(methods)]) for n, row in enumerate(own))
     missing, accepted = dict(wanted), list[tuple[Any, ...]]()
     ledger = Ledger({name: Counter() for name in augmenters})
     while True:
