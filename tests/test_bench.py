@@ -100,9 +100,8 @@ categories = "categories.toml"
 [label]
 use = ["lexicon"]
 lexicon_widen = false
-[augment]
-insert = 0
-synonym = 0
+[train]
+linear_encoder = ""
 """
 
 
