@@ -1,12 +1,13 @@
 """How fast are reviews rewritten in batches, against one ``generate`` a review on the same weights and beams?
 
-    python benchmarks/generation.py REVIEWS.csv [--rows 24] [--beams 5] [--size base|small] [--precision fp32|int8]
+    python benchmarks/generation.py REVIEWS.csv [--rows 128] [--beams 5] [--size base|small] [--precision fp32|int8]
         [--out TABLE.md]
 
 Builds a T5 of version 1.1 and a Marian with random weights in the hub's layout, with a vocabulary learned from the
 reviews; the T5 has the size of rut5-base ("base": 12 layers of 768), the Marian that of opus-mt (6 of 512); "small" is
 a third of both. ROWS reviews, drawn evenly over the file, are rewritten one by one by transformers as it loads the
-model, then by the engine. Speed needs no trained weights: a random model seldom ends an output, so that both ways write
+model, then by the engine: as many as it is given at a time by default, since a handful would leave its batches almost
+empty. Speed needs no trained weights: a random model seldom ends an output, so that both ways write
 as many tokens as they may. Equal outputs are counted too; where two beams are equally good but for the rounding of
 floats, the ways may differ.
 """
@@ -28,7 +29,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from tsirius import files
-from tsirius.augmenters import generate
+from tsirius.augmenters import generate, shards
 from tsirius.text import normalise
 
 SIZES = {"base": ((768, 12, 12, 2048), (512, 6, 8, 2048)), "small": ((256, 4, 4, 512), (192, 3, 4, 512))}
@@ -126,7 +127,7 @@ def batched(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("reviews", type=Path)
-    parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=shards.SHARD)
     parser.add_argument("--beams", type=int, default=5)
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--precision", default="fp32")

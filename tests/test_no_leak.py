@@ -34,8 +34,7 @@ def road(folder: Path, labelled: pl.DataFrame, settings: tuple[float, int, int, 
     split.run(split.Config(valid=valid), given, given["split"], seed=seed, scratch=folder)
     config = balance.Config(min_per_class=few, max_per_class=many)
     balance.run(config, given, given["balance"], seed=seed, scratch=folder)
-    # synonyms are tested apart: looking them up takes a second a time
-    variants = augment.Config(target_per_class=target, max_per_source=4, swap=0.2, delete=0.2, insert=0, synonym=0)
+    variants = augment.Config(target_per_class=target, max_per_source=4, swap=0.2, delete=0.2)
     augment.run(variants, given, given["augment"], seed=seed, scratch=folder, asked={"use": []})
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 

@@ -1,14 +1,15 @@
 """Benchmarks on a user's own reviews: what is a method worth there?
 
 ``augment`` trains with and without each method of making variants, several times, and says by how much the score
-against answers changes. The answers measure; nothing is chosen by them.
+changes, against answers by people or, where there are none, against the labels of the reviews held back. They measure;
+nothing is chosen by them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ class Line:
         without: weighted F1 against the answers without variants, the mean over the seeds.
         with_: the same with them.
         each: the difference at each seed.
-        interval: of the mean difference, 95 %, by the bootstrap over seeds and rows.
+        interval: of the mean difference, 95 %, see :func:`compare`.
+        against: what was measured against.
     """
 
     method: str
@@ -56,6 +58,7 @@ class Line:
     with_: float
     each: tuple[float, ...]
     interval: tuple[float, float]
+    against: str
 
     @property
     def difference(self) -> float:
@@ -68,7 +71,24 @@ class Line:
         return "helps" if low > 0 else "harms" if high < 0 else "no difference shown"
 
 
-def augment(config: Config, gold: Path, *, methods: Sequence[str], seeds: int, target: int | None) -> str:
+@dataclass(frozen=True)
+class Arm:
+    """What became of one way to train, at one seed.
+
+    Attributes:
+        rows: which of all the scored reviews these are, by number; those of other seeds may be others.
+        truth: the answer to each, as a place.
+        found: the prediction for each, likewise.
+        variants: how many the training rows had.
+    """
+
+    rows: Sequence[int]
+    truth: Sequence[int]
+    found: Sequence[int]
+    variants: int
+
+
+def augment(config: Config, gold: Path | None, *, methods: Sequence[str], seeds: int, target: int | None) -> str:
     """Train with and without each method; a table of the differences as text, which is also kept in the run's folder.
 
     The run itself is finished first, or made. Each seed draws other validation rows, variants and so on; with and
@@ -76,9 +96,10 @@ def augment(config: Config, gold: Path, *, methods: Sequence[str], seeds: int, t
 
     Args:
         config: the run.
-        gold: answers by people: columns text and category, or id and category of the run's test file.
+        gold: answers by people: columns text and category, or id and category of the run's test file; None: the
+            configuration's, or, where it names none, the labels of the reviews that each seed holds back.
         methods: of making variants; each is tried by itself.
-        seeds: how many.
+        seeds: how many; at least 2.
         target: rows of each category; None: the configuration's, or, where that is 0, those of its largest category.
 
     Raises:
@@ -89,39 +110,64 @@ def augment(config: Config, gold: Path, *, methods: Sequence[str], seeds: int, t
             raise UserError(f"no method {method!r}{nearest(method, METHODS)}", remedy=f"Methods: {', '.join(METHODS)}.")
         # also that its models are at hand, which no run without it needs
         pipeline.check(_with(config, method, 1, seed=config.seed))
-    answers = _with_texts(config, gold)
+    gold = gold or config.evaluate.gold
+    if gold is None and not config.split.valid:
+        raise UserError("no reviews are held back to score", where="split.valid",
+                        remedy="Set it above 0, or give answers with --gold.")  # fmt: skip
+    answers = None if gold is None else _with_texts(config, gold)
     base = pipeline.run(config)
     names = Classifier.load(base).names
     rows = config.augment.target_per_class if target is None else target
     if not rows:
         balanced = tables.read(base / "balance" / "train.parquet", tables.EXAMPLES)
         rows = int(balanced["label"].value_counts()["count"].max())  # type: ignore[arg-type]  # a count
-    place = {name: k for k, name in enumerate(names)}
-    truth = [place[label] for label in answers["label"]]
-    numbers = range(config.seed, config.seed + seeds)
-    without = [_arm(config, base, None, 0, answers["clean"], seed=seed)[0] for seed in numbers]
+    numbers, known = range(config.seed, config.seed + seeds), dict[str, int]()
+    against = evaluate.AGAINST["pseudo_label" if answers is None else "gold"]
+    without = [_arm(config, base, None, 0, answers, known, seed=seed) for seed in numbers]
     lines = []
     for method in methods:
-        arms = [_arm(config, base, method, rows, answers["clean"], seed=seed) for seed in numbers]
-        line = compare(method, rows, truth, without, [found for found, _ in arms], kinds=len(names))
-        lines.append(replace(line, variants=sum(made for _, made in arms) / seeds))
+        arms = [_arm(config, base, method, rows, answers, known, seed=seed) for seed in numbers]
+        lines.append(compare(method, rows, without, arms, kinds=len(names), against=against))
     report = [{**asdict(line), "difference": line.difference, "verdict": line.verdict()} for line in lines]
     write_text(base / "bench" / "augment.json", json.dumps(report, ensure_ascii=False, indent=1))
-    return f"{_table(lines)}\n{len(truth):,} answers, {seeds} seeds; intervals over both; {config.train.use} model"
+    return f"{_table(lines)}\n{against}, {len(known):,} reviews; {seeds} seeds; {config.train.use} model"
 
 
 def _arm(
-    config: Config, base: Path, method: str | None, target: int, texts: pl.Series, *, seed: int
-) -> tuple[list[int], int]:
-    """What a model trained with variants by ``method`` says of ``texts``, as places; and how many variants it had."""
+    config: Config,
+    base: Path,
+    method: str | None,
+    target: int,
+    answers: pl.DataFrame | None,
+    known: dict[str, int],
+    *,
+    seed: int,
+) -> Arm:
+    """Train with variants by ``method``, or without any, and predict ``answers``, or the reviews that are held back.
+
+    ``known`` numbers the reviews that were scored; it grows.
+    """
     changed = _with(config, method, target, seed=seed)
     say(f"{method or 'no variants'}, seed {seed}")
     folder = base / "bench" / "augment" / (f"{method}-{target}-{seed}" if method else f"none-{seed}")
     store = pipeline.branch(changed, folder, of=base, first=FIRST, last=LAST)
     classifier = Classifier.load(folder)
-    found = [classifier.names.index(name) for name in classifier.predict(texts.to_list())]
+    place = {name: number for number, name in enumerate(classifier.names)}
+    asked = answers
+    if asked is None:
+        asked = tables.read(store.folder("split") / "valid.parquet", tables.EXAMPLES)
+        if asked.is_empty():
+            raise UserError("no review was held back to score", where="split.valid",
+                            remedy="Raise it, or give answers with --gold.")  # fmt: skip
+    # beside texts, ids of answers may repeat
+    ids = asked["id"].to_list() if answers is None else map(str, range(asked.height))
     record = store.record("augment") or {}
-    return found, int(record["notes"]["variants"])
+    return Arm(
+        rows=[known.setdefault(id, len(known)) for id in ids],
+        truth=[place[label] for label in asked["label"]],
+        found=[place[name] for name in classifier.predict(asked["clean"].to_list())],
+        variants=int(record["notes"]["variants"]),
+    )
 
 
 def _with(config: Config, method: str | None, target: int, *, seed: int) -> Config:
@@ -130,52 +176,53 @@ def _with(config: Config, method: str | None, target: int, *, seed: int) -> Conf
 
 
 def compare(
-    method: str,
-    target: int,
-    truth: Sequence[int],
-    without: Sequence[Sequence[int]],
-    with_: Sequence[Sequence[int]],
-    *,
-    kinds: int,
+    method: str, target: int, without: Sequence[Arm], with_: Sequence[Arm], *, kinds: int, against: str
 ) -> Line:
-    """How the predictions of two ways to train differ in weighted F1, both at the same seeds.
+    """How two ways to train differ in weighted F1, both at the same seeds, of which there are at least 2.
 
-    The interval is the percentile bootstrap of the mean difference. Seeds and answers are drawn anew, each with
-    replacement, and a draw holds for both ways: what is hard for both, or lucky for both, cancels out.
+    What is hard for both ways, or lucky for both, cancels out: differences are taken seed by seed, and the bootstrap
+    over the scored reviews gives a review that it draws twice to all seeds and both ways twice. The variance of the
+    mean difference is that of this bootstrap and that between the seeds, over their number; the interval is Student's,
+    with the degrees of freedom of Satterthwaite (1946). A bootstrap over a handful of seeds would be too narrow.
 
     Args:
         method: for the line.
         target: for the line.
-        truth: the answer of each row, as a place.
-        without: for each seed the prediction of each row.
-        with_: the same.
+        without: what became of the one way at each seed.
+        with_: of the other.
         kinds: how many categories there are.
+        against: for the line.
     """
     import numpy as np
+    from scipy import stats
 
-    cells = np.array([[np.array(truth) * kinds + np.array(found) for found in ways] for ways in (without, with_)])
+    rows = 1 + max(max(arm.rows) for arm in without)
+    cells = [[np.array(arm.truth) * kinds + np.array(arm.found) for arm in arms] for arms in (without, with_)]
 
-    def scores(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Of the drawn rows, [2, seeds]."""
-        drawn = cells[:, :, rows]
-        counts = np.array([[np.bincount(one, minlength=kinds * kinds) for one in ways] for ways in drawn])
-        return metrics.weighted_f1(counts.reshape(*counts.shape[:2], kinds, kinds))
+    def scores(times: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Where each review counts so many times, [2, seeds]."""
+        counts = [
+            [np.bincount(cell, times[arm.rows], kinds * kinds) for cell, arm in zip(found, without, strict=True)]
+            for found in cells
+        ]
+        return metrics.weighted_f1(np.array(counts).reshape(2, len(without), kinds, kinds))
 
-    whole = scores(np.arange(len(truth)))
+    whole = scores(np.ones(rows, dtype=np.int64))
+    each = whole[1] - whole[0]
     rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(ROUNDS):
-        each = scores(rng.integers(len(truth), size=len(truth)))
-        draws.append((each[1] - each[0])[rng.integers(len(without), size=len(without))].mean())
-    low, high = np.quantile(draws, [0.025, 0.975])
+    drawn = [np.subtract(*scores(rng.multinomial(rows, np.full(rows, 1 / rows)))).mean() for _ in range(ROUNDS)]
+    of_rows, of_seeds = float(np.var(drawn)), float(np.var(each, ddof=1)) / len(each)
+    freedom = (of_rows + of_seeds) ** 2 / of_seeds**2 * (len(each) - 1) if of_seeds else np.inf
+    half = float(stats.t.ppf(0.975, freedom)) * (of_rows + of_seeds) ** 0.5
     return Line(
         method=method,
         target=target,
-        variants=0.0,
+        variants=sum(arm.variants for arm in with_) / len(with_),
         without=float(whole[0].mean()),
         with_=float(whole[1].mean()),
-        each=tuple((whole[1] - whole[0]).tolist()),
-        interval=(float(low), float(high)),
+        each=tuple(each.tolist()),
+        interval=(float(each.mean()) - half, float(each.mean()) + half),
+        against=against,
     )
 
 

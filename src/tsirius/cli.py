@@ -196,17 +196,23 @@ app.add_typer(bench, name="bench")
 @bench.command("augment")
 def bench_augment(
     config: ConfigFile,
-    gold: Annotated[Path, typer.Option(help="Answers: text and category, or the test file's id and category.")],
     overrides: Overrides = None,
+    gold: Annotated[
+        Path | None,
+        typer.Option(
+            help="Answers: text and category, or the test file's id and category;"
+            " evaluate.gold, or the labels of the reviews held back, if left out."
+        ),
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(metavar="METHOD", help="eda, paraphrase or backtranslate; may be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many times each is trained.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="How many times each is trained.")] = 5,
     target: Annotated[
         int | None, typer.Option(min=1, help="Rows of each category; the largest one's if left out.")
     ] = None,
 ) -> None:
-    """Train with and without variants of reviews, and say by how much the score against answers changes."""
+    """Train with and without variants of reviews, and say by how much the score changes."""
     from tsirius import bench as benchmarks
     from tsirius import config as configuration
 

@@ -70,9 +70,11 @@ EXAMPLES: Schema = {
     "confidence": pl.Float32,
     "origin": pl.String,
     "method": pl.String,
+    "weight": pl.Float32,
 }
 """split, balance, augment: labelled rows. ``origin`` is the id of the review that a row was made from (its own id
-where ``method`` is ``written``, that is, where a person wrote it)."""
+where ``method`` is ``written``, that is, where a person wrote it); ``weight`` is how much it counts in training, 1 but
+for variants."""
 
 VARIANTS: Schema = {
     "id": pl.String,

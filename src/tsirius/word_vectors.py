@@ -19,9 +19,6 @@ from tsirius.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROWS, QUERIES = 8192, 512
-"""Words compared at a time: 20 MB of vectors, 34 MB of similarities."""
-
 
 class WordVectors:
     """Words and their vectors, kept quantised (50 MB; unpacked they would be 300 MB).
@@ -46,25 +43,6 @@ class WordVectors:
             KeyError: a word has none.
         """
         return self._unpack(np.array([self.rows[word] for word in words], dtype=np.int64))
-
-    def neighbours(self, words: Sequence[str], *, least: float) -> list[list[tuple[str, float]]]:
-        """For each word all others with a cosine of at least ``least`` to it, the nearest first; none for an unknown
-        word. About 10 ms a word where many are asked at once.
-        """
-        found: list[list[tuple[str, float]]] = [[] for _ in words]
-        known = [place for place, word in enumerate(words) if word in self]
-        for start in range(0, len(known), QUERIES):
-            places = known[start : start + QUERIES]
-            # In double precision: how single precision rounds a sum hangs on the number of threads.
-            queries = self.vectors([words[place] for place in places]).astype(np.float64)
-            for row in range(0, len(self.words), ROWS):
-                block = self._unpack(np.arange(row, min(row + ROWS, len(self.words)))).astype(np.float64)
-                cosines = (queries @ block.T).round(4)  # rounded: no order hangs on the last bit of a sum
-                for query, other in zip(*np.nonzero(cosines >= least), strict=True):
-                    neighbour = self.words[row + other]
-                    if neighbour != words[places[query]] and neighbour in self.rows:
-                        found[places[query]].append((neighbour, round(float(cosines[query, other]), 4)))
-        return [sorted(near, key=lambda item: (-item[1], item[0])) for near in found]
 
     def _unpack(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         pq = self._pq

@@ -37,7 +37,7 @@ REVIEWS = {
 def examples(reviews: dict[str, list[str]]) -> pl.DataFrame:
     rows = [(text, label) for label, texts in reviews.items() for text in texts]
     return pl.DataFrame(
-        [(f"r{n}", text, n, label, 0.9, f"r{n}", "written") for n, (text, label) in enumerate(rows)],
+        [(f"r{n}", text, n, label, 0.9, f"r{n}", "written", 1.0) for n, (text, label) in enumerate(rows)],
         schema=dict(tables.EXAMPLES),
         orient="row",
     )
@@ -96,7 +96,8 @@ def test_up_to_the_target_and_no_further(
     written = train.filter(pl.col("method") == "written")
     sources = {id: (group, confidence) for id, group, confidence in written.select("id", "group", "confidence").rows()}
     for origin, group, confidence in made.select("origin", "group", "confidence").iter_rows():
-        assert sources[origin][0] == group and confidence == pytest.approx(0.5 * sources[origin][1])
+        assert sources[origin] == (group, confidence)
+    assert set(written["weight"]) == {1.0} and set(made["weight"]) == {0.5}
     said = capsys.readouterr().err
     assert "текстиль: 10 short of 10 (no review to make variants of)" in said
     assert f"нет: {counts['short']['нет']} short of 10 (from 2 reviews; most often refused: " in said
@@ -112,6 +113,15 @@ def test_a_variant_carries_its_source_and_its_scores(given: dict[str, Path], tmp
     assert set(refused["reason"]) == set(counts["refused"]) <= set(accept.REASONS)
     assert refused.group_by("reason", "method").len()["len"].max() <= augment.EXAMPLES_PER_REASON
     assert sum(counts["refused_by_method"]["eda"].values()) == sum(counts["refused"].values())
+
+
+def test_eda_spares_the_evidence_of_each_source() -> None:
+    shares = {"swap": 0.0, "delete": 0.5, "insert": 0.0, "synonym": 0.0, "typo": 0.5}
+    evidence = {"r1": frozenset({"юбка"})}
+    make = augment._eda(protected=frozenset(), evidence=evidence, seed=0, count=40, **shares)
+    spared, other = (list(found) for found in make([Source("r1", "Юбка сидит идеально"), Source("r2", "Юбка сидит")]))
+    assert len(set(spared)) > 5 and all("Юбка" in variant for variant in spared)
+    assert not all("Юбка" in variant for variant in other)
 
 
 def test_without_the_lexicon_its_word_is_not_asked(given: dict[str, Path], tmp_path: Path) -> None:
@@ -169,6 +179,23 @@ def test_the_cap_on_variants_of_one_review_holds() -> None:
     assert grown({"посуда": ["кружка"]}, {"посуда": 50}, {"eda": numbered}).accepted.height == 4
     both = grown({"посуда": ["кружка"]}, {"посуда": 50}, {"eda": numbered, "paraphrase": numbered}).accepted
     assert set(Counter(both["method"].to_list()).values()) <= {4} and both["clean"].is_unique().all()
+
+
+def test_sources_and_methods_are_used_evenly() -> None:
+    reviews = {"посуда": [f"кружка номер{n}" for n in range(9)]}
+    made = grown(reviews, {"посуда": 9}, dict.fromkeys(("eda", "paraphrase", "backtranslate"), numbered)).accepted
+    assert made["origin"].is_unique().all() and made.height == 9
+    assert set(Counter(made["method"].to_list()).values()) == {3}
+    more = grown(reviews, {"посуда": 40}, dict.fromkeys(("eda", "paraphrase"), numbered)).accepted
+    assert set(Counter(more["origin"].to_list()).values()) <= {4, 5}
+
+
+def test_a_category_whose_reviews_give_nothing_says_so(
+    given: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables.write(examples({"нет": ["да", "нет"]}), tables.EXAMPLES, given["balance"] / "train.parquet")
+    assert run(Config(target_per_class=3), given, tmp_path)["short"]["нет"] == 1
+    assert "нет: 1 short of 3 (from 2 reviews; no more were made)" in capsys.readouterr().err
 
 
 def test_no_more_sources_are_rewritten_than_variants_are_missing() -> None:
@@ -232,7 +259,7 @@ def test_whatever_augmenters_return_the_training_rows_are_good(
         folders = lay_out(Path(name))
         rows = examples({"обувь": texts[::2], "нет": texts[1::2]})
         valid = pl.DataFrame(
-            [(f"v{n}", text, 1000 + n, "нет", 0.9, f"v{n}", "written") for n, text in enumerate(held)],
+            [(f"v{n}", text, 1000 + n, "нет", 0.9, f"v{n}", "written", 1.0) for n, text in enumerate(held)],
             schema=dict(tables.EXAMPLES),
             orient="row",
         )

@@ -18,7 +18,7 @@ ROW = st.tuples(st.sampled_from(["обувь", "посуда"]), st.sampled_from
 def examples(rows: list[tuple[str, float, int]]) -> pl.DataFrame:
     """Written rows of (label, confidence, group)."""
     return pl.DataFrame(
-        [(f"r{n}", f"отзыв {n}", group, label, p, f"r{n}", "written") for n, (label, p, group) in enumerate(rows)],
+        [(f"r{n}", f"отзыв {n}", group, label, p, f"r{n}", "written", 1.0) for n, (label, p, group) in enumerate(rows)],
         schema=dict(tables.EXAMPLES),
         orient="row",
     )

@@ -35,7 +35,7 @@ def given(tmp_path: Path) -> dict[str, Path]:
 
 def write_valid(folder: Path, rows: list[tuple[str, str]]) -> None:
     folder.mkdir(exist_ok=True)
-    found = [(f"r{n}", text, n, label, 0.9, f"r{n}", "written") for n, (text, label) in enumerate(rows)]
+    found = [(f"r{n}", text, n, label, 0.9, f"r{n}", "written", 1.0) for n, (text, label) in enumerate(rows)]
     valid = pl.DataFrame(found, schema=dict(tables.EXAMPLES), orient="row")
     tables.write(valid, tables.EXAMPLES, folder / "valid.parquet")
 

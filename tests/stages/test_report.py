@@ -96,7 +96,9 @@ def make_run(
     )
     tables.write(labelled, tables.LABELLED, given["select"] / "labelled.parquet")
 
-    kept = labelled.filter("kept").with_columns(origin=pl.col("id"), method=pl.lit("written"))
+    kept = labelled.filter("kept").with_columns(
+        origin=pl.col("id"), method=pl.lit("written"), weight=pl.lit(1, dtype=pl.Float32)
+    )
     train, valid = kept.slice(0, kept.height * 9 // 10), kept.slice(kept.height * 9 // 10)
     tables.write(train, tables.EXAMPLES, given["split"] / "train.parquet")
     tables.write(valid, tables.EXAMPLES, given["split"] / "valid.parquet")

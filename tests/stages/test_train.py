@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import load
+from tsirius.models import finetune, load
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
@@ -33,7 +33,7 @@ ROWS = [
 
 def examples(rows: list[tuple[str, str]]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(str(n), text, n, label, 0.9, str(n), "written") for n, (text, label) in enumerate(rows)],
+        [(str(n), text, n, label, 0.9, str(n), "written", 1.0) for n, (text, label) in enumerate(rows)],
         schema=dict(tables.EXAMPLES),
         orient="row",
     )
@@ -139,6 +139,41 @@ def test_categories_of_any_name_and_a_folder_of_any_name(
         told = json.loads((model / "merged" / "config.json").read_text(encoding="utf-8"))
         assert told["id2label"] == {str(place): name for place, name in enumerate(ODD)}
         assert told["label2id"] == {name: place for place, name in enumerate(ODD)}
+
+
+@pytest.mark.parametrize(("weighted", "expected"), [(False, 2 / 3), (True, 20 / 29)])
+def test_a_variant_counts_as_little_as_it_says(tmp_path: Path, weighted: bool, expected: float) -> None:
+    stages = given(tmp_path, train=[("вещь", "посуда"), ("вещь", "обувь")])
+    rows = examples([("вещь", "посуда"), ("вещь", "обувь")]).with_columns(
+        weight=pl.Series([1.0, 0.5], dtype=pl.Float32), confidence=pl.Series([1.0, 0.9], dtype=pl.Float32)
+    )
+    tables.write(rows, tables.EXAMPLES, stages["augment"] / "train.parquet")
+    (tmp_path / "out").mkdir()
+    config = Config(linear_encoder="", prior_correction=False, linear_weights=weighted)
+    run(config, stages, tmp_path / "out", seed=0, scratch=tmp_path)
+    found = Classifier.load(tmp_path / "out" / "model").predict_proba(["вещь"])[0]
+    assert found[0] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(("weighted", "expected"), [(False, [1.0, 0.5]), (True, [0.9, 0.45])])
+def test_a_variant_counts_less_in_fine_tuning_too(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, weighted: bool, expected: list[float]
+) -> None:
+    seen = list[finetune.Rows]()
+
+    def fit(rows: finetune.Rows, *more: Any, **settings: Any) -> Any:
+        seen.append(rows)
+        raise InterruptedError
+
+    monkeypatch.setattr(finetune, "fit", fit)
+    stages = given(tmp_path, train=ROWS[:2])
+    rows = examples(ROWS[:2]).with_columns(weight=pl.Series([1.0, 0.5], dtype=pl.Float32))
+    tables.write(rows, tables.EXAMPLES, stages["augment"] / "train.parquet")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InterruptedError):
+        run(Config(use="lora", model=str(tiny_model), row_weights=weighted), stages, tmp_path / "out", seed=0,
+            scratch=tmp_path)  # fmt: skip
+    assert seen[0].weights == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("use", ["lora", "full"])

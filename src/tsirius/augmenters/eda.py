@@ -1,9 +1,10 @@
 """Easy data augmentation for Russian: swap, delete, insert, synonyms in the form of the word they replace, and typos.
 
-After Wei and Zou, "EDA" (2019, arXiv 1901.11196). Where it takes WordNet, this takes neighbours among word vectors.
-These are also opposites (плохой and хороший) and counterparts (чайник and утюг), so that few are taken: nouns and
-verbs only, because evaluation is mostly in adjectives and adverbs; of the same gender or aspect, so that the words
-around still agree; not made of the same stem with another prefix (прийти, уйти), nor in the list of opposites.
+After Wei and Zou, "EDA" (2019, arXiv 1901.11196), but so that a person could have written the result. Where the paper
+takes WordNet, this takes a list of words that reviews use alike (``assets/synonyms.txt``): neighbours among word
+vectors are as often opposites, or another thing of the same kind (юбка and блузка, мама and девочка). Words change
+places with their neighbour alone, a synonym is put in beside its word, and a word that hangs on a preposition or a
+negation stays with it: «деньги не вернули» turned about would say something else.
 
 Typos are those of a hand on a keyboard (a letter left out, doubled, exchanged with the next one, or hit beside the key)
 and those of an ear (о and а, е and и, -тся and -ться, one н for two).
@@ -13,55 +14,25 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-from tsirius import word_vectors
 from tsirius.text import lemma, words
 
-NEAREST = 0.6
-"""Cosine of the word vectors from which a neighbour may be a synonym: купить and приобрести have 0.80, цена and
-стоимость 0.76; below it, most share no more than a topic (заказать and скачать, 0.44)."""
-AT_MOST = 2
-"""Synonyms of a word, the nearest ones."""
-FIXED = frozenset({"не", "ни", "нет", "без", "бы", "только", "кроме"})
-"""Words that turn the meaning of their neighbours: never moved or deleted."""
-PREFIXES = (
-    *(
-        "",
-        "без",
-        "бес",
-        "в",
-        "во",
-        "воз",
-        "вос",
-        "вы",
-        "до",
-        "за",
-        "из",
-        "ис",
-        "на",
-        "над",
-        "не",
-        "недо",
-        "о",
-        "об",
-        "от",
-    ),
-    *("ото", "пере", "по", "под", "подо", "при", "про", "раз", "рас", "с", "со", "у"),
-)
+TURNING = frozenset({"не", "ни", "нет", "без", "бы", "только", "кроме"})
+"""Words that turn the meaning of the next one."""
+SMALL = frozenset({"PREP", "CONJ", "PRCL"})
+"""Parts of speech whose words are where they are for the sake of others."""
 KEYBOARDS = (("йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю"), ("qwertyuiop", "asdfghjkl", "zxcvbnm"))
 """The rows of keys, each beginning half a key to the right of the one above."""
 HEARD = (("о", "а"), ("а", "о"), ("е", "и"), ("и", "е"), ("тся", "ться"), ("ться", "тся"), ("нн", "н"), ("сс", "с"))
 """What is written for what, by those who write as they speak."""
 LONG_ENOUGH = 4
 """Letters of a word that gets a typo: in a shorter one it leaves too little."""
-NAMES = frozenset({"Name", "Surn", "Patr", "Geox", "Orgn", "Trad", "Abbr", "Init"})
-
-Synonyms = Mapping[str, tuple[str, ...]]
-"""Lemma → lemmas of the same part of speech that may replace it."""
+LIKELY = 0.3
+"""A reading of a form with at least this share of the likeliest one's chance is reckoned with."""
 
 
 def variants(
@@ -73,63 +44,83 @@ def variants(
     insert: float,
     synonym: float,
     typo: float,
-    synonyms: Synonyms,
     protected: frozenset[str],
     rng: random.Random,
 ) -> Iterator[str]:
     """Make up to ``count`` variants of ``text``, each by one of the operations, drawn evenly; some may be equal.
 
     Words are what white space separates. Those with a lemma in ``protected`` are never deleted, replaced nor misspelt,
-    and no synonym is one of them; negations also keep their place. A text without enough words gives no variants.
+    and no synonym is one of them; prepositions, conjunctions and particles, and the word after a preposition or a
+    negation, keep their place, and what is denied its wording. A text without enough words gives no variants.
 
     Args:
         text: a cleaned review.
         count: at most how many.
-        swap: share of the words that change places with another (at least one pair; 0: no swaps), likewise
+        swap: share of the words that change places with the next one (at least one pair; 0: no swaps), likewise
         delete: that are left out,
-        insert: that get a synonym put in at a random place,
+        insert: that get a synonym put in after them,
         synonym: that are replaced by a synonym,
         typo: that get a typo; never one that makes another word of the dictionary.
-        synonyms: what :func:`find_synonyms` found for the lemmas of all reviews.
-        protected: lemmas (ё as е), the product words of the categories' names and descriptions.
+        protected: lemmas (ё as е) that say what the review is about.
         rng: where the choices come from.
     """
     tokens = text.split()
     found = [words(token) for token in tokens]
     spoken = [place for place, inside in enumerate(found) if inside]
-    movable = [place for place in spoken if FIXED.isdisjoint(found[place])]
-    free = [place for place in movable if protected.isdisjoint(map(lemma, found[place]))]
-    replaced = (
-        {place: forms for place in free if (forms := _forms(tokens[place], synonyms))} if insert or synonym else {}
-    )
+    own = [place for place in spoken if protected.isdisjoint(map(lemma, found[place]))]
+    plain = [place for place in spoken if not any(word in TURNING or _part(word) in SMALL for word in found[place])]
+    before = {
+        place: found[place - 1][-1:] if place and _joined(tokens[place - 1], tokens[place]) else [] for place in plain
+    }
+    said = [place for place in plain if TURNING.isdisjoint(before[place])]
+    movable = [place for place in said if "PREP" not in map(_part, before[place])]
+    free = [place for place in movable if place in own]
+    single = {place for place in movable if len(found[place]) == 1}
+    pairs = [place for place in movable if {place, place + 1} <= single and _joined(tokens[place], tokens[place + 1])]
+    replaced = {
+        place: forms for place in said if place in own and (forms := _synonyms(tokens[place], protected))
+    } if insert or synonym else {}  # fmt: skip
 
     def swapped(number: int) -> list[str]:
-        made = list(tokens)
+        made, left = list(tokens), list(pairs)
         for _ in range(number):
-            one, other = rng.sample(movable, 2)
-            (before, left, after), (start, right, end) = _parts(made[one]), _parts(made[other])
-            made[one], made[other] = before + right + after, start + left + end
+            if not left:
+                break
+            place = rng.choice(left)
+            left = [other for other in left if abs(other - place) > 1]
+            (before, one, _), (_, other, after) = _parts(made[place]), _parts(made[place + 1])
+            made[place : place + 2] = [before + _cased(other, like=one), one.lower() if one.istitle() else one]
+            made[place + 1] += after
         return made
 
     def deleted(number: int) -> list[str]:
         gone = set(rng.sample(free, min(number, len(free), len(spoken) - 1)))
-        return [token for place, token in enumerate(tokens) if place not in gone]
+        made = list[str]()
+        for place, token in enumerate(tokens):
+            if place not in gone:
+                made.append(token)
+            elif made and made[-1][-1].isalnum():  # the sentence ends all the same
+                made[-1] += _parts(token)[2]
+        return made
 
     def inserted(number: int) -> list[str]:
         made = list(tokens)
         for place in rng.sample(sorted(replaced), min(number, len(replaced))):
-            made.insert(rng.randrange(len(made) + 1), rng.choice(replaced[place]))
+            before, core, after = _parts(made[place])
+            form = rng.choice(replaced[place])
+            made[place] = f"{before}{core} {form.upper() if _loud(core) else form}{after}"
         return made
 
     def exchanged(number: int) -> list[str]:
         made = list(tokens)
         for place in rng.sample(sorted(replaced), min(number, len(replaced))):
             before, core, after = _parts(made[place])
-            form = rng.choice(replaced[place])
-            made[place] = before + (form.capitalize() if core[0].isupper() else form) + after
+            made[place] = before + _cased(rng.choice(replaced[place]), like=core) + after
         return made
 
-    misspelt = [place for place in free if _can_be_misspelt(tokens[place])] if typo else []
+    misspelt = [
+        place for place in own if TURNING.isdisjoint(found[place]) and _can_be_misspelt(tokens[place])
+    ] if typo else []  # fmt: skip
 
     def mistyped(number: int) -> list[str]:
         made = list(tokens)
@@ -141,7 +132,7 @@ def variants(
     operations = [
         (operation, max(1, round(share * len(spoken))))
         for operation, share, possible in (
-            (swapped, swap, len(movable) > 1),
+            (swapped, swap, pairs),
             (deleted, delete, free and len(spoken) > 1),
             (inserted, insert, replaced),
             (exchanged, synonym, replaced),
@@ -218,115 +209,81 @@ def _keys_beside() -> dict[str, str]:
     return beside
 
 
-def find_synonyms(lemmas: Iterable[str], *, protected: frozenset[str]) -> dict[str, tuple[str, ...]]:
-    """Synonyms of each of ``lemmas`` (as :func:`tsirius.text.lemma` gives them) that has any, the nearest first.
+def _synonyms(token: str, protected: frozenset[str]) -> list[str]:
+    """What may replace a token's word, in its grammatical form."""
+    core = _parts(token)[1]
+    if not core.isalpha():
+        return []
+    return [form for form in _alike(core.lower()) if lemma(_fold(form)) not in protected]
 
-    Neither a protected lemma nor a word that opposes (see the module) gets or is one.
+
+@lru_cache(maxsize=1 << 16)
+def _alike(word: str) -> tuple[str, ...]:
+    """The forms of other words that may replace ``word`` whatever it is read as.
+
+    A form often has several readings (пришли: прийти or прислать; цены: of the price, or prices): what is in the list
+    for one of them alone is left out.
     """
-    vectors = word_vectors.load()
-    asked = {}  # lemma → as it stands in the vectors, which write ё
-    for word in sorted(set(lemmas) - protected):
-        if len(word) > 2 and (parse := _base(word)):
-            asked[word] = word if word in vectors else parse.normal_form
-    found = {}
-    for word, near in zip(asked, vectors.neighbours(list(asked.values()), least=NEAREST), strict=True):
-        fit = [other for other, _ in near if _fits(word, other) and _fold(other) not in protected]
-        if fit:
-            found[word] = tuple(dict.fromkeys(fit[:AT_MOST]))
-    return found
-
-
-def _fits(word: str, other: str) -> bool:
-    """Whether ``other`` is a dictionary form that could stand where ``word`` stands, and does not oppose it."""
-    if len(other) < 3 or not other.isalpha():
-        return False
-    parse, sense = _base(other), _base(word)
-    if parse is None or sense is None or _fold(word) == _fold(other):
-        return False
-    same = ("POS", "gender", "animacy", "aspect", "transitivity")
-    if any(getattr(parse.tag, name) != getattr(sense.tag, name) for name in same):
-        return False
-    kinds = [{"Pltm" in tag, "Sgtm" in tag} for tag in (parse.tag, sense.tag)]
-    reflexive = [name.endswith(("ся", "сь")) for name in (word, other)]
-    return kinds[0] == kinds[1] and reflexive[0] == reflexive[1] and not opposed(_fold(word), _fold(other))
-
-
-def opposed(one: str, other: str) -> bool:
-    """Whether two lemmas are known opposites, or differ in their prefix alone.
-
-    Example:
-        >>> opposed("прийти", "уйти"), opposed("удача", "неудача"), opposed("купить", "приобрести")
-        (True, True, False)
-    """
-    if not _opposites().get(one, frozenset()).isdisjoint(_opposites().get(other, frozenset())):
-        return True
-    stems = {one[len(prefix) :] for prefix in PREFIXES if one.startswith(prefix)}
-    return any(
-        other.startswith(prefix) and len(rest := other[len(prefix) :]) > 2 and rest in stems for prefix in PREFIXES
-    )
+    parses = _analyser().parse(word)
+    likely = [parse for parse in parses if parse.score >= LIKELY * parses[0].score]
+    found = [[_inflected(other, parse.tag) for other in _listed(_fold(parse.normal_form))] for parse in likely]
+    first = dict.fromkeys(form for form in found[0] if form and _fold(form) != _fold(word))
+    return tuple(form for form in first if all(form in other for other in found[1:]))
 
 
 @cache
-def _opposites() -> dict[str, frozenset[int]]:
-    """Word → the lines of the list that it is in."""
-    lines: dict[str, set[int]] = {}
-    text = files("tsirius").joinpath("assets/antonyms.txt").read_text(encoding="utf-8")
-    for number, line in enumerate(text.splitlines()):
-        for word in line.partition("#")[0].split():
-            lines.setdefault(_fold(word), set()).add(number)
-    return {word: frozenset(numbers) for word, numbers in lines.items()}
+def _sets() -> dict[str, tuple[str, ...]]:
+    """Lemma → the others of its set."""
+    text = files("tsirius").joinpath("assets/synonyms.txt").read_text(encoding="utf-8")
+    lines = [line.partition("#")[0].split() for line in text.splitlines()]
+    return {word: tuple(other for other in line if other != word) for line in lines for word in line}
 
 
-def _forms(token: str, synonyms: Synonyms) -> list[str]:
-    """The synonyms of a token's word in its grammatical form."""
-    _, core, _ = _parts(token)
-    return list(_inflected(core.lower(), synonyms.get(lemma(_fold(core.lower())), ()))) if core.isalpha() else []
+def _listed(word: str) -> tuple[str, ...]:
+    return _sets().get(word, ())
 
 
 @lru_cache(maxsize=1 << 16)
-def _inflected(word: str, others: tuple[str, ...]) -> tuple[str, ...]:
-    """Each of ``others`` that takes ``word``'s form without doubt.
-
-    A form often has several readings (пришли: прийти or прислать; цены: of the price, or prices). A word that may well
-    belong to another lemma is left alone; of the readings left, all must lead to the same form.
-    """
-    if not others:
-        return ()
-    parses = _analyser().parse(word)
-    likely = [parse for parse in parses if parse.score >= 0.3 * parses[0].score]
-    if {_fold(parse.normal_form) for parse in likely} != {_fold(parses[0].normal_form)}:
-        return ()
-    forms = []
-    for other in others:
-        base, made = _base(other), set()
-        for parse in likely:
-            names = _grammemes(parse.tag)
-            form = base.inflect(names) if base is not None and names is not None else None
-            made.add(form.word if form else "")
-        if len(made) == 1 and (form := made.pop()):
-            forms.append(form)
-    return tuple(forms)
-
-
-def _grammemes(tag: Any) -> frozenset[str] | None:
-    """What fixes a form among those of its lemma; None for participles and other forms that are left alone."""
-    if tag.POS == "NOUN":
-        found = {tag.number, {"gen1": "gent", "gen2": "gent", "loc1": "loct", "loc2": "loct"}.get(tag.case, tag.case)}
-    elif tag.POS == "VERB":
-        found = {"VERB", tag.number, tag.gender, tag.person, tag.tense, tag.mood}
-    elif tag.POS == "INFN":
-        found = {"INFN"}
-    else:
+def _inflected(word: str, tag: Any) -> str | None:
+    """The form of ``word`` (a dictionary form) that ``tag`` asks for; None where it has none, or is better left alone
+    (participles, comparatives: лучше is of хороший, but no неплохой would do)."""
+    if tag.POS in ("ADVB", "PRED"):
+        return word
+    base = next((parse for parse in _analyser().parse(word) if _fold(parse.normal_form) == word), None)
+    if base is None or "Supr" in tag:
         return None
-    return frozenset(name for name in found if name)
+    wanted = {
+        "NOUN": (tag.number, {"gen1": "gent", "gen2": "gent", "loc1": "loct", "loc2": "loct"}.get(tag.case, tag.case)),
+        "ADJF": ("ADJF", tag.number, tag.gender, tag.case, tag.animacy),
+        "ADJS": ("ADJS", tag.number, tag.gender),
+        "VERB": ("VERB", tag.number, tag.gender, tag.person, tag.tense, tag.mood),
+        "INFN": ("INFN",),
+    }.get(tag.POS)
+    form = base.inflect({name for name in wanted if name}) if wanted else None
+    return form.word if form else None
 
 
 @lru_cache(maxsize=1 << 16)
-def _base(word: str) -> Any:
-    """The parse of a noun or verb in its dictionary form that is no name, else None."""
-    parse = _analyser().parse(word)[0]
-    fit = parse.is_known and parse.tag.POS in ("NOUN", "INFN") and _fold(parse.normal_form) == _fold(word)
-    return parse if fit and not any(name in parse.tag for name in NAMES) else None
+def _part(word: str) -> str | None:
+    """The likeliest part of speech."""
+    part: str | None = _analyser().parse(word)[0].tag.POS
+    return part
+
+
+def _joined(one: str, other: str) -> bool:
+    """Whether no punctuation stands between two tokens."""
+    return one[-1].isalnum() and other[0].isalnum()
+
+
+def _loud(word: str) -> bool:
+    return len(word) > 1 and word.isupper()
+
+
+def _cased(word: str, *, like: str) -> str:
+    """``word`` with the capitals of ``like``."""
+    if _loud(like):
+        return word.upper()
+    return word[0].upper() + word[1:] if like[0].isupper() else word
 
 
 @cache

@@ -37,7 +37,7 @@ from tsirius.text import lemmas, normalise
 if TYPE_CHECKING:
     from tsirius.labellers import Labeller
 
-VERSION = 2
+VERSION = 3
 
 EXAMPLES_PER_REASON = 5
 CHARACTERS = 500
@@ -60,21 +60,23 @@ class Config(Section):
     max_per_source: int = Field(8, ge=1)
     """Variants of one review by one method at most."""
     weight: float = Field(0.5, gt=0, le=1)
-    """A variant's confidence is this share of its source's: it counts less where ``train.linear_weights`` is on."""
+    """A variant counts so many times as much in training as a review that a person wrote."""
     agree: Literal["all", "lexicon", "none"] = "all"
-    """The labellers that must say of a variant what they say of its source; "all": the lexicon and nli, where used."""
+    """The labellers that must say of a variant what they say of its source; "all": lexicon, matcher and
+    nli, where used."""
     tries: int = Field(5, ge=1)
     """eda: variants made for each one wanted: bounds the work on reviews whose variants are refused."""
     swap: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that change places (0: none does)."""
+    """eda: share of the words that change places with the next one (0: none does)."""
     delete: float = Field(0.1, ge=0, le=0.5)
-    """eda: share of the words that are left out; never those of the categories' names and descriptions."""
+    """eda: share of the words that are left out; never those of the categories' names and descriptions, nor those by
+    which the lexicon knew the category."""
     insert: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that get a synonym put in somewhere."""
+    """eda: share of the words that get a synonym put in after them."""
     synonym: float = Field(0.1, ge=0, le=1)
     """eda: share of the words that are replaced by a synonym in the same form."""
     typo: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that get a typo; never those of the categories' names and descriptions."""
+    """eda: share of the words that get a typo; never those that ``delete`` spares."""
     paraphrase_model: str = Field("cointegrated/rut5-base-paraphraser", min_length=1)
     """paraphrase: a T5 or another sequence-to-sequence model, a folder or a hub name."""
     paraphrase_prefix: str = ""
@@ -183,6 +185,8 @@ def run(
     if sources.height:
         valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
         protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
+        evidence = _evidence(given["label"], sources["id"])
+        make = partial(_augmenter, config=config, protected=protected, evidence=evidence, seed=seed, scratch=scratch)
         judge = accept.judge(
             [accept.Row(*row) for row in train.select("clean", "group").iter_rows()],
             [accept.Row(*row) for row in valid.select("clean", "group").iter_rows()],
@@ -196,12 +200,12 @@ def run(
         grown = grow(
             sources,
             wanted,
-            {name: _augmenter(name, config, sources, protected, seed=seed, scratch=scratch) for name in config.methods},
+            {name: make(name) for name in config.methods},
             judge,
             Relabeller(
                 _labellers(given["label"], categories, agree=config.agree, asked=asked, batch_tokens=RELABEL_TOKENS)
             ),
-            evidence=_evidence(given["label"], sources["id"]),
+            evidence=evidence,
             max_per_source=config.max_per_source,
             taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
             seed=seed,
@@ -241,8 +245,8 @@ def _why(reviews: int, refused: Counter[str], *, capped: bool) -> str:
         return "no review to make variants of"
     if capped:
         return f"too few reviews, {reviews:,}, for max_per_source"
-    often = f"; most often refused: {refused.most_common(1)[0][0]}" if refused else ""
-    return f"from {reviews:,} reviews{often}"
+    often = f"most often refused: {refused.most_common(1)[0][0]}" if refused else "no more were made"
+    return f"from {reviews:,} reviews; {often}"
 
 
 # --- growing ----------------------------------------------------------------------------------------------------------
@@ -335,9 +339,9 @@ def grow(
 ) -> Grown:
     """Variants of ``sources``.
 
-    In each category the sources take turns, in a random order, one accepted variant a turn, until the category has as
-    many as wanted or no source has more. In a round as many sources of each category have their turn as variants are
-    missing, so that models see many at a time and no review is rewritten in vain.
+    In each category the sources take turns, in a random order and by one method after the other, one accepted variant
+    a turn, until the category has as many as wanted or no source has more. In a round as many sources of each category
+    have their turn as variants are missing, so that models see many at a time and no review is rewritten in vain.
 
     Args:
         sources: written training rows.
@@ -351,11 +355,12 @@ def grow(
         seed: of the order.
     """
     queues: dict[str, deque[Seat]] = defaultdict(deque)
-    seats = [Seat(row, method) for method in augmenters for row in sources.iter_rows(named=True)]
+    methods = list(augmenters)
     for label in wanted:
-        own = [seat for seat in seats if seat.row["label"] == label]
+        own = [row for row in sources.iter_rows(named=True) if row["label"] == label]
         random.Random(f"{seed}:{label}").shuffle(own)
-        queues[label].extend(own)
+        for round_ in range(len(methods)):  # once by each method, but no source twice before each has been there once
+            queues[label].extend(Seat(row, methods[(n + round_) % len(methods)]) for n, row in enumerate(own))
     missing, accepted = dict(wanted), list[tuple[Any, ...]]()
     ledger = Ledger({name: Counter() for name in augmenters})
     while True:
@@ -457,7 +462,7 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
     return (
         accepted.select("id", "clean", "label", "origin", "method")
         .join(sources.select("group", "confidence", origin="id"), on="origin", how="left", maintain_order="left")
-        .with_columns(confidence=(pl.col("confidence").fill_null(1.0) * weight).cast(pl.Float32))
+        .with_columns(weight=pl.lit(weight, dtype=pl.Float32))
         .select(sources.columns)
     )
 
@@ -466,11 +471,16 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
 
 
 def _augmenter(
-    name: Name, config: Config, sources: pl.DataFrame, protected: frozenset[str], *, seed: int, scratch: Path
+    name: Name,
+    *,
+    config: Config,
+    protected: frozenset[str],
+    evidence: Mapping[str, frozenset[str]],
+    seed: int,
+    scratch: Path,
 ) -> Augmenter:
     if name == "eda":
         return _eda(
-            sources["clean"].to_list(),
             count=config.max_per_source * config.tries,
             swap=config.swap,
             delete=config.delete,
@@ -478,6 +488,7 @@ def _augmenter(
             synonym=config.synonym,
             typo=config.typo,
             protected=protected,
+            evidence=evidence,
             seed=seed,
         )
     return shards.kept(name, partial(_rewrite, name, config, seed=seed), scratch / name)
@@ -516,18 +527,14 @@ def _rewrite(name: Name, config: Config, *, seed: int) -> shards.Rewrite:
     )
 
 
-def _eda(texts: Sequence[str], *, protected: frozenset[str], seed: int, **settings: Any) -> Augmenter:
-    """Easy data augmentation of ``texts``; synonyms are looked up for all of them at once."""
-    synonyms: eda.Synonyms = {}
-    if settings["insert"] or settings["synonym"]:
-        synonyms = eda.find_synonyms((lemma for text in texts for lemma in lemmas(text)), protected=protected)
+def _eda(*, protected: frozenset[str], evidence: Mapping[str, frozenset[str]], seed: int, **settings: Any) -> Augmenter:
+    """Easy data augmentation that spares what the categories are named by, and the evidence of each source."""
 
     def make(source: Source) -> Iterator[str]:
         # a generator: the 2.5 KB of a random state come into being at a source's first turn
         yield from eda.variants(
             source.text,
-            synonyms=synonyms,
-            protected=protected,
+            protected=protected | evidence.get(source.id, frozenset()),
             rng=random.Random(f"{seed}:eda:{source.id}"),
             **settings,
         )

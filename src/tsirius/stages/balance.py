@@ -22,7 +22,7 @@ from tsirius import tables
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(Section):

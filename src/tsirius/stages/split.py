@@ -24,7 +24,7 @@ from tsirius.errors import UserError
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(Section):
@@ -41,7 +41,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
             where="select",
             remedy="Lower select.sure and select.grey, or describe the categories in more of the reviews' own words.",
         )
-    examples = kept.with_columns(origin="id", method=pl.lit("written"))
+    examples = kept.with_columns(origin="id", method=pl.lit("written"), weight=pl.lit(1, dtype=pl.Float32))
     held = pl.Series(
         hold_back(kept["id"].to_list(), kept["group"].to_list(), kept["label"].to_list(), share=config.valid, seed=seed)
     )

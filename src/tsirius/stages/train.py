@@ -328,9 +328,11 @@ def _places(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
 
 
 def _weights(config: Config, rows: pl.DataFrame) -> list[float] | None:
-    if not (config.linear_weights if config.use == "linear" else config.row_weights):
-        return None
-    return rows["confidence"].fill_null(1.0).to_list()
+    """How much each row counts; None: all the same."""
+    weights = rows["weight"]
+    if config.linear_weights if config.use == "linear" else config.row_weights:
+        weights = weights * rows["confidence"].fill_null(1.0)
+    return None if (weights == 1).all() else weights.to_list()
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:
