@@ -69,7 +69,10 @@ def base_size(texts: Sequence[str], folder: Path) -> dict[str, Engine]:
     for kind, int8 in (("fp32", False), ("int8", True)):
         (folder / kind).mkdir()
         onnx.write(model, words, folder / kind, int8=int8)
-        Description("onnx", names, names[0], [0.0] * CATEGORIES, None, None, MAX_LENGTH).save(folder / kind)
+        Description(
+            kind="onnx", names=names, none=names[0], prior=None, prior_shift=[0.0] * CATEGORIES, base_model=None,
+            base_fingerprint=None, max_length=MAX_LENGTH, parts=[],
+        ).save(folder / kind)  # fmt: skip
     return {
         "pipeline, defaults": by_pipeline(folder / "plain"),
         "ours, ONNX fp32": by_classifier(folder / "fp32"),

@@ -114,6 +114,23 @@ def test_every_form_predicts_the_same_in_a_process_of_its_own(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("form", ["adapter", "merged", "onnx"])
+def test_an_export_reads_long_texts_as_the_run_does(run: Path, tmp_path: Path, form: str) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    shutil.copytree(run, tmp_path / "run")
+    for path in (tmp_path / "run").rglob("model.json"):
+        said = path.read_text(encoding="utf-8").replace('"long_texts": "truncate"', '"long_texts": "windows"')
+        path.write_text(said, encoding="utf-8")
+    folder = exporting.export(tmp_path / "run", to=form, out=tmp_path / "out")
+    texts = ["доставка быстрая " * 30 + "тапки жмут", "ок"]
+    whole, cut = (Classifier.load(path).predict_proba(texts) for path in (tmp_path / "run", run))
+    assert np.abs(whole[0] - cut[0]).max() > 1e-4 and np.allclose(whole[1], cut[1], atol=1e-5)
+    if form != "merged":  # a plain transformers model, which knows nothing of windows
+        assert np.allclose(Classifier.load(folder).predict_proba(texts), whole, atol=1e-4)
+
+
 def test_the_adapter_can_be_moved_with_its_labels(run: Path, tmp_path: Path) -> None:
     folder = exporting.export(run, to="adapter", out=tmp_path / "out")
     shutil.move(folder, tmp_path / "elsewhere")

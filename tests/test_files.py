@@ -281,6 +281,15 @@ def test_cut_off_files_are_refused(tmp_path, suffix, compression):
     assert "cut off" in refused(path)
 
 
+def test_batches_are_full_whatever_the_row_groups(tmp_path):
+    path = tmp_path / "reviews.parquet"
+    texts = pl.Series("text", ["кружка", "тапки"] * 70, dtype=pl.Categorical)  # pyarrow ends a batch at each group
+    pl.DataFrame([texts]).write_parquet(path, row_group_size=33)
+    found = list(files.batches(source_of(path), rows=50))
+    assert [batch.height for batch in found] == [50, 50, 40]
+    assert pl.concat(found)["text"].to_list() == texts.to_list()
+
+
 def test_cut_off_parquet_is_refused(tmp_path):
     data = as_parquet(TEXTS)
     assert "damaged" in refused(write(tmp_path / "reviews.parquet", data[:-10]))

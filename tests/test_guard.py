@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius import files, guard
+from tsirius import files, guard, ids
 from tsirius.errors import UserError
 
 NAMES = ["посуда", "обувь", "нет товара"]
@@ -44,6 +44,19 @@ def test_a_whole_submission_passes(tmp_path: Path) -> None:
 def test_a_broken_one_is_refused(tmp_path: Path, harm: Callable[[Rows], Rows], message: str) -> None:
     with pytest.raises(UserError, match=message):
         compare(tmp_path, harm(list(ROWS)))
+
+
+@pytest.mark.parametrize("rows", [2, 9])
+def test_a_file_that_ends_early_is_refused_however_long_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(ids, "ROWS", 3)
+    with pytest.raises(UserError, match=f"has {rows} rows where the test file has 9" if rows < 9 else "has 12 rows"):
+        compare(tmp_path, ROWS[:2] if rows < 9 else [*ROWS, *((f"x{row}", "обувь") for row in range(3))])
+
+
+def test_categories_that_are_as_common_keep_their_order(tmp_path: Path) -> None:
+    assert list(compare(tmp_path, ROWS)) == NAMES
 
 
 def test_one_without_ids_is_refused_where_the_file_has_ids(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,33 @@ def test_it_is_kept_without_outputs_and_in_short_cells() -> None:
             assert not cell["outputs"] and cell["execution_count"] is None
             assert len(source.splitlines()) <= 24, source
         assert "http" not in source
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the first cell would install on Colab, with ``folder`` as the folder on the Drive."""
+    done: list[str] = []
+    colab = types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=lambda _: None)  # type: ignore[attr-defined]  # not ours
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setenv("TSIRIUS_FOLDER", str(folder))
+    monkeypatch.setattr(subprocess, "check_call", lambda command: done.append(command[-1]))
+    monkeypatch.chdir(folder.parent)
+    exec("".join(next(cell for cell in cells() if cell["cell_type"] == "code")["source"]), {})
+    return done
+
+
+def test_on_colab_it_installs_what_lies_on_the_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "drive"
+    (folder / "other").mkdir(parents=True)
+    (folder / "other" / "pyproject.toml").write_text('name = "other"', encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"Нет пакета.*whl"):
+        install(folder, monkeypatch)
+    (folder / "repo").mkdir()
+    shutil.copy(NOTEBOOK.parents[1] / "pyproject.toml", folder / "repo")
+    assert install(folder, monkeypatch) == [f"{folder / 'repo'}[export]"]
+    (folder / "tsirius-0.1.0-py3-none-any.whl").touch()
+    assert install(folder, monkeypatch) == [f"{folder / 'tsirius-0.1.0-py3-none-any.whl'}[export]"]
 
 
 def executed(folder: Path) -> str:

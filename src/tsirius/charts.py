@@ -132,6 +132,8 @@ def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
         pairs = [pair for key, inner in value.items() for pair in flat(inner, f"{name}.{key}" if name else str(key))]
         more = len(pairs) - FLAT_PAIRS + 1
         return pairs if more <= 1 else [*pairs[: FLAT_PAIRS - 1], ("…", f"{more} more")]
+    if isinstance(value, float) and math.isfinite(value):
+        value = float(f"{value:.6g}")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return [(short(name), shorten(text, VALUE_CHARACTERS))] if name else []
 
@@ -228,12 +230,12 @@ def reliability(bins: Sequence[tuple[float, float, float, float, float]], label:
     return _svg("reliability", 260, label, *parts)
 
 
-def curve(points: Sequence[tuple[float, float]], best: float, label: str) -> Markup:
-    """Values over steps as a line with a dot each; the best value as a dashed line.
+def curve(points: Sequence[tuple[float, float]], kept: float | None, label: str) -> Markup:
+    """Values over steps as a line with a dot each; that of the model that was kept as a dashed line.
 
     Args:
         points: step and value, in the order of the steps.
-        best: the value of the model that was kept.
+        kept: the value of the model that was kept; None draws no line.
         label: the drawing in words.
     """
     last = max((step for step, _ in points), default=1.0) or 1.0
@@ -248,8 +250,9 @@ def curve(points: Sequence[tuple[float, float]], best: float, label: str) -> Mar
     def across(step: float) -> float:
         return 9 + 89 * step / last
 
-    parts = ['<line class="axis" x1="9%" x2="98%" y1="84%" y2="84%"/>',
-             f'<line class="mark" x1="9%" x2="98%" y1="{_round(up(best))}%" y2="{_round(up(best))}%"/>']  # fmt: skip
+    parts = ['<line class="axis" x1="9%" x2="98%" y1="84%" y2="84%"/>']
+    if kept is not None:
+        parts.append(f'<line class="mark" x1="9%" x2="98%" y1="{_round(up(kept))}%" y2="{_round(up(kept))}%"/>')
     for (one, a), (other, b) in pairwise(points):
         parts.append(f'<line class="curve" x1="{_round(across(one))}%" x2="{_round(across(other))}%"'
                      f' y1="{_round(up(a))}%" y2="{_round(up(b))}%"/>')  # fmt: skip

@@ -120,7 +120,7 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     reviews: Annotated[Path, typer.Argument(help="The file of reviews.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out.")
+        Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out, or -.")
     ] = None,
     text_column: TextColumn = "auto",
     id_column: IdColumn = "auto",
@@ -129,6 +129,7 @@ def predict(
     """Predict the category of every review of a file, in its order, with the confidence."""
     from tsirius import results
 
+    output = None if output == Path("-") else output
     results.predict_file(model, reviews, output, text_column=text_column, id_column=id_column, encoding=encoding)
 
 

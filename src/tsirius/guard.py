@@ -32,7 +32,7 @@ def check(written: files.Source, asked: files.Source, *, names: Sequence[str]) -
         names: the categories.
 
     Returns:
-        How many rows each category has, the commonest first.
+        How many rows each category has, the commonest first, else in the order of ``names``.
 
     Raises:
         UserError: a row is missing, too many, out of order, twice there or of an unknown category.
@@ -42,7 +42,7 @@ def check(written: files.Source, asked: files.Source, *, names: Sequence[str]) -
     if by_id and written.id_column is None:
         raise UserError("has no ids, the test file has", where=written.path, remedy=REMEDY)
     found_rows = asked_rows = 0
-    nothing = pl.DataFrame(schema={"id": pl.String, "category": pl.String})
+    nothing = pl.DataFrame(schema={"row": pl.Int64, "id": pl.String, "category": pl.String})
     pairs = zip_longest(
         files.batches(written, rows=ids.ROWS, check_ids=False),
         files.batches(asked, rows=ids.ROWS, check_ids=False),
@@ -72,7 +72,8 @@ def check(written: files.Source, asked: files.Source, *, names: Sequence[str]) -
     if wrong is not None:
         raise UserError(f"has the id {wrong[1]!r} where the test file has {wrong[2]!r}: rows are missing or out of"
                         " order", where=f"{written.path}, row {wrong[0]}", remedy=REMEDY)  # fmt: skip
-    return dict(counts.most_common())
+    order = {name: place for place, name in enumerate(names)}
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], order[one[0]])))
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,16 @@ def _parquet_cells(source: Source, names: list[str], rows: int) -> Iterator[Cell
             if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
                 raise UserError(f"column {name!r} holds {kind}, not text", where=source.path,
                                 remedy="Name another column, or save it as strings.")  # fmt: skip
+        waiting: Cells = {name: [] for name in names}  # pyarrow may end a batch where a row group ends
         for batch in file.iter_batches(batch_size=rows, columns=names):
-            yield {name: batch.column(name).cast(pa.string()).to_pylist() for name in names}
+            for name, cells in waiting.items():
+                cells += batch.column(name).cast(pa.string()).to_pylist()
             done += batch.num_rows
+            if len(waiting[names[0]]) >= rows:
+                yield {name: cells[:rows] for name, cells in waiting.items()}
+                waiting = {name: cells[rows:] for name, cells in waiting.items()}
+        if waiting[names[0]]:
+            yield waiting
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def predict_file(
         for part in predicted(parts=None):
             add(part)
     elif output.exists() and not output.is_file():
-        with writers.to_file(output, layout) as add:
+        with replacing(output) as place, writers.to_file(place, layout) as add:
             for part in predicted(parts=None):
                 add(part)
     else:
@@ -87,14 +87,13 @@ def predict_file(
             "packages": versions(),
         }
         start = time.monotonic()
-        with _work_folder(output, key) as folder:
+        with _work_folder(output, key) as folder, replacing(output) as temporary:
             made = folder / f"made{''.join(output.suffixes[-2:])}"
             with writers.to_file(made, layout) as add:
                 for part in predicted(parts=folder / "windows"):
                     add(part)
             counts = guard.check(layout.written(made), source, names=classifier.names)
-            with replacing(output) as temporary:
-                made.replace(temporary)
+            made.replace(temporary)
         rate = rows / max(time.monotonic() - start, 1e-9)
         say(f"{rows:,} reviews predicted: {output} ({rate:,.0f}/s; "
             + ", ".join(f"{count:,} {name}" for name, count in counts.items()) + ")")  # fmt: skip

@@ -204,7 +204,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
-        yield path
+        with _failures_named(path):
+            yield path
         return
     _sweep(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")

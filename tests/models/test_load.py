@@ -108,9 +108,9 @@ made, _ = finetune.fit(
 )
 artefacts.save(made, Path("saved"), method="lora", base_model="nobody/tiny", names=NAMES, merged=True)
 artefacts.read_adapter(
-    Path("saved/adapter"), method="lora", base_model="nobody/tiny", names=NAMES, max_length=32
+    Path("saved/adapter"), method="lora", base_model="nobody/tiny", names=NAMES, max_length=32, windows=False
 )
-artefacts.read_plain(Path("saved/merged"), names=NAMES, max_length=32)
+artefacts.read_plain(Path("saved/merged"), names=NAMES, max_length=32, windows=False)
 """
 
 

@@ -1,6 +1,7 @@
 """Predict: any format in, any format out, in the file's order, and a killed run goes on to the same bytes."""
 
 import csv
+import errno
 import gzip
 import json
 import lzma
@@ -18,8 +19,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
-from tsirius import files, ids, results, tables, writers
+from tsirius import cli, files, ids, results, tables, writers
 from tsirius.errors import UserError
 from tsirius.models import linear
 from tsirius.models.classifier import Classifier, Description
@@ -156,6 +158,32 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(model: Path, tmp_path: Pa
     assert "goes on after row" in done.stderr
     assert out.read_bytes() == (tmp_path / "whole.jsonl.gz").read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = reviews(tmp_path / "a.csv", 3)
+    with pytest.raises(OSError, match="/dev/full"):
+        results.predict_file(model, path, Path("/dev/full"), **AUTO)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writers, "to_stream", lambda *_: full)
+    with pytest.raises(OSError, match=r"out\.csv"):
+        results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    monkeypatch.undo()
+    assert not (tmp_path / "out.csv").exists()
+    results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    assert len(read(tmp_path / "out.csv")) == 3 and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("ending", [[], ["-o", "-"]])
+def test_the_command_writes_to_standard_output(model: Path, tmp_path: Path, ending: list[str]) -> None:
+    path = reviews(tmp_path / "a.csv", 3)
+    found = CliRunner().invoke(cli.app, ["predict", str(model), str(path), *ending])
+    assert found.stdout.splitlines()[0] == "id,category,confidence" and len(found.stdout.splitlines()) == 4
+    assert [item.name for item in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_another_model_or_file_begins_anew(model: Path, tmp_path: Path) -> None:

@@ -458,11 +458,48 @@ def test_suspicious_labels_are_shown_with_the_words_they_rest_on(tmp_path: Path)
     assert len(report.suspects(given, NAMES, limit=1)) == 1 and report.suspects(given, NAMES, limit=0) == []
 
 
-def test_the_learning_curve_is_drawn_from_two_points_on() -> None:
-    points = [{"step": 10, "weighted_f1": 0.5, "loss": 1.0}, {"step": 20, "weighted_f1": 0.8, "loss": 0.7}]
-    drawn = report.learning({"evaluations": points})
-    assert drawn is not None and "0.800 at best" in drawn["said"] and drawn["drawn"].count("<circle") == 2
-    assert report.learning({"evaluations": points[:1]}) is None and report.learning({}) is None
+def test_suspicious_labels_are_filled_up_with_those_that_like_reviews_contradict(tmp_path: Path) -> None:
+    given = make_run(tmp_path / "run", rows=60)
+    labels = pl.read_parquet(given["label"] / "labels.parquet").with_columns(
+        doubtful=pl.col("id").is_in(["3", "4", "5"]), label=pl.lit(NAMES[0]),
+        confidence=pl.col("id").replace_strict({"4": 0.9, "5": 0.8}, default=0.7).cast(pl.Float32),
+    )  # fmt: skip
+    tables.write(labels, tables.LABELS, given["label"] / "labels.parquet")
+    pl.DataFrame({"id": ["4"], "clean": ["x"], "label": [NAMES[0]], "predicted": [NAMES[1]], "confidence": [0.6]},
+                 schema=PREDICTED).write_parquet(given["evaluate"] / "valid_predictions.parquet")  # fmt: skip
+    found = report.suspects(given, NAMES, limit=9)
+    assert [(row["predicted"], round(row["confidence"], 2)) for row in found] == [
+        (NAMES[1], 0.6),
+        (None, 0.8),
+        (None, 0.7),
+    ]
+    assert len(report.suspects(given, NAMES, limit=2)) == 2
+    assert "reviews like it say otherwise" in page(given, tmp_path)
+    (given["evaluate"] / "valid_predictions.parquet").unlink()
+    assert [row["predicted"] for row in report.suspects(given, NAMES, limit=9)] == [None] * 3
+
+
+def test_the_learning_curves_are_drawn_from_two_points_on() -> None:
+    points = [{"step": 10, "weighted_f1": 0.5, "eval_loss": 1.0}, {"step": 20, "weighted_f1": 0.8, "eval_loss": 0.7},
+              {"step": 30, "weighted_f1": 0.7, "eval_loss": 0.9}]  # fmt: skip
+    for metric, kept in ((None, [True, False]), ("weighted_f1", [True, False]), ("eval_loss", [False, True])):
+        score, loss = report.learning({"evaluations": points}, metric=metric)
+        assert "0.800 at best, 0.700 at the last" in score["said"] and "0.700 at best, 0.900 at" in loss["said"]
+        assert [curve["kept"] for curve in (score, loss)] == kept
+        assert ['class="mark"' in curve["drawn"] for curve in (score, loss)] == kept
+        assert score["drawn"].count("<circle") == loss["drawn"].count("<circle") == 3
+    assert report.learning({"evaluations": points[:1]}, metric=None) == report.learning({}, metric=None) == []
+
+
+def test_a_score_of_nothing_is_no_zero() -> None:
+    confusion = [[5, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]]
+    names = ["a", "b", "c", "d"]
+    given = [{"category": name, "f1": 0.0, "precision": 0.0, "recall": 0.0, "support": 0} for name in names]
+    found = {row["category"]: (row["precision"], row["recall"], row["f1"])
+             for row in report._with_intervals(given, confusion)}  # fmt: skip
+    assert found["b"] == (0.0, None, 0.0), "predicted, and wrongly"
+    assert found["c"] == (None, 0.0, 0.0), "there, and never predicted"
+    assert found["d"] == (None, None, None), "neither"
 
 
 def test_agreement_of_labellers_counts_where_both_spoke(tmp_path: Path) -> None:

@@ -178,7 +178,8 @@ def test_a_variant_counts_less_in_fine_tuning_too(
 
 @pytest.mark.parametrize("use", ["lora", "full"])
 def test_fine_tuning(tmp_path: Path, tiny_model: Path, use: Any) -> None:
-    config = Config(use=use, model=str(tiny_model), epochs=1, batch_size=4, row_weights=True, imbalance="logits")
+    config = Config(use=use, model=str(tiny_model), epochs=1, batch_size=4, row_weights=True, imbalance="logits",
+                    long_texts="windows")  # fmt: skip
     check(config)
     counts, classifier = train(tmp_path, config)
     assert counts["steps"] == 2 and len(counts["evaluations"]) == 2
@@ -191,6 +192,7 @@ def test_fine_tuning(tmp_path: Path, tiny_model: Path, use: Any) -> None:
     assert described["parts"] == (["adapter", "merged"] if use == "lora" else ["merged"])
     for part in described["parts"]:
         assert np.allclose(Classifier.load(model / part).predict_proba(texts), expected, atol=1e-4)
+        assert Classifier.load(model / part).scorer.windows  # type: ignore[attr-defined]  # an Encoder
 
 
 def test_the_card_is_the_hubs(tmp_path: Path, tiny_model: Path) -> None:

@@ -39,7 +39,8 @@ class Encoder:
     Attributes:
         model: a transformers or peft model.
         tokenizer: of the model.
-        max_length: tokens of a text that are read.
+        max_length: tokens of a text that are read at a time.
+        windows: read longer texts whole, in windows; else they are cut.
         half: the 16-bit floats that a model which is partly in them computes in; None: as the weights are.
         adapter: the one to score with, of a peft model that has several; None: the only one.
     """
@@ -47,6 +48,7 @@ class Encoder:
     model: Any
     tokenizer: Any
     max_length: int
+    windows: bool
     half: torch.dtype | None
     adapter: str | None
 
@@ -54,7 +56,8 @@ class Encoder:
         """Scores of cleaned texts before the softmax, [N, K]."""
         if self.adapter is not None:
             self.model.set_adapter(self.adapter)
-        return encode.logits(self.model, self.tokenizer, texts, max_length=self.max_length, half=self.half)
+        read = encode.windowed_logits if self.windows else encode.logits
+        return read(self.model, self.tokenizer, texts, max_length=self.max_length, half=self.half)
 
 
 def save(
@@ -146,14 +149,16 @@ def _check_whole(model: Any, path: Path, new: Sequence[str], *, adapter: str) ->
         raise ValueError(f"its file has no {lost[0]}")
 
 
-def read_adapter(folder: Path, *, method: Method, base_model: str, names: Sequence[str], max_length: int) -> Encoder:
+def read_adapter(
+    folder: Path, *, method: Method, base_model: str, names: Sequence[str], max_length: int, windows: bool
+) -> Encoder:
     """Read an ``adapter/`` that :func:`save` wrote.
 
     Raises:
         UserError: as :func:`adapted`; or the tokenizer is missing.
     """
     model = adapted(folder, method=method, base_model=base_model, names=names)
-    return replace(_ready(model, folder, max_length), adapter="default")
+    return replace(_ready(model, folder, max_length, windows=windows), adapter="default")
 
 
 def beside(other: Encoder, folder: Path, *, base_model: str) -> Encoder:
@@ -176,7 +181,7 @@ def beside(other: Encoder, folder: Path, *, base_model: str) -> Encoder:
     return replace(other, adapter=name)
 
 
-def read_plain(folder: Path, *, names: Sequence[str], max_length: int) -> Encoder:
+def read_plain(folder: Path, *, names: Sequence[str], max_length: int, windows: bool) -> Encoder:
     """Read a ``merged/`` that :func:`save` wrote.
 
     Raises:
@@ -194,10 +199,10 @@ def read_plain(folder: Path, *, names: Sequence[str], max_length: int) -> Encode
     model, new = load.base_classifier(str(folder), names=names, dropout=None)
     if new:
         raise UserError(f"has no trained weights for {new[0]}", where=folder, remedy=REMEDY)
-    return _ready(model, folder, max_length)
+    return _ready(model, folder, max_length, windows=windows)
 
 
-def _ready(model: Any, folder: Path, max_length: int) -> Encoder:
+def _ready(model: Any, folder: Path, max_length: int, *, windows: bool) -> Encoder:
     if not any((folder / name).is_file() for name in load.TOKENIZERS):
         raise UserError(f"has no tokenizer files ({load.TOKENIZERS[0]})", where=folder, remedy=REMEDY)
     try:
@@ -209,4 +214,4 @@ def _ready(model: Any, folder: Path, max_length: int) -> Encoder:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"its tokenizer cannot be read ({reason})", where=folder, remedy=REMEDY) from None
     length = encode.longest(model, tokenizer, max_length)
-    return Encoder(model.to(load.device()).eval(), tokenizer, length, half=None, adapter=None)
+    return Encoder(model.to(load.device()).eval(), tokenizer, length, windows, half=None, adapter=None)

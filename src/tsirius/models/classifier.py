@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION, FORMAT = "model.json", 4
 Kind = Literal["linear", "lora", "qlora", "full", "ensemble", "onnx"]
+LongTexts = Literal["truncate", "windows"]
 CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
@@ -50,9 +51,10 @@ class Description:
         prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
         base_model: the encoder that an adapter belongs to or that gives embeddings, a path or hub name; or None.
         base_fingerprint: of the base model, see :func:`tsirius.models.load.fingerprint`; None where there is none.
-        max_length: tokens of a text that are read; None where there is no limit.
+        max_length: tokens of a text that are read at a time; None where there is no limit.
         parts: the folders beside ``model.json`` that hold the weights, each with a ``model.json``: the members of an
             ensemble; of a fine-tuned model the same one in up to two forms. Empty: they lie beside it.
+        long_texts: what a fine-tuned encoder does with longer texts.
     """
 
     kind: Kind
@@ -64,6 +66,7 @@ class Description:
     base_fingerprint: str | None
     max_length: PositiveInt | None
     parts: list[str]
+    long_texts: LongTexts = "truncate"
 
     @model_validator(mode="after")
     def _fits(self) -> Description:
@@ -183,6 +186,7 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
         shared: takes encoders that are in memory, for adapters to be read onto.
     """
     names, length = description.names, int(description.max_length or 0)
+    windows = description.long_texts == "windows"
     if description.kind == "linear":
         from tsirius.models import encode, linear
 
@@ -195,7 +199,7 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
     if description.kind == "onnx":
         from tsirius.models import onnx
 
-        return onnx.load(folder, categories=len(names), max_length=length)
+        return onnx.load(folder, categories=len(names), max_length=length, windows=windows)
     if description.kind == "ensemble":
         from tsirius.models import ensemble
 
@@ -213,14 +217,14 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
         part = next((name for name in description.parts if name == artefacts.MERGED), description.parts[0])
         return _scorer(folder / part, describe(folder / part), shared)
     if not (folder / artefacts.ADAPTER_CONFIG).is_file():
-        return artefacts.read_plain(folder, names=names, max_length=length)
+        return artefacts.read_plain(folder, names=names, max_length=length, windows=windows)
     base_model = str(description.base_model)
-    key = (description.kind, base_model, description.base_fingerprint, length)
+    key = (description.kind, base_model, description.base_fingerprint, length, windows)
     if key in shared:
         return artefacts.beside(shared[key], folder, base_model=base_model)
     _check_base(description)
     shared[key] = artefacts.read_adapter(
-        folder, method=description.kind, base_model=base_model, names=names, max_length=length
+        folder, method=description.kind, base_model=base_model, names=names, max_length=length, windows=windows
     )
     return shared[key]  # type: ignore[no-any-return]  # an Encoder
 

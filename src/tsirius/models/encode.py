@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsirius.errors import UserError
+from tsirius.models import windows
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,22 @@ def logits(
         max_length: tokens of a text that are read.
         half: the 16-bit floats to compute in, for a model that is partly in them; None: as the weights are.
     """
+    return _logits(model, tokenizer, token_ids(tokenizer, texts, max_length=max_length), half=half)
 
+
+def windowed_logits(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int, half: torch.dtype | None
+) -> NDArray[np.float32]:
+    """The same of all of each text: the mean over windows of ``max_length`` tokens. Arguments as of :func:`logits`."""
+    found = tokenizer(list(texts), return_special_tokens_mask=True, return_attention_mask=False,
+                      return_token_type_ids=False, verbose=False) if texts else {"input_ids": []}  # fmt: skip
+    special = found.get("special_tokens_mask", [])
+    cuts = [windows.cut(*pair, max_length=max_length) for pair in zip(found["input_ids"], special, strict=True)]
+    scores = _logits(model, tokenizer, [window for cut in cuts for window in cut], half=half)
+    return windows.mean(scores, [len(cut) for cut in cuts])
+
+
+def _logits(model: Any, tokenizer: Any, rows: list[list[int]], *, half: torch.dtype | None) -> NDArray[np.float32]:
     import torch
 
     def scores(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -38,7 +54,7 @@ def logits(
             given: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
         return given
 
-    return _read(model, tokenizer, texts, scores, width=model.config.num_labels, max_length=max_length)
+    return _read(model, tokenizer, rows, scores, width=model.config.num_labels)
 
 
 def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
@@ -53,7 +69,8 @@ def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: 
         states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         return torch.nn.functional.normalize((states * mask[:, :, None]).sum(dim=1))
 
-    return _read(model, tokenizer, texts, mean, width=model.config.hidden_size, max_length=max_length)
+    rows = token_ids(tokenizer, texts, max_length=max_length)
+    return _read(model, tokenizer, rows, mean, width=model.config.hidden_size)
 
 
 def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
@@ -84,21 +101,20 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
 def _read(
     model: Any,
     tokenizer: Any,
-    texts: Sequence[str],
+    given: list[list[int]],
     forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     *,
     width: int,
-    max_length: int,
 ) -> NDArray[np.float32]:
-    """What ``forward`` gives of each text's tokens and mask, [N, width], on the device that the model is on.
+    """What ``forward`` gives of each row of tokens and its mask, [N, width], on the device that the model is on.
 
-    Texts are sorted by their tokens, so that little of a batch is padding; the rows keep the order of ``texts``.
+    Rows are sorted by their tokens, so that little of a batch is padding; the result keeps the order of ``given``.
     """
     import torch
 
     model.eval()
     pad = padding(model, tokenizer)
-    rows = [torch.tensor(ids) for ids in token_ids(tokenizer, texts, max_length=max_length)]
+    rows = [torch.tensor(ids) for ids in given]
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
     found = np.zeros((len(rows), width), dtype=np.float32)
     start = 0

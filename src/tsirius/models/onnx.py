@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsirius.errors import UserError
+from tsirius.models import windows as cutting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,16 +36,24 @@ INSTALL = "Install what it needs with: pip install 'tsirius[export]'."
 
 @dataclass(frozen=True)
 class Onnx:
-    """A session that scores, with its tokenizer."""
+    """A session that scores, with its tokenizer; ``windows`` as of :class:`tsirius.models.artefacts.Encoder`."""
 
     session: Any
     tokenizer: Any
     pad: int
     categories: int
+    max_length: int
+    windows: bool
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores of cleaned texts before the softmax, [N, K]."""
-        rows = [given.ids for given in self.tokenizer.encode_batch(list(texts))]
+        found = self.tokenizer.encode_batch(list(texts))
+        if not self.windows:
+            return self._score([given.ids for given in found])
+        cuts = [cutting.cut(given.ids, given.special_tokens_mask, max_length=self.max_length) for given in found]
+        return cutting.mean(self._score([window for cut in cuts for window in cut]), [len(cut) for cut in cuts])
+
+    def _score(self, rows: list[list[int]]) -> NDArray[np.float32]:
         order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
         scores = np.zeros((len(rows), self.categories), dtype=np.float32)
         start = 0
@@ -61,13 +70,14 @@ class Onnx:
         return scores
 
 
-def load(folder: Path, *, categories: int, max_length: int) -> Onnx:
+def load(folder: Path, *, categories: int, max_length: int, windows: bool) -> Onnx:
     """Read what :func:`write` wrote.
 
     Args:
         folder: where it is.
         categories: how many the model has to tell apart.
-        max_length: tokens of a text that are read.
+        max_length: tokens of a text that are read at a time.
+        windows: read longer texts whole, in windows; else they are cut.
 
     Raises:
         UserError: onnxruntime is not installed, a file is missing or broken, or they do not belong together.
@@ -96,8 +106,10 @@ def load(folder: Path, *, categories: int, max_length: int) -> Onnx:
     if width != categories:
         raise UserError("its files do not belong together", where=folder, remedy=remedy)
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    return Onnx(session, tokenizer, pad, categories)
+    tokenizer.no_truncation()
+    if not windows:
+        tokenizer.enable_truncation(max_length)
+    return Onnx(session, tokenizer, pad, categories, max_length, windows)
 
 
 def threads() -> int:

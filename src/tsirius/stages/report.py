@@ -24,7 +24,7 @@ from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.text import lemmas
 
-VERSION = 2
+VERSION = 3
 
 STAGES = ("ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict")
 
@@ -49,6 +49,13 @@ KINDS = {
 
 RELIABILITY_BINS, ROUNDS, FEW = 10, 400, 10
 """Dots of a reliability drawing; resamples for the interval of a category's F1, and reviews below which it has none."""
+
+METRIC = "early_stopping_metric"
+CURVES = {
+    "weighted_f1": ("Weighted F1 against pseudo-labels", max),
+    "eval_loss": ("Loss on the reviews held back", min),
+}
+"""What train measures along the way: what it is called, and which value is the best."""
 
 EXAMPLE_CHARACTERS, ROW_RANGES, REJECTED_GROUPS, VARIANTS_SHOWN = 280, 100, 50, 5
 """What bounds the size of the page, whatever the tables hold."""
@@ -91,7 +98,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         reasons=reasons(labelled),
         labellers=labellers(given["label"], names),
         agreements=agreements(given["label"], names),
-        learning=learning(_notes(records, "train")),
+        learning=learning(_notes(records, "train"), metric=_settings(records.get("train", {})).get(METRIC)),
         variants=variants(given["augment"], records.get("augment", {})),
         suspects=suspects(given, names, limit=config.suspects),
         rejected=rejected(given["ingest"] / "rejected.parquet"),
@@ -246,31 +253,56 @@ def agreements(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     return list(found.iter_rows(named=True))
 
 
-def learning(notes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The curve of the score on the validation rows over the steps of training; None where there is none."""
-    points = [
-        (float(entry["step"]), float(entry["weighted_f1"]))
-        for entry in notes.get("evaluations") or []
-        if isinstance(entry, Mapping) and {"step", "weighted_f1"} <= entry.keys()
-    ]
-    if len(points) < 2:
-        return None
-    best = max(value for _, value in points)
-    said = f"Weighted F1 against pseudo-labels while training: {best:.3f} at best, {points[-1][1]:.3f} at the last step"
-    return {"said": said, "drawn": charts.curve(points, best, said)}
+def learning(notes: Mapping[str, Any], *, metric: str | None) -> list[dict[str, Any]]:
+    """The curves of score and loss on the validation rows over the steps of training; none where it has no steps.
+
+    Args:
+        notes: of the train stage.
+        metric: what the model that was kept is the best by.
+    """
+    entries = [entry for entry in notes.get("evaluations") or [] if isinstance(entry, Mapping)]
+    curves = []
+    for key, (title, best_of) in CURVES.items():
+        points = [(float(entry["step"]), float(entry[key])) for entry in entries if {"step", key} <= entry.keys()]
+        if len(points) < 2:
+            continue
+        best = best_of(value for _, value in points)
+        kept = best if key == (metric or "weighted_f1") else None
+        said = f"{best:.3f} at best, {points[-1][1]:.3f} at the last step"
+        drawn = charts.curve(points, kept, f"{title}: {said}")
+        curves.append({"title": title, "said": said, "drawn": drawn, "kept": kept is not None})
+    return curves
 
 
 def suspects(given: Mapping[str, Path], names: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
-    """The labels of held-back reviews that the model contradicts most firmly, with the words that they rest on."""
+    """The labels that are most likely wrong, with the words that they rest on.
+
+    First those of held-back reviews that the model contradicts most firmly; then those that like reviews contradict,
+    the surest before, as they were left out of training.
+    """
     path = given["evaluate"] / KINDS["pseudo_label"]["table"]
-    if not path.is_file() or not limit:
-        return []
-    found = (
+    columns = ("id", "clean", "label", "predicted", "confidence")
+    contradicted = (
         pl.read_parquet(path)
         .filter(pl.col("label") != pl.col("predicted"))
         .sort("confidence", "id", descending=[True, False], nulls_last=True)
         .head(limit)
+        .select(columns)
+        if path.is_file()
+        else pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"confidence": pl.Float32})
     )
+    reviews = pl.scan_parquet(given["ingest"] / "reviews.parquet").select("id", "clean")
+    doubtful = (
+        pl.scan_parquet(given["label"] / "labels.parquet")
+        .filter(pl.col("doubtful"), ~pl.col("id").is_in(contradicted["id"].to_list()))
+        .sort("confidence", "id", descending=[True, False], nulls_last=True)
+        .head(limit - contradicted.height)
+        .join(reviews, on="id", maintain_order="left")
+        .with_columns(predicted=pl.lit(None, dtype=pl.String))
+        .select(columns)
+        .collect()
+    )
+    found = pl.concat([contradicted, doubtful], how="vertical_relaxed")
     said = pl.col("probabilities").list.arg_max().cast(pl.Int64).replace_strict(dict(enumerate(names)), default=None)
     votes = (
         pl.scan_parquet(given["label"] / "votes.parquet")
@@ -373,13 +405,24 @@ def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, exa
 def _with_intervals(
     categories: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """The categories' scores with the 95 % interval of each F1; None where there are few rows."""
+    """The categories' scores with the 95 % interval of each F1; None where there are few rows.
+
+    A score of nothing is None: the recall of a category without rows, the precision of one that was never predicted.
+    """
     if not categories or len(confusion) != len(categories) or not sum(map(sum, confusion)):
         return [{**category, "interval": None} for category in categories]
-    found = metrics.f1_intervals(np.array(confusion), rounds=ROUNDS, seed=0)
+    cells = np.array(confusion)
+    lacks = zip(cells.sum(axis=1) == 0, cells.sum(axis=0) == 0, strict=True)
+    found = metrics.f1_intervals(cells, rounds=ROUNDS, seed=0)
     return [
-        {**category, "interval": interval if category.get("support", 0) >= FEW else None}
-        for category, interval in zip(categories, found, strict=True)
+        {
+            **category,
+            "recall": None if no_rows else category["recall"],
+            "precision": None if no_predictions else category["precision"],
+            "f1": None if no_rows and no_predictions else category["f1"],
+            "interval": interval if category.get("support", 0) >= FEW else None,
+        }
+        for category, interval, (no_rows, no_predictions) in zip(categories, found, lacks, strict=True)
     ]
 
 

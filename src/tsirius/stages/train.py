@@ -109,6 +109,9 @@ class Config(Section):
     passes as it needs. See 'tsirius plan --device'."""
     max_length: int = Field(256, ge=8)
     """Tokens of a review that are read."""
+    long_texts: Literal["truncate", "windows"] = "truncate"
+    """lora, qlora, full: what becomes of a longer review when it is classified. truncate: its beginning is read;
+    windows: all of it, in windows of max_length tokens that overlap, whose scores are averaged."""
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     """Share of each label that is spread over all categories, since some labels are wrong."""
     row_weights: bool = False
@@ -394,7 +397,12 @@ def _train(
         scratch=scratch,
     )
     encoder = artefacts.Encoder(
-        made, load.tokenizer(str(task.base_model)), notes["max_length"], half=methods.half(), adapter=None
+        made,
+        load.tokenizer(str(task.base_model)),
+        notes["max_length"],
+        config.long_texts == "windows",
+        half=methods.half(),
+        adapter=None,
     )
     if not valid.is_empty():
         measured = _score(encoder.logits(valid["clean"].to_list()), valid["label"].to_list(), task, seed=seed)
@@ -667,6 +675,7 @@ def _description(task: Task, kind: Kind, *, max_length: int | None, parts: list[
         base_fingerprint=None if several else task.fingerprint,
         max_length=max_length,
         parts=parts,
+        long_texts=task.config.long_texts,
     )
 
 

@@ -1,0 +1,44 @@
+"""Texts longer than what a model reads at a time: cut into windows that overlap, whose scores are averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OVERLAP = 4
+"""Neighbours share at least one in so many of their tokens, so that what a cut tears apart is whole in one of them."""
+
+
+def cut(ids: Sequence[int], special: Sequence[int], *, max_length: int) -> list[list[int]]:
+    """A text's tokens as windows, spread evenly: all but that of a short text are full.
+
+    Args:
+        ids: its tokens, special ones included, in full length.
+        special: for each whether it is a special one, 1 or 0; those at the ends go around every window.
+        max_length: tokens of a window.
+    """
+    if len(ids) <= max_length:
+        return [list(ids)]
+    inner = [place for place, mark in enumerate(special) if not mark]
+    start, end = inner[0], inner[-1] + 1
+    before, body, after = list(ids[:start]), ids[start:end], list(ids[end:])
+    room = max_length - len(before) - len(after)
+    left = len(body) - room
+    steps = math.ceil(left / (room - room // OVERLAP))
+    places = [round(step * left / steps) for step in range(steps + 1)]
+    return [[*before, *body[place : place + room], *after] for place in places]
+
+
+def mean(scores: NDArray[Any], counts: Sequence[int]) -> NDArray[np.float32]:
+    """The mean of the scores, [W, K], of each text's windows, [N, K]; ``counts`` says how many windows it has."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    sums = np.zeros((len(counts), scores.shape[1]))
+    np.add.at(sums, owner, scores)
+    means: NDArray[np.float32] = (sums / np.array(counts)[:, None]).astype(np.float32)
+    return means
