@@ -60,6 +60,7 @@ def ingest(path: Path, folder: Path) -> None:
     from tsirius.stages import ingest
 
     start = time.perf_counter()
+    (folder / "scratch").mkdir()
     config = ingest.Config(train=path, categories=SAMPLE / "categories.toml")
     counts = ingest.run(config, {}, folder, seed=0, scratch=folder / "scratch")
     seconds = time.perf_counter() - start

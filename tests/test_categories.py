@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.categories import Categories, Category, load
+from tsirius.categories import Categories, Category, _key, load
 from tsirius.errors import UserError
 
 GOOD = '[[category]]\nname = "обувь"\ndescription = "ботинки"\n[[category]]\nname = "нет товара"\nnone = true\n'
@@ -40,6 +40,9 @@ def test_plain_text_with_bom_comment_and_blank_lines(tmp_path: Path) -> None:
         (GOOD.replace("обувь", " "), "empty name"),
         (GOOD.replace("обувь", "обу\\nвь"), "line break or control character"),
         (GOOD.replace("обувь", " нет товара "), "repeats the name"),
+        (GOOD.replace("обувь", "нет  товара"), "repeats the name"),
+        (GOOD.replace("обувь", "нет\u00a0това\u200bра"), "repeats the name"),
+        (GOOD.replace("обувь", "\u200b"), "empty name"),
         (GOOD.replace("description", "descripton"), "did you mean 'description'"),
         (GOOD.replace('"ботинки"', "7"), "description is not of type str"),
         (GOOD.replace('name = "обувь"\n', ""), "has no name"),
@@ -62,11 +65,21 @@ def test_refused(tmp_path: Path, text: str, words: str) -> None:
         ("categories.csv", "name\nобувь\nнет товара\n", "says no categories file"),
         ("categories.json", '["обувь", "нет товара"]', "says no categories file"),
         ("categories.txt", "обувь\nпосуда\n", "Call that one «нет товара»"),
+        ("categories.txt", "чай\nчаи\u0306\nнет товара\n", "category 2 repeats the name"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         load(written(tmp_path, text, name))
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder"):
+        load(tmp_path)
+
+
+def test_the_none_category_is_found_however_it_is_spaced(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "обувь\nНет\u00a0 товара\n", "categories.txt")).none_index == 1
 
 
 def test_not_utf8(tmp_path: Path) -> None:
@@ -79,7 +92,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 LETTERS = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 
 
-@given(st.lists(st.text(LETTERS, min_size=1).filter(str.strip), min_size=2, max_size=20, unique_by=str.casefold))
+@given(st.lists(st.text(LETTERS, min_size=1).filter(_key), min_size=2, max_size=20, unique_by=_key))
 def test_json_round_trip(names: list[str]) -> None:
     categories = Categories([Category(name, description=name * 2, none=index == 0) for index, name in enumerate(names)])
     assert Categories.from_json(categories.to_json()) == categories

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,14 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     code = f"import sys, tsirius.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_help_answers_at_once() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "tsirius", "--help"], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # processor time: that on the clock hangs on what else the machine does
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_the_configuration_loads_without_torch() -> None:

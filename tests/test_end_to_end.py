@@ -240,8 +240,24 @@ def kill_and_go_on(finished: Path, folder: Path, moments: list[float]) -> None:
         assert not list((folder / "runs/shop/.work").iterdir())
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
-    kill_and_go_on(finished, tmp_path / "shop", [3.0])
+def test_a_run_killed_in_one_stage_after_another_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    for stage, seconds in [("ingest", 0.0), ("label", 3.0), ("label", 0.5), ("train", 0.5), ("predict", 0.0)]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tsirius", "run", "shop.toml"], cwd=tmp_path, stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, start_new_session=True, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert any(line.startswith(f"{stage}: runs") for line in process.stderr), f"never came to {stage}"
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = tsirius("run", "shop.toml", cwd=tmp_path)
+    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+    assert ran == ["predict", "report"], "what was done is not done again"
+    for name in ("submission.csv", "predict/predictions.parquet", "evaluate/scores.json", "label/labels.parquet"):
+        assert (tmp_path / "runs/shop" / name).read_bytes() == (finished / "runs/shop" / name).read_bytes()
+    assert not list((tmp_path / "runs/shop/.work").iterdir())
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tsirius import files
 from tsirius.errors import UserError
+from tsirius.readers import LONGEST_CELL
 
 TEXTS = ["Тёплый свитер", 'Сказали "пух", а там; синтепон', "две\nстроки", "👍\tтаб, запятая", "", "  пробелы  ", "'"]
 
@@ -218,6 +219,8 @@ def test_a_first_review_taken_for_the_header_is_said(tmp_path):
     assert "was taken for the header" in files.describe(
         source_of(write(tmp_path / "a.csv", "Чайник\nКружка\n".encode()))
     )
+    long = files.describe(source_of(write(tmp_path / "long.csv", "Чайник греет. ".encode() * 9000 + b"\n")))
+    assert "Чайник греет" in long and len(long) < 200
     assert "header" not in files.describe(source_of(write(tmp_path / "b.csv", "Отзыв\nКружка\n".encode())))
 
 
@@ -238,6 +241,7 @@ FAULTS = [
     ("nothing.csv", b"", {}, "is empty"),
     ("blank.csv", b"\n \n", {}, "is empty"),
     ("nothing.jsonl.gz", b"", {}, "is empty"),
+    ("keyless.jsonl", b"{}\n", {}, "has no columns"),
     ("reviews.docx", b"abc", {}, "'.docx'"),
     ("reviews", b"abc", {}, ".parquet"),
     ("excel.csv", b"PK\x03\x04 and more", {}, "Excel"),
@@ -250,6 +254,7 @@ FAULTS = [
     ("json.jsonl", b'{"text": "a"}\n{"text": "b"\n', {}, "line 2: not valid JSON"),
     ("array.jsonl", b'[{"text": "a"}]\n', {}, "line 1: not a JSON object"),
     ("nested.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', {}, "row 2 (line 2): 'text' is a list"),
+    ("huge.csv", b"text\n" + b"word " * (LONGEST_CELL // 5 + 1), {}, "row 1 (line 2): a cell has more than"),
     ("ids.csv", "id,text\nx,а\ny,б\nx,в\n".encode(), {}, "row 3: repeats the id 'x' of row 1"),
     ("noid.csv", "id,text\nx,а\n,б\n".encode(), {}, "row 2: has no id"),
     ("broken.parquet", b"PAR1 not really", {}, "damaged"),
@@ -297,6 +302,9 @@ def test_cut_off_parquet_is_refused(tmp_path):
     nested = tmp_path / "nested.parquet"
     pl.DataFrame({"text": [["a"]]}).write_parquet(nested)
     assert "not text" in refused(nested)
+    for kind in (pa.binary(), pa.binary(16), pa.uuid()):
+        pq.write_table(pa.table({"id": pa.array([b"\xff" * 16], kind), "text": ["a"]}), tmp_path / "bytes.parquet")
+        assert "column 'id' holds" in refused(tmp_path / "bytes.parquet")
     columns = [pa.array(["a"]), pa.array(["b"])]
     pq.write_table(pa.table(columns, names=["text", "text"]), tmp_path / "twice.parquet")
     assert "two columns named 'text'" in refused(tmp_path / "twice.parquet")

@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,12 @@ def labelled_run(folder: Path) -> None:
     (folder / "answers.csv").write_bytes("id;text;category\n1;Ботинки жмут, но тёплые;обувъ\n".encode("cp1251"))
 
 
+def unpacks_to_more(folder: Path) -> None:
+    table = pl.DataFrame({"text": [f"Ботинки жмут, пара {row}" for row in range(2_000)]})
+    table.write_parquet(folder / "reviews.parquet", compression="uncompressed")
+    (folder / "reviews.parquet.gz").write_bytes(gzip.compress((folder / "reviews.parquet").read_bytes()))
+
+
 RUN = ["run", "shop.toml"]
 LORA = [*RUN, "train.use=lora"]
 CASES = [
@@ -154,6 +161,9 @@ CASES = [
          command=[*RUN, "evaluate.gold=gold.csv"]),
     Case("runs is a file", ["runs", "not a folder"], put("runs", "")),
     Case("full disk", ["too large", "runs"], command=RUN, file_size=2_000),
+    Case("no room to unpack in", ["too large", tempfile.gettempdir()], unpacks_to_more,
+         ["check", "shop.toml", "ingest.train=reviews.parquet.gz"], file_size=20_000),
+    Case("a section in place of a setting", ["select", "is a section"], command=[*RUN, "select=5"]),
     Case("unknown stage asked for", ["selct", "did you mean 'select'"], command=[*RUN, "--again", "selct"]),
     Case("predict without a model", ["nowhere"], command=["predict", "nowhere", "reviews.csv"]),
     Case("predict into the reviews", ["reviews.csv", "itself"],
@@ -213,6 +223,7 @@ def test_one_clear_line_and_exit_code_2(case: Case, folder: Path) -> None:
     assert len(lines) == 1 and done.stderr.splitlines()[-1] == lines[0]
     for word in case.words:
         assert word in lines[0]
+    assert "?." not in lines[0]
     assert done.stdout == ""
     if submission.exists():
         assert submission.read_text() == "what was there before"

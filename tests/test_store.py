@@ -1,9 +1,13 @@
 """Stage folders: published whole or not at all, run or skipped for the right reason."""
 
+import errno
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -144,6 +148,69 @@ def test_a_stage_older_than_what_it_reads_is_not_finished(tmp_path: Path) -> Non
         store.check_finished(["label"])
 
 
+OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.copyfile"}
+
+
+def go(root: Path, key: dict[str, object], text: str) -> None:
+    """What a run does for one stage."""
+
+    def write(out: Path, scratch: Path) -> dict[str, int]:
+        (scratch / "shard-0").write_text("done")
+        (out / "rows.txt").write_text(text)
+        return {}
+
+    store = Store(root)
+    with store.lock():
+        if store.decide("select", key).run:
+            store.make("select", key, write, "source")
+        else:
+            store.tidy("select", key)
+        store.export("select", "rows.txt")
+
+
+def killed(at: int, root: Path, key: dict[str, object], text: str) -> bool:
+    """Do :func:`go` in a process that is killed before its file operation number ``at``; False where it has fewer."""
+    process = os.fork()
+    if process:
+        return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+    left = at
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in OPERATIONS and str(root) in str(arguments[:2]):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    with suppress(BaseException):  # or pytest goes on in the child as well
+        go(root, key, text)
+        os._exit(0)
+    os._exit(1)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["the first output", "output in place of another"])
+def test_a_kill_between_any_two_file_operations_leaves_nothing_half_done(tmp_path: Path, before: bool) -> None:
+    other = {**KEY, "seed": 1}
+    for at in itertools.count(1):
+        root = tmp_path / str(at)
+        if before:
+            go(root, other, "before")
+        died = killed(at, root, KEY, "after")
+        stage, exported = root / "select", root / "rows.txt"
+        if stage.exists():
+            assert {path.name for path in stage.iterdir()} == {"rows.txt", "record.json"}
+            assert "altered" not in Store(root).decide("select", KEY).why
+        if exported.exists():
+            assert exported.read_text() in ("before", "after")
+        go(root, KEY, "after")
+        assert exported.read_text() == (stage / "rows.txt").read_text() == "after"
+        assert not list((root / ".work").iterdir()), f"killed at operation {at}"
+        if not died:
+            break
+    assert at > 20
+
+
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     code = "import sys, pathlib; from tsirius.store import Store\nwith Store(pathlib.Path(sys.argv[1])).lock(): input()"
     holder = subprocess.Popen(
@@ -202,6 +269,20 @@ def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_text(tmp_path / "nowhere" / "out.csv", "text")
     assert caught.value.filename == str(tmp_path / "nowhere" / "out.csv")
+
+
+def test_a_disk_that_is_only_to_be_read_is_named_by_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only", str(path))
+
+    # as such a disk does it, even for a file that is not there
+    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="read-only") as caught:
+        write_text(tmp_path / "out.csv", "text")
+    assert caught.value.filename == str(tmp_path / "out.csv")
 
 
 def test_a_device_is_written_to_not_replaced() -> None:

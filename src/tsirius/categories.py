@@ -39,16 +39,15 @@ class Categories(Sequence[Category]):
             raise UserError(f"{len(self._items)} categories named", where=where, remedy="Name at least two.")
         seen: dict[str, int] = {}
         for number, name in enumerate(self.names, 1):
-            if not name.strip():
+            if not _key(name):
                 raise UserError(f"category {number} has an empty name", where=where, remedy="Give it one.")
             if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
                 raise UserError(f"the name {name!r} of category {number} has a line break or control character in it",
                                 where=where, remedy="Remove it.")  # fmt: skip
-            if name.casefold() in seen:
-                first = seen[name.casefold()]
+            first = seen.setdefault(_key(name), number)
+            if first != number:
                 raise UserError(f"category {number} repeats the name {name!r} of category {first}", where=where,
                                 remedy="Remove one of the two.")  # fmt: skip
-            seen[name.casefold()] = number
         nones = [item.name for item in self._items if item.none]
         if len(nones) != 1:
             found = "no category" if not nones else f"{len(nones)} categories ({', '.join(nones)})"
@@ -79,6 +78,12 @@ class Categories(Sequence[Category]):
         return cls([Category(**item) for item in json.loads(text)])
 
 
+def _key(name: str) -> str:
+    """The same for names that no reader tells apart: case, white space, invisible characters, how «й» is coded."""
+    visible = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join("".join(visible).split()).casefold()
+
+
 def load(path: Path) -> Categories:
     """Read a categories file: TOML with ``[[category]]`` tables, or plain text with one name a line.
 
@@ -88,6 +93,8 @@ def load(path: Path) -> Categories:
     if path.suffix.lower() not in (".toml", ".txt", ""):
         raise UserError(f"the name's ending {path.suffix!r} says no categories file", where=path,
                         remedy="Give .toml with [[category]] tables, or .txt with one name a line.")  # fmt: skip
+    if path.is_dir():
+        raise UserError("is a folder, not a categories file", where=path, remedy="Name the file in it.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -95,10 +102,10 @@ def load(path: Path) -> Categories:
     if path.suffix.lower() == ".toml":
         return Categories(_from_toml(text, path), where=path)
     names = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not any(name.casefold() in NONE_NAMES for name in names):
+    if not any(_key(name) in NONE_NAMES for name in names):
         raise UserError("no line names the category of reviews without a product", where=path,
                         remedy="Call that one «нет товара», or write .toml with 'none = true' in it.")  # fmt: skip
-    return Categories([Category(name, none=name.casefold() in NONE_NAMES) for name in names], where=path)
+    return Categories([Category(name, none=_key(name) in NONE_NAMES) for name in names], where=path)
 
 
 def _from_toml(text: str, path: Path) -> list[Category]:

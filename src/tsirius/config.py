@@ -119,6 +119,8 @@ def _words(problem: ErrorDetails) -> str:
         return "is missing"
     if problem["type"] == "path_type":
         return f"is no path: {problem['input']!r}"
+    if problem["type"] == "model_type":
+        return f"is a section with settings of its own, got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, got {problem['input']!r}" if "ctx" in problem else message
 

@@ -19,7 +19,8 @@ class UserError(Exception):
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None) -> None:
         self.what, self.where, self.remedy = what, where, remedy
         line = f"{where}: {what}" if where is not None else what
-        super().__init__(" ".join(f"{line}. {remedy}".split()) if remedy else " ".join(line.split()))
+        stop = "" if line.endswith("?") else "."
+        super().__init__(" ".join(f"{line}{stop} {remedy}".split()) if remedy else " ".join(line.split()))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

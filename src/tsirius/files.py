@@ -70,10 +70,12 @@ def open_source(path: Path, *, text_column: str, id_column: str, encoding: str, 
             delimiter, columns = _header(text, path, tabs=kind == "tsv")
     twice = next((name for place, name in enumerate(columns) if name and name in columns[:place]), None)
     if twice is not None:
-        raise UserError(f"has two columns named {twice!r}", where=path, remedy="Rename or remove one.")
+        raise UserError(f"has two columns named {_shown(twice)}", where=path, remedy="Rename or remove one.")
     text_name = _column(columns, text_column, TEXT_NAMES, "text_column", path)
     if text_name is None and len(columns) == 1:
         text_name = columns[0]
+    if not columns:
+        raise UserError("has no columns", where=path, remedy=_MENDS_EMPTY)
     if text_name is None and text_required:
         raise UserError("no column has a usual name for the text", where=path,
                         remedy=f"Set text_column to one of: {_listed(columns)}.")  # fmt: skip
@@ -99,14 +101,14 @@ def open_other(path: Path, *, text_column: str, id_column: str, encoding: str, t
 
 def describe(source: Source) -> str:
     """What :func:`open_source` decided about a file, in one line."""
-    notes = [f"text from {source.text_column!r}" if source.text_column else "no texts"]
-    notes.append(f"ids from {source.id_column!r}" if source.id_column else "rows are numbered")
+    notes = [f"text from {_shown(source.text_column)}" if source.text_column else "no texts"]
+    notes.append(f"ids from {_shown(source.id_column)}" if source.id_column else "rows are numbered")
     if source.encoding not in ("", "utf-8", "utf-8-sig"):
         notes.append(f"encoding {SPOKEN.get(source.encoding, source.encoding.upper())}")
     if source.delimiter not in ("", "," if source.format == "csv" else "\t"):
         notes.append(f"separated by {source.delimiter!r}")
     if source.delimiter and len(source.columns) == 1 and _plain(source.columns[0]) not in TEXT_NAMES:
-        notes.append(f"the first line {source.columns[0][:40]!r} was taken for the header")
+        notes.append(f"the first line {_shown(source.columns[0])} was taken for the header")
     return f"{source.path.name}: {', '.join(notes)}"
 
 
@@ -219,8 +221,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 40 else f"{name[:39]}…")  # a review taken for a header can be of any length
+
+
 def _listed(columns: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in columns[:12])
+    shown = ", ".join(map(_shown, columns[:12]))
     return f"{shown} and {len(columns) - 12} more" if len(columns) > 12 else shown
 
 

@@ -178,6 +178,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
             else:
                 say(f"{step.name}: skipped, {decision.why}")
                 skipped.append(step.name)
+                store.tidy(step.name, key)
             for name in step.exports:
                 store.export(step.name, name)
         if "predict" not in names:  # what an earlier run predicted is not this one's

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tsirius.errors import UserError
-from tsirius.streams import faults, open_bytes
+from tsirius.streams import NO_ROOM, faults, open_bytes
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -81,7 +81,10 @@ def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                if "unexpected end" in str(error) or "limit" in str(error):
+                if "limit" in str(error):
+                    raise UserError(f"a cell has more than {LONGEST_CELL:,} characters", where=at(),
+                                    remedy="Close the quote that opens it, or cut the text.") from None  # fmt: skip
+                if "unexpected end" in str(error):
                     raise UserError("a quote opens here and never closes", where=at(),
                                     remedy='Close it, or double it ("") inside a text.') from None  # fmt: skip
                 raise UserError(f"quotes do not match ({error})", where=at(),
@@ -163,7 +166,7 @@ def _parquet_cells(source: Source, names: list[str], rows: int) -> Iterator[Cell
     ):
         for name in names:
             kind = file.schema_arrow.field(name).type
-            if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            if pa.types.is_nested(kind) or "binary" in str(getattr(kind, "storage_type", kind)):
                 raise UserError(f"column {name!r} holds {kind}, not text", where=source.path,
                                 remedy="Name another column, or save it as strings.")  # fmt: skip
         waiting: Cells = {name: [] for name in names}  # pyarrow may end a batch where a row group ends
@@ -189,7 +192,13 @@ def open_parquet(path: Path, compression: str) -> Iterator[pq.ParquetFile]:
         return
     with tempfile.TemporaryFile() as unpacked:  # Parquet is read from its end: unpack onto the disk, not into memory
         with open_bytes(path, compression) as stream:
-            shutil.copyfileobj(stream, unpacked, 1 << 20)
+            try:
+                shutil.copyfileobj(stream, unpacked, 1 << 20)
+                unpacked.flush()
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    error.filename = tempfile.gettempdir()
+                raise
         with pq.ParquetFile(unpacked) as file:
             yield file
 

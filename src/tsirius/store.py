@@ -138,7 +138,7 @@ class Store:
             keeps: leave ``scratch`` to this stage for good, whatever the key: the stage tells apart what lies in it.
             from_start: do not go on from what an earlier try left.
         """
-        place = self.root / WORK / f"{stage}-{digest(key)}"
+        place = self._place(stage, key)
         for other in place.parent.glob(f"{stage}-*"):
             if from_start or other != place:
                 shutil.rmtree(other)
@@ -169,8 +169,20 @@ class Store:
         shutil.rmtree(place)
         return record
 
+    def _place(self, stage: str, key: Key) -> Path:
+        return self.root / WORK / f"{stage}-{digest(key)}"
+
+    def tidy(self, stage: str, key: Key) -> None:
+        """Remove what a process killed just after it published ``stage`` had no time to."""
+        for left in (self._place(stage, key), self._replaced(stage)):
+            if left.exists():
+                shutil.rmtree(left)
+
+    def _replaced(self, stage: str) -> Path:
+        return self.root / WORK / f"{stage}-replaced"
+
     def _publish(self, stage: str, out: Path) -> None:
-        target, old = self.folder(stage), self.root / WORK / f"{stage}-replaced"
+        target, old = self.folder(stage), self._replaced(stage)
         if old.exists():
             shutil.rmtree(old)
         if target.exists():
@@ -222,7 +234,8 @@ def replacing(path: Path) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, on a disk that is only to be read, this fails as well
+            temporary.unlink(missing_ok=True)
 
 
 def _sweep(target: Path) -> None:

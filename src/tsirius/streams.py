@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
 import lzma
@@ -17,6 +18,7 @@ from tsirius.errors import UserError, nearest
 
 COMPRESSIONS = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
 SAMPLE_BYTES = 1 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MENDS = 'Save the file as UTF-8, or set encoding = "cp1251" if all of it is that.'
 
 
@@ -54,6 +56,8 @@ def faults(path: Path, encoding: str, compression: str, at: Callable[[], str]) -
     except PermissionError:
         raise UserError("may not be read", where=path, remedy="Check its permissions.") from None
     except (EOFError, lzma.LZMAError, zlib.error, pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) in NO_ROOM:  # to unpack the file in
+            raise
         raise UserError(f"damaged or cut off ({error})", where=at(), remedy="Get the file again.") from None
 
 

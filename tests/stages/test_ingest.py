@@ -1,5 +1,8 @@
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -135,3 +138,10 @@ def test_no_usable_review_is_refused(tmp_path, run):
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValidationError):
         ingest.Config(**{"train": "a.csv", "categories": "c.toml", **settings})
+
+
+def test_its_benchmark_runs():
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "ingest.py"
+    done = subprocess.run([sys.executable, benchmark, "300"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "300 rows: " in done.stdout and "peak" in done.stdout
