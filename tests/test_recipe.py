@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from recipes.mini import forms, goods
+from recipes.mini import dev_sets, forms, goods
 from recipes.mini.prepare import LEARNED, NAME_HELD_OUT, NEITHER, REVIEW_HELD_OUT, hold_out
 
 LINE = st.tuples(st.sampled_from("абвгдежз"), st.sampled_from(["", "kept", "away"]))
@@ -44,3 +44,26 @@ def test_names_that_are_held_out_are_in_no_hypothesis() -> None:
     for name in (*kept, "буденовка"):  # as a whole: «художественная литература» is another name than «литература»
         alone = re.compile(rf"(?<![а-я] ){name.replace('ё', 'е')}(?! [а-я])|(про|и) {name.replace('ё', 'е')}(?! [а-я])")
         assert not [text for text in drawn if alone.search(text)], name
+
+
+def test_the_figures_of_the_card_are_of_the_answered_reviews(tmp_path: Path) -> None:
+    (tmp_path / "categories.toml").write_text(
+        '[[category]]\nname = "обувь"\ndescription = "ботинки, сапоги"\n[[category]]\nname = "посуда"\ndescription = '
+        '"тарелки, кружки"\n[[category]]\nname = "нет товара"\ndescription = "доставка, продавец"\nnone = true\n'
+    )
+    reviews = [
+        "Ботинки жмут",
+        "Сапоги промокают",
+        "Тарелка с трещиной",
+        "Кружка целая",
+        "Посылка шла месяц",
+        "не спрошено",
+    ]
+    (tmp_path / "reviews.csv").write_text("id,text\n" + "".join(f"r{n},{text}\n" for n, text in enumerate(reviews)))
+    truth = ["обувь", "обувь", "посуда", "посуда", "нет товара"]
+    rows = [f"r{n},{name}\n" for n, name in enumerate(truth)]
+    files = [tmp_path / name for name in ("categories.toml", "reviews.csv", "answers.csv")]
+    files[2].write_text("id,category\n" + "".join(rows[::-1]))
+    assert dev_sets.measure("tsirius-mini", *files) == {"rows": 5, "highest": 1.0, "prior": 1.0}
+    files[2].write_text("id,category\n" + "".join([*rows[:4], "r4,обувь\n"]))
+    assert dev_sets.measure("tsirius-mini", *files)["highest"] < 0.9

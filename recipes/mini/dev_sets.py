@@ -42,7 +42,7 @@ def main() -> None:
 def measure(model: str, named: Path, reviews: Path, answers: Path) -> dict[str, Any]:
     """Weighted F1 of the highest score, and of it with the mix that the answered reviews' scores let one expect."""
     kinds = categories.load(named)
-    rows = table(answers).select("id", "category").join(table(reviews).select("id", "text"), on="id", how="left")
+    rows = table(answers).select("id", "category").join(table(reviews).select("id", "text"), on="id")
     scorer = nli.scorer(model, precision="fp32", max_length=TOKENS, batch_tokens=1024)
     asked = [one.format(name=kind.name, description=kind.description) for one in TEMPLATES for kind in kinds]
     logits = scorer.logits([normalise(text) for text in rows["text"]], asked, advance=None).astype(np.float64)
