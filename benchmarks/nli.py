@@ -1,13 +1,14 @@
 """How fast does the zero-shot teacher score pairs, against the transformers pipeline on the same weights?
 
-    python benchmarks/nli.py REVIEWS.csv CATEGORIES.toml [--rows 80] [--out TABLE.md]
+    python benchmarks/nli.py REVIEWS.csv CATEGORIES.toml [--rows 80] [--model NAME] [--out TABLE.md]
 
 Builds an XLM-R of base size (12 layers of 768) with random weights and a vocabulary learned from the reviews, scores
 ROWS reviews, drawn evenly over the file, against all categories, and prints a table: the pipeline, our engine in 32-bit
 floats, and in 8-bit integers. Speed needs no trained weights. The share of changed labels does: a random model's
 scores hardly depend on what it reads, and many best labels win by a hair. Its head is scaled so that the scores spread
 as a trained model's do, which also multiplies whatever error the layers beneath have made: a harder test than a trained
-model. The table gives the changed labels of all reviews, and of those where the best label leads by MARGIN.
+model. The table gives the changed labels of all reviews, and of those where the best label leads by MARGIN. With
+``--model`` a trained model is measured in its place: tsirius-mini, or a folder.
 """
 
 from __future__ import annotations
@@ -106,9 +107,11 @@ def measure(engines: Mapping[str, Callable[[], Any]], *, rounds: int, threads: i
 
 
 def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str]) -> Callable[[], Any]:
+    import torch
     from transformers import pipeline
 
-    classify = pipeline("zero-shot-classification", model=str(folder), device="cpu")
+    # Weights on disk may be 16-bit floats, and it would compute in them.
+    classify = pipeline("zero-shot-classification", model=str(folder), device="cpu", dtype=torch.float32)
 
     def work() -> list[list[float]]:
         rows = []
@@ -159,6 +162,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="the best time of so many")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--std", type=float, default=0.02, help="of the random weights")
+    parser.add_argument("--model", help="to measure in place of a random one")
     parser.add_argument("--without-pipeline", action="store_true", help="compare int8 with our own 32-bit floats only")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -166,6 +170,7 @@ def main() -> None:
     import torch
 
     from tsirius import categories
+    from tsirius.models import load
 
     torch.set_num_threads(given.threads)
     with given.reviews.open(encoding="utf-8", newline="") as file:
@@ -173,8 +178,9 @@ def main() -> None:
     names = categories.load(given.categories).names
     chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        build(folder, texts, std=given.std)
+        folder = load.fetch(given.model) if given.model else Path(temporary)
+        if not given.model:
+            build(folder, texts, std=given.std)
         engines = {} if given.without_pipeline else {"pipeline, fp32": by_pipeline(folder, chosen, names)}
         engines["ours, fp32"] = by_engine(folder, chosen, names, precision="fp32")
         engines["ours, int8"] = by_engine(folder, chosen, names, precision="int8")
@@ -182,7 +188,7 @@ def main() -> None:
     shares = np.bincount(found["ours, fp32"].scores.argmax(axis=1), minlength=len(names))
     text = (
         f"{len(chosen)} reviews, {len(names)} categories, {given.threads} threads, torch {torch.__version__}; "
-        f"random XLM-R of base size, labels {shares.tolist()}\n\n{table(found)}\n"
+        f"{given.model or 'random XLM-R of base size'}, labels {shares.tolist()}\n\n{table(found)}\n"
     )
     print(text)
     if given.out:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .encoder import Heads, Texts, build, device, double, load_arrays, mask_words, pooled, single, states
-from .prepare import UNKNOWN
+from .prepare import NAME_HELD_OUT, REVIEW_HELD_OUT, UNKNOWN
 
 TEMPLATE = "Этот отзыв о товаре: {}."
 CANDIDATES, ROWS = 20, 600
@@ -39,7 +39,7 @@ def run(config: dict[str, Any], out: Path) -> dict[str, Any]:
     rng = np.random.default_rng(config["seed"])
 
     figures: dict[str, Any] = {"masked_words": {}, "one_of_twenty": {}}
-    rows = rng.permutation(np.flatnonzero((arrays["split"] == 1) & (arrays["source"] < 2)))[:2000]
+    rows = rng.permutation(np.flatnonzero((arrays["split"] == REVIEW_HELD_OUT) & (arrays["source"] < 2)))[:2000]
     for title, model, head in (("trained", trained, heads), ("untrained", fresh, untaught)):
         figures["masked_words"][title] = _masked(
             model, head, texts, torch.from_numpy(rows).to(where), arrays, config["seed"]
@@ -51,7 +51,7 @@ def run(config: dict[str, Any], out: Path) -> dict[str, Any]:
     listing = arrays["listing"].astype(int)
     own = np.array([[*row["departments"], 0][0] for row in names])
     speaks = (listing >= 0) & (heard[np.arange(len(listing)), own[listing]] >= 50)
-    for title, split in (("held_out_reviews", 1), ("held_out_names", 2)):
+    for title, split in (("held_out_reviews", REVIEW_HELD_OUT), ("held_out_names", NAME_HELD_OUT)):
         for part, kept in (("all", listing >= 0), ("that_speak_of_the_product", speaks)):
             rows = rng.permutation(np.flatnonzero((arrays["split"] == split) & kept))[:ROWS]
             figures["one_of_twenty"][f"{title}_{part}"] = _matching(
@@ -200,20 +200,21 @@ def _categories(
     away = held_out_names(goods, config["seed"])
     names = [next(name for name in table["names"] if name in away) for table in goods.departments]
     heard = arrays["labels"][:, : len(names)]
-    sure = ((heard == 100).sum(1) == 1) & (heard != UNKNOWN).all(1) & (arrays["split"] > 0) & (arrays["source"] < 2)
+    kept = np.isin(arrays["split"], (REVIEW_HELD_OUT, NAME_HELD_OUT)) & (arrays["source"] < 2)
+    sure = ((heard == 100).sum(1) == 1) & (heard != UNKNOWN).all(1) & kept
     rows, truth = rng.permutation(np.flatnonzero(sure)), heard.argmax(1)
-    kept = [row for department in range(len(names)) for row in rows[truth[rows] == department][:20]]
+    asked = [row for department in range(len(names)) for row in rows[truth[rows] == department][:20]]
     coded = tokenizer([TEMPLATE.format(name) for name in names], add_special_tokens=False)["input_ids"]
     starts = torch.tensor(np.cumsum([0] + [len(row) for row in coded]), device=where)
     forms = Texts(torch.tensor([piece for row in coded for piece in row], device=where), starts)
-    result: dict[str, Any] = {"reviews": len(kept), "departments": len(names)}
+    result: dict[str, Any] = {"reviews": len(asked), "departments": len(names)}
     for title, model in (("entailment", trained), ("untrained_entailment", fresh)):
         right = 0
-        for part in torch.tensor(kept, device=where).split(10):
+        for part in torch.tensor(asked, device=where).split(10):
             first = texts.batch(part, 200)[0].repeat_interleave(len(names), 0)
             second = forms.batch(torch.arange(len(names), device=where).repeat(len(part)), 50)[0]
             logits = model.classifier(states(model, double(first, second)))
             guess = (logits[:, 1] - logits[:, 0]).view(-1, len(names)).argmax(1).cpu().numpy()
             right += int((guess == truth[part.cpu().numpy()]).sum())
-        result[title] = round(right / len(kept), 4)
+        result[title] = round(right / len(asked), 4)
     return result

@@ -35,7 +35,7 @@ from .encoder import (
     states,
     train,
 )
-from .prepare import ASPECTS, UNKNOWN
+from .prepare import ASPECTS, LEARNED, UNKNOWN
 
 FORMS = 60_000
 CHUNKS = 24  # texts are drawn for this many steps at once and sorted by length
@@ -142,7 +142,7 @@ def run(config: dict[str, Any], out: Path) -> dict[str, float]:
     )
     mostly = torch.tensor([place for place, form in enumerate(found) if none in form.concepts], device=where)
     generic = torch.from_numpy(
-        np.flatnonzero((arrays["split"] == 0) & (arrays["source"] < 2) & (arrays["labels"][:, none] == 100))
+        np.flatnonzero((arrays["split"] == LEARNED) & (arrays["source"] < 2) & (arrays["labels"][:, none] == 100))
     ).to(where)
     lengths = texts.lengths.cpu().numpy()
     queue: list[Any] = []
@@ -256,12 +256,12 @@ def chances(arrays: dict[str, Any], departments: int, none: int) -> Any:
     usable = np.where(labels == UNKNOWN, 0, labels)
     own = usable[:, :departments].argmax(1)
     odds = np.zeros(len(labels))
-    speaks = (arrays["split"] == 0) & (usable[:, :departments].max(1) >= 50)
+    speaks = (arrays["split"] == LEARNED) & (usable[:, :departments].max(1) >= 50)
     for department in range(departments):
         rows = speaks & (own == department)
         odds[rows] = max(rows.sum(), 1) ** -0.5
     odds /= odds.sum()
-    generic = (arrays["split"] == 0) & (labels[:, none] == 100)
+    generic = (arrays["split"] == LEARNED) & (labels[:, none] == 100)
     for rows, share in ((generic & (source < 3), 0.33), (generic & (source == 3), 0.05)):
         odds[rows] = share / max(rows.sum(), 1)
     return odds / odds.sum()

@@ -26,6 +26,8 @@ from . import goods as shop
 from .corpora import lines, pairs
 
 UNKNOWN = 255
+LEARNED, REVIEW_HELD_OUT, NAME_HELD_OUT, NEITHER = range(4)
+"""What a line is for: see :func:`hold_out`."""
 ASPECTS: dict[str, frozenset[str]] = {
     "delivery": frozenset(
         ("доставка доставить прийти посылка курьер почта дойти приехать ехать пункт отправить").split()
@@ -90,11 +92,15 @@ def run(config: dict[str, Any], corpora: Path, out: Path) -> None:
     away = set(rng.sample(groups, round(asked["held_out_names"] * len(groups))))
     listing = np.array([number[name] if name else -1 for name in names], dtype=np.int16)
     group = np.array([groups.index(head) for head in heads], dtype=np.int16)
-    drawn = np.random.default_rng(config["seed"]).random(len(texts)) < asked["held_out_reviews"]
-    split = drawn.astype(np.uint8)  # 0 train, 1 a review held out, 2 a review of a name held out
-    split[[place for place, row in enumerate(listing) if row >= 0 and heads[row] in away]] = 2
+    split = hold_out(
+        [" ".join(found) for found in words],
+        listing >= 0,
+        np.array([row >= 0 and heads[row] in away for row in listing]),
+        share=asked["held_out_reviews"],
+        seed=config["seed"],
+    )
 
-    labels = _labels(goods, texts, words, kinds_of_source, listing, about, heads, asked["folds"], config["seed"])
+    labels = _labels(goods, texts, words, kinds_of_source, listing, about, heads, split, asked["folds"], config["seed"])
     items = [item for table in goods.kinds for item in table["items"]]
     order = {item: place for place, item in enumerate(items)}
     spots = [goods.places(found) for found in words]
@@ -119,6 +125,31 @@ def run(config: dict[str, Any], corpora: Path, out: Path) -> None:
     (out / "names.json").write_text(json.dumps(table, ensure_ascii=False, indent=0), encoding="utf-8")
     _pieces(texts, spots, out)
     _vectors(texts, goods, shown, asked["vectors"], out)
+
+
+def hold_out(keys: list[str], listed: Any, away: Any, *, share: float, seed: int) -> Any:
+    """What each line is for, uint8: LEARNED, REVIEW_HELD_OUT, NAME_HELD_OUT or NEITHER.
+
+    A text counts as one wherever it stands: the corpora hold nearly every review of a listing a second time without it,
+    and short ones under many names. So a held-out line's text is in no line that is learned from.
+
+    Args:
+        keys: the text of each line, equal for equal texts.
+        listed: whether a line has a listing, [lines].
+        away: whether its listing's name is held out, [lines].
+        share: of the texts that are held out for themselves.
+        seed: of that draw.
+    """
+    distinct, place = np.unique(np.array(keys), return_inverse=True)
+    drawn = np.random.default_rng(seed).random(len(distinct)) < share
+    other, of_away = np.zeros(len(distinct), dtype=bool), np.zeros(len(distinct), dtype=bool)
+    other[place[listed & ~away]] = True
+    of_away[place[away]] = True
+    split = np.full(len(keys), LEARNED, dtype=np.uint8)
+    split[(of_away & ~other)[place]] = NAME_HELD_OUT
+    split[drawn[place] & ~(of_away & ~other)[place]] = REVIEW_HELD_OUT
+    split[away & other[place]] = NEITHER  # the text is also learned from, or held out, under another name
+    return split
 
 
 def _head(name: str, short: list[str]) -> str:
@@ -157,6 +188,7 @@ def _labels(
     listing: Any,
     about: list[Any],
     heads: list[str],
+    split: Any,
     folds: int,
     seed: int,
 ) -> Any:
@@ -167,6 +199,7 @@ def _labels(
     sure = [next(iter(found)) if len(found) == 1 else -1 for found, _ in named]
     sold = [sorted(about[row][0]) if row >= 0 else [] for row in listing]
     seen = np.array([own[0] if own else by_words for own, by_words in zip(sold, sure, strict=True)])
+    seen[split != LEARNED] = -1  # what is held out teaches no witness either
     keys = np.array([hash_of(heads[row]) if row >= 0 else place for place, row in enumerate(listing)]) % folds
     belief = _out_of_fold(words, seen, keys, folds, seed, wide)
     telling = telling_words(words, seen, wide)

@@ -25,6 +25,7 @@ from .encoder import (
     states,
     train,
 )
+from .prepare import LEARNED
 
 
 def run(config: dict[str, Any], out: Path) -> dict[str, float]:
@@ -37,7 +38,7 @@ def run(config: dict[str, Any], out: Path) -> dict[str, float]:
         model.to(where),
         Heads(config["encoder"]["width"], arrays["pieces"], arrays["words"]["vectors"].shape[1]).to(where),
     )
-    stream = torch.from_numpy(packed(arrays["texts"], arrays["split"] == 0, config["seed"])).to(where)
+    stream = torch.from_numpy(packed(arrays["texts"], arrays["split"] == LEARNED, config["seed"])).to(where)
     begins = torch.from_numpy(arrays["begins"]).to(where)
     words = Texts(
         *(torch.from_numpy(arrays["words"][name].astype(np.int32)).to(where) for name in ("pieces", "starts"))
