@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import load
+from tsirius.models import linear, load
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
@@ -191,7 +191,7 @@ def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(t
             patch.setattr(stage, "_train", keep)
             run(config, stages, folder / "out", seed=0, scratch=folder)
         shifts[imbalance] = found["shift"]
-    assert shifts["none"] == pytest.approx([0, 0, 0, 0], abs=1e-9)
+    assert shifts["none"] == pytest.approx([0, 0, linear.ABSENT, linear.ABSENT], abs=1e-9)
     for imbalance in ("weights", "logits"):
         shift = shifts[imbalance]
         assert shift[0] - shift[1] == pytest.approx(np.log(91 / 11), abs=1e-6)
@@ -352,6 +352,18 @@ def test_lora_without_validation_rows_says_so(
     counts, _ = train(tmp_path, config, train=ROWS[:1], valid=[])
     assert counts["evaluations"] == []
     assert "without early stopping" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", ["linear", "lora", "full"])
+@pytest.mark.parametrize("prior_correction", [True, False])
+def test_a_category_without_rows_is_never_predicted(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], use: Any, prior_correction: bool
+) -> None:
+    config = Config(use=use, model=str(tiny_model), epochs=1, prior_correction=prior_correction)
+    _, classifier = train(tmp_path, config, train=ROWS[:3], valid=[], natural={"обувь": 0.9, "посуда": 0.1})
+    assert "never predicted: обувь, одежда, нет товара" in capsys.readouterr().err
+    probabilities = classifier.predict_proba([text for text, _ in ROWS])
+    assert probabilities[:, 0].min() > 0.999
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:
