@@ -226,6 +226,26 @@ def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
     assert (model / "README.md").read_text(encoding="utf-8").count("out of fold") == 2
 
 
+def test_the_members_of_a_linear_ensemble_embed_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tsirius.models import encode
+
+    real, asked = encode.embeddings, []
+
+    def embeddings(model: Any, words: Any, texts: Any, *, max_length: int) -> Any:
+        asked.extend(texts)
+        return real(model, words, texts, max_length=max_length)
+
+    monkeypatch.setattr(encode, "embeddings", embeddings)
+    counts, classifier = train(tmp_path, Config(folds=3, distil=True), train=MANY)
+    texts = [text for text, _ in MANY]
+    assert sorted(text for text in asked if text != ".") == sorted(texts)  # "." tells a model that is read its width
+    teacher = Classifier.load(tmp_path / "out" / "model" / "ensemble")
+    asked.clear()
+    teacher.predict(texts)
+    assert sorted(text for text in asked if text != ".") == sorted(texts)
+    assert len(counts["members"]) == 3 and len(classifier.predict(texts)) == len(texts)
+
+
 def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
