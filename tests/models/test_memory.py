@@ -17,6 +17,7 @@ BASE = memory.KNOWN["xlm-roberta-base"]
 LARGE = memory.KNOWN["xlm-roberta-large"]
 T4 = memory.DEVICES["t4"]
 CONFIGS = Path(__file__).parents[2] / "configs"
+PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
 
 
 def use(**changes: Any) -> memory.Use:
@@ -121,6 +122,11 @@ def test_the_hub_recipes_fit_a_t4(name: str) -> None:
     assert not any("too many" in line or line.startswith("fits") for line in lines), lines
     assert any(line.startswith("set") and "train.batch_tokens=" in line for line in lines)
     assert any(line.startswith("time") for line in lines)
+    row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if f"`configs/{name}.toml`" in line)
+    trains = next(line for line in lines if line.startswith("method")).split()[3]
+    whole = next(line for line in lines if line.endswith("on the card")).split()
+    tokens = next(line for line in lines if line.startswith("set")).partition("batch_tokens=")[2].partition(":")[0]
+    assert f"| {trains} million | {int(tokens):,} (" in row and f"| {whole[0]} MiB of {whole[2]} |" in row, row
 
 
 def test_a_plan_says_what_does_not_fit_and_what_needs_no_card(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, load
+from tsirius.models import finetune, linear, load
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
@@ -241,7 +241,7 @@ def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(t
             patch.setattr(stage, "_train", keep)
             run(config, stages, folder / "out", seed=0, scratch=folder)
         shifts[imbalance] = found["shift"]
-    assert shifts["none"] == pytest.approx([0, 0, 0, 0], abs=1e-9)
+    assert shifts["none"] == pytest.approx([0, 0, linear.ABSENT, linear.ABSENT], abs=1e-9)
     for imbalance in ("weights", "logits"):
         shift = shifts[imbalance]
         assert shift[0] - shift[1] == pytest.approx(np.log(91 / 11), abs=1e-6)
@@ -274,6 +274,26 @@ def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
     table = tables.read(tmp_path / "out" / "out_of_fold.parquet", OUT_OF_FOLD)
     assert sorted(table["clean"]) == sorted(texts)
     assert (model / "README.md").read_text(encoding="utf-8").count("out of fold") == 2
+
+
+def test_the_members_of_a_linear_ensemble_embed_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tsirius.models import encode
+
+    real, asked = encode.embeddings, []
+
+    def embeddings(model: Any, words: Any, texts: Any, *, max_length: int) -> Any:
+        asked.extend(texts)
+        return real(model, words, texts, max_length=max_length)
+
+    monkeypatch.setattr(encode, "embeddings", embeddings)
+    counts, classifier = train(tmp_path, Config(folds=3, distil=True), train=MANY)
+    texts = [text for text, _ in MANY]
+    assert sorted(text for text in asked if text != ".") == sorted(texts)  # "." tells a model that is read its width
+    teacher = Classifier.load(tmp_path / "out" / "model" / "ensemble")
+    asked.clear()
+    teacher.predict(texts)
+    assert sorted(text for text in asked if text != ".") == sorted(texts)
+    assert len(counts["members"]) == 3 and len(classifier.predict(texts)) == len(texts)
 
 
 def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
@@ -402,6 +422,18 @@ def test_lora_without_validation_rows_says_so(
     counts, _ = train(tmp_path, config, train=ROWS[:1], valid=[])
     assert counts["evaluations"] == []
     assert "without early stopping" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", ["linear", "lora", "full"])
+@pytest.mark.parametrize("prior_correction", [True, False])
+def test_a_category_without_rows_is_never_predicted(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], use: Any, prior_correction: bool
+) -> None:
+    config = Config(use=use, model=str(tiny_model), epochs=1, prior_correction=prior_correction)
+    _, classifier = train(tmp_path, config, train=ROWS[:3], valid=[], natural={"обувь": 0.9, "посуда": 0.1})
+    assert "never predicted: обувь, одежда, нет товара" in capsys.readouterr().err
+    probabilities = classifier.predict_proba([text for text, _ in ROWS])
+    assert probabilities[:, 0].min() > 0.999
 
 
 def test_no_rows_are_refused(tmp_path: Path) -> None:

@@ -137,11 +137,13 @@ def longest(model: Any, tokenizer: Any, max_length: int) -> int:
     """
     import torch
 
-    room = getattr(model.config, "max_position_embeddings", None) or max_length
-    for name, part in model.named_modules():
-        if "position" in name.rpartition(".")[2] and isinstance(part, torch.nn.Embedding):
-            room = part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
-    return min(max_length, int(tokenizer.model_max_length), int(room))
+    tables = [
+        part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+        for name, part in model.named_modules()
+        if "position" in name.rpartition(".")[2] and isinstance(part, torch.nn.Embedding)
+    ]
+    said = getattr(model.config, "max_position_embeddings", None) or max_length
+    return min(max_length, int(tokenizer.model_max_length), *(tables or [int(said)]))
 
 
 def padding(model: Any, tokenizer: Any) -> int:
