@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import example, settings
 from hypothesis import given as any_of
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from tsirius import tables
@@ -217,29 +217,67 @@ def test_what_a_person_can_mend_is_told() -> None:
         grown({"посуда": ["кружка"]}, {"посуда": 1}, {"paraphrase": full})
 
 
-TEXTS = st.lists(st.sampled_from(["чайник", "греет", "не", "быстро", "платье", "ткань", "1"]), min_size=1, max_size=6)
-BAD = st.one_of(
-    st.just("copy"),
-    st.sampled_from(
-        ["", " ", "\x00", "да да да да да", "ха" * 50, "a kettle", "水" * 9, "а" * 10_000, "слово " * 2_000]
-    ),
+TEXTS = st.lists(
+    st.sampled_from(["чайник", "греет", "не", "быстро", "платье", "ткань", "1", "мягкая", "воду", "села"]),
+    min_size=1,
+    max_size=9,
+).map(" ".join)
+ODD = [
+    *("", " ", "\x00", "да да да да да", "ха" * 50, "水" * 9, "а" * 10_000, "слово " * 2_000),
+    *("a kettle that heats the water fast", "Das Kleid sitzt gut", "чайник " * 9, None, 7),
+]
+
+
+def less(text: str) -> str:
+    return " ".join(text.split()[:-1])
+
+
+def more(text: str) -> str:
+    return f"{text} хорошо"
+
+
+def turned(text: str) -> str:
+    return " ".join(reversed(text.split()))
+
+
+ANSWER = st.one_of(
+    st.sampled_from(["copy", "another review", "a validation review", less, more, turned]),
+    st.sampled_from([less, more, turned]),
+    st.sampled_from(ODD),
     st.text(max_size=30),
-    TEXTS.map(" ".join),
+    TEXTS,
     st.just(RuntimeError("odd")),
 )
 
 
-@settings(max_examples=60, deadline=None)
-@any_of(
-    texts=st.lists(TEXTS.map(" ".join), min_size=1, max_size=12, unique=True),
-    held=st.lists(TEXTS.map(" ".join), max_size=4),
-    answers=st.lists(st.lists(BAD, max_size=5), min_size=1, max_size=8),
-    fails=st.sets(st.integers(0, 3)),
-    target=st.integers(1, 30),
-)
-def test_whatever_augmenters_return_the_training_rows_are_good(
-    texts: list[str], held: list[str], answers: list[list[Any]], fails: set[int], target: int
-) -> None:
+def test_whatever_augmenters_return_the_training_rows_are_good() -> None:
+    seen = Counter[str]()
+
+    @settings(max_examples=100, deadline=None)
+    @example(
+        texts=["чайник греет воду быстро", "мягкая ткань села"], held=["быстро греет воду чайник"],
+        answers=[["a validation review", more, less]], fails=set(), short=set(), target=4,
+    )  # fmt: skip
+    @any_of(
+        texts=st.lists(TEXTS, min_size=1, max_size=12, unique=True),
+        held=st.lists(TEXTS, max_size=4),
+        answers=st.lists(st.lists(ANSWER, max_size=5), min_size=1, max_size=8),
+        fails=st.sets(st.integers(0, 3), max_size=2),
+        short=st.sets(st.integers(0, 3), max_size=1),
+        target=st.integers(1, 30),
+    )
+    def check(**drawn: Any) -> None:
+        seen.update(check_training_rows(**drawn))
+
+    check()
+    assert seen["accepted"] > 5, "not for want of variants"
+    assert {"failed", "empty", "same as its source", "another script", "like a validation review"} <= set(seen)
+
+
+def check_training_rows(
+    texts: list[str], held: list[str], answers: list[list[Any]], fails: set[int], short: set[int], target: int
+) -> Counter[str]:
+    """Have the stage run with an augmenter that answers so, fails at some calls and answers for too few at others."""
     calls = 0
 
     def odd(sources: Sequence[Source]) -> list[Iterator[str]]:
@@ -247,13 +285,14 @@ def test_whatever_augmenters_return_the_training_rows_are_good(
         calls += 1
         if calls - 1 in fails:
             raise ValueError("a batch failed")
-        return [variants(source) for source in sources]
+        return [variants(source) for source in sources[calls - 1 in short :]]
 
-    def variants(source: Source) -> Iterator[str]:
+    def variants(source: Source) -> Iterator[Any]:
+        named = {"copy": source.text, "another review": texts[0], "a validation review": (held or [""])[0]}
         for answer in answers[len(source.text) % len(answers)]:
             if isinstance(answer, Exception):
                 raise answer
-            yield source.text if answer == "copy" else answer
+            yield answer(source.text) if callable(answer) else named.get(answer, answer)
 
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folders = lay_out(Path(name))
@@ -266,19 +305,24 @@ def test_whatever_augmenters_return_the_training_rows_are_good(
         tables.write(rows, tables.EXAMPLES, folders["balance"] / "train.parquet")
         tables.write(valid, tables.EXAMPLES, folders["split"] / "valid.parquet")
         patch.setattr(augment, "_augmenter", lambda *_, **__: odd)
-        counts = run(Config(target_per_class=target, methods=["eda", "paraphrase"]), folders, Path(name))
+        config = Config(target_per_class=target, methods=["eda", "paraphrase"])
+        counts = run(config, folders, Path(name))
         train = tables.read(Path(name) / "train.parquet", tables.EXAMPLES)
-    made = train.filter(~pl.col("method").is_in(["written"]))
+    made = train.filter(pl.col("method") != "written")
     assert train.head(rows.height).equals(rows) and made.height == counts["variants"]
     assert train["id"].is_unique().all() and not set(train["id"]) & set(valid["id"])
-    assert not train["clean"].null_count() and not (train["clean"] == "").any()
+    assert not any(train.null_count().row(0)) and not (train["clean"] == "").any()
     assert set(made["origin"]) <= set(rows["id"]) and not set(made["group"]) & set(valid["group"])
     groups, labels, sources = (dict(rows.select("id", column).iter_rows()) for column in ("group", "label", "clean"))
     said = [" ".join(words(text)) for text in train["clean"]]
     assert len(set(said[rows.height :])) == made.height and not set(said[rows.height :]) & set(said[: rows.height])
-    for origin, group, label, clean in made.select("origin", "group", "label", "clean").iter_rows():
-        assert (groups[origin], labels[origin]) == (group, label)
+    for origin, group, label, clean, weight in made.select("origin", "group", "label", "clean", "weight").iter_rows():
+        assert (groups[origin], labels[origin], weight) == (group, label, 0.5)
         assert len(clean) <= 2 * len(sources[origin]) + 20
-        assert not any(set(words(clean)) == set(words(text)) for text in held)
+        for text in held:
+            ours, theirs = set(words(clean)), set(words(text))
+            assert len(ours & theirs) < config.likeness * len(ours | theirs)
     after = Counter(train["label"].to_list())
     assert all(after[name] <= max(target, rows.filter(label=name).height) for name in ("обувь", "нет"))
+    assert all(after[name] + counts["short"].get(name, 0) >= target for name in ("обувь", "нет"))
+    return Counter(counts["refused"]) + Counter(accepted=made.height)

@@ -5,10 +5,9 @@ variant with the id of the review that it was made from. A variant that says not
 category from a labeller, or comes near a validation review is refused; refusals are counted by reason. Validation rows
 never have variants.
 
-Off by default. Variants of this kind give neither a linear model nor a pretrained encoder a dependable gain (Longpre et
-al. 2020, arXiv 2010.01764), and they shift the mix of the categories. With the linear model, ``eda`` changed the
-weighted F1 by -0.008 (95 % interval -0.019 to 0.000) on one set of reviews, filled up to 200 rows a category, and by
--0.004 (-0.010 to +0.002) on another, filled up to 600. ``tsirius bench augment`` measures what a method does for yours.
+Off by default: variants of this kind give neither a linear model nor a pretrained encoder a dependable gain (Longpre et
+al. 2020, arXiv 2010.01764; benchmarks/RESULTS.md), and they shift the mix of the categories. ``tsirius bench augment``
+measures what a method does for yours.
 """
 
 from __future__ import annotations
