@@ -131,6 +131,20 @@ def test_an_export_reads_long_texts_as_the_run_does(run: Path, tmp_path: Path, f
         assert np.allclose(Classifier.load(folder).predict_proba(texts), whole, atol=1e-4)
 
 
+def test_the_comparison_takes_reviews_as_a_classifier_does(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    seen: list[list[str]] = []
+    monkeypatch.setattr(exporting, "_scores", lambda what, logits, texts: seen.append(texts) or logits(texts))
+    monkeypatch.setattr(exporting, "AGREEMENT", 0.9)
+    exporting.export(run, to="onnx-int8", out=tmp_path / "out")
+    assert seen[0] == seen[1] and sorted(seen[0]) == sorted(set(TEXTS))
+    assert [len(text) for text in seen[0]] == sorted(map(len, seen[0]), reverse=True)
+    assert not [record for record in caplog.records if "pre-processing" in record.getMessage()]
+
+
 def test_the_adapter_can_be_moved_with_its_labels(run: Path, tmp_path: Path) -> None:
     folder = exporting.export(run, to="adapter", out=tmp_path / "out")
     shutil.move(folder, tmp_path / "elsewhere")

@@ -20,7 +20,7 @@ import polars as pl
 
 from tsirius.errors import UserError, nearest
 from tsirius.models import artefacts, onnx
-from tsirius.models.classifier import Classifier, Description, describe, find
+from tsirius.models.classifier import CHUNK, Classifier, Description, describe, find
 from tsirius.progress import progress, say
 from tsirius.store import write_text
 
@@ -194,8 +194,8 @@ def _adapter(folder: Path) -> Path:
 def _scores(what: str, logits: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str]) -> NDArray[Any]:
     parts = []
     with progress(f"compare ({what})", total=len(texts)) as advance:
-        for start in range(0, len(texts), 256):
-            parts.append(logits(texts[start : start + 256]))
+        for start in range(0, len(texts), CHUNK):
+            parts.append(logits(texts[start : start + CHUNK]))
             advance(len(parts[-1]))
     return np.concatenate(parts)
 
@@ -211,6 +211,10 @@ def _run(folder: Path) -> Path:
 
 
 def _texts(run: Path) -> list[str]:
-    """Reviews of the run, drawn evenly over them."""
+    """Reviews of the run, drawn evenly over them, in the order in which a classifier takes them.
+
+    The order matters: in 8-bit integers a review's scores depend a little on those that share its batch.
+    """
     texts = pl.scan_parquet(run / REVIEWS).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
-    return list(texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int)))
+    drawn = texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int))
+    return sorted(drawn, key=lambda text: (-len(text), text))

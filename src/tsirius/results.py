@@ -88,13 +88,14 @@ def predict_file(
         }
         start = time.monotonic()
         with _work_folder(output, key) as folder, replacing(output) as temporary:
+            before = predict.done(folder / "windows", rows=rows, batch_rows=predict.Config().batch_rows)
             made = folder / f"made{''.join(output.suffixes[-2:])}"
             with writers.to_file(made, layout) as add:
                 for part in predicted(parts=folder / "windows"):
                     add(part)
             counts = guard.check(layout.written(made), source, names=classifier.names)
             made.replace(temporary)
-        rate = rows / max(time.monotonic() - start, 1e-9)
+        rate = (rows - before) / max(time.monotonic() - start, 1e-9)
         say(f"{rows:,} reviews predicted: {output} ({rate:,.0f}/s; "
             + ", ".join(f"{count:,} {name}" for name, count in counts.items()) + ")")  # fmt: skip
 

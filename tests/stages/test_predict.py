@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,15 @@ def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):
         list(predict.windows(classifier(35)[0], source, rows=95, batch_rows=10, parts=parts))
-    assert len(list(parts.glob("*.parquet"))) == 3
+    assert len(list(parts.glob("*.parquet"))) == 3 and predict.done(parts, rows=95, batch_rows=10) == 30
     second, scorer = classifier(999)
     again = pl.concat(predict.windows(second, source, rows=95, batch_rows=10, parts=parts))
     assert again.equals(whole) and again["id"].to_list() == [str(row) for row in range(95)]
     assert scorer.seen == 65, "what was done is not done again"
     assert tables.read(parts / "000000.parquet", tables.PREDICTIONS).height == 10
+    assert (
+        predict.done(parts, rows=95, batch_rows=10) == 95 and predict.done(tmp_path / "no", rows=9, batch_rows=2) == 0
+    )
 
 
 KILLED = """
@@ -184,6 +188,17 @@ def test_the_command_writes_to_standard_output(model: Path, tmp_path: Path, endi
     found = CliRunner().invoke(cli.app, ["predict", str(model), str(path), *ending])
     assert found.stdout.splitlines()[0] == "id,category,confidence" and len(found.stdout.splitlines()) == 4
     assert [item.name for item in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_the_rate_is_of_the_rows_that_were_predicted_now(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, clock = reviews(tmp_path / "a.csv", 40), iter(range(0, 1000, 10))
+    monkeypatch.setattr(results.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(results.predict, "done", lambda *_, **__: 30)
+    monkeypatch.setattr(results.predict, "progress", lambda *_, **__: nullcontext(lambda rows=1: None))
+    results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    assert "40 reviews predicted" in (said := capsys.readouterr().err) and "(1/s;" in said
 
 
 def test_another_model_or_file_begins_anew(model: Path, tmp_path: Path) -> None:

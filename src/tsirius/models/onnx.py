@@ -159,15 +159,22 @@ def write(model: Any, tokenizer: Any, folder: Path, *, int8: bool) -> None:
     _trace(model, exact, pad=pad)
     if not int8:
         return
+    import logging
+
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     size = sum(part.numel() * part.element_size() for part in model.parameters())
-    quantize_dynamic(
-        str(exact), str(folder / MODEL),
-        op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QUInt8,
-        use_external_data_format=size > ONE_FILE,
-        extra_options={"MatMulConstBOnly": True},
-    )  # fmt: skip
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice about a step that is of no use here
+    try:
+        quantize_dynamic(
+            str(exact), str(folder / MODEL),
+            op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QUInt8,
+            use_external_data_format=size > ONE_FILE,
+            extra_options={"MatMulConstBOnly": True},
+        )  # fmt: skip
+    finally:
+        logging.disable(before)
     _mark(folder / MODEL, pad=pad, load_external=False)
     for path in (exact, exact.with_name(f"{exact.name}.data")):
         path.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.S
     classifier = Classifier.load(given["train"] / "model")
     layout = writers.layout(out / "submission.csv", source, confidence=False)
     parts = scratch / f"windows-{config.batch_rows}"
-    start = time.monotonic()
+    start, before = time.monotonic(), done(parts, rows=rows, batch_rows=config.batch_rows)
     with (
         writers.to_file(out / "submission.csv", layout) as add,
         tables.writer(tables.PREDICTIONS, out / "predictions.parquet") as keep,
@@ -52,7 +52,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.S
             keep(part)
     counts = guard.check(layout.written(out / "submission.csv"), source, names=classifier.names)
     seconds = time.monotonic() - start
-    say(f"  {rows:,} reviews predicted ({rows / max(seconds, 1e-9):,.0f}/s): "
+    say(f"  {rows:,} reviews predicted ({(rows - before) / max(seconds, 1e-9):,.0f}/s): "
         + ", ".join(f"{n:,} {name}" for name, n in counts.items()))  # fmt: skip
     notes: dict[str, Any] = {"rows": rows, "categories": counts}
     found = guard.drift(counts, _estimated(given))
@@ -69,6 +69,11 @@ def _estimated(given: Mapping[str, Path]) -> dict[str, float]:
     if path is None or not path.is_file():
         return {}
     return {str(name): float(share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def done(parts: Path, *, rows: int, batch_rows: int) -> int:
+    """How many of the rows an earlier try has left in ``parts``."""
+    return min(batch_rows * sum(1 for _ in parts.glob("*.parquet")), rows)
 
 
 def windows(
@@ -88,7 +93,7 @@ def windows(
     """
     if parts is not None:
         parts.mkdir(parents=True, exist_ok=True)
-    before = 0 if parts is None else min(batch_rows * sum(1 for _ in parts.glob("*.parquet")), rows)
+    before = 0 if parts is None else done(parts, rows=rows, batch_rows=batch_rows)
     if before:
         say(f"  goes on after row {before:,}")
     with progress("predict", total=rows, before=before) as advance:
