@@ -135,7 +135,7 @@ def _cost(records: dict[str, Any]) -> str:
         if name in records
     ]
     return (
-        f"\nCost on one H200: {' and '.join(lines)}. "
+        f"\nCost on one H100: {' and '.join(lines)}. "
         "Everything before (pieces, weak labels) takes four minutes on two CPU cores.\n"
         if lines
         else ""

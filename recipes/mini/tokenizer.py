@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -22,11 +23,11 @@ def run(config: dict[str, Any], corpora: Path, out: Path) -> None:
     rng = random.Random(config["seed"])
     sample = [line for name, found in texts.items() for line in rng.sample(found, min(asked[name], len(found)))]
     rng.shuffle(sample)
-    source = out / "source"
+    source, learned = out / "source", io.BytesIO()  # a file's path would stand in the model
     source.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sample),
-        model_prefix=str(source / "pieces"),
+        model_writer=learned,
         vocab_size=asked["vocabulary"] - 2,  # the tokenizer adds <pad> and <mask>
         model_type="unigram",
         normalization_rule_name="nmt_nfkc_cf",  # lower case: reviews are written as they come
@@ -40,7 +41,7 @@ def run(config: dict[str, Any], corpora: Path, out: Path) -> None:
         seed_sentencepiece_size=200_000,
         minloglevel=1,
     )
-    shutil.move(source / "pieces.model", source / "sentencepiece.bpe.model")
+    (source / "sentencepiece.bpe.model").write_bytes(learned.getvalue())
     settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": config["encoder"]["tokens"]}
     (source / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     AutoTokenizer.from_pretrained(source).save_pretrained(out)

@@ -39,7 +39,7 @@ HUB_SECONDS = 10.0
 EMBEDDED = "tsirius-mini"
 """The small encoder that comes with the package: its name stands for its folder."""
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
-EMBEDDED_SHA256 = "2b67553716a65c13eff5d17e4a7febc7f9d766ef13b4b06cee92c8a36c40effc"
+EMBEDDED_SHA256 = "e70da91acf970e45af183a635c3e4a0fdec5d17fb39f39289fd2a0bd0e732580"
 """Of its weights."""
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
