@@ -57,7 +57,7 @@ def test_every_kind_of_encoder_is_trained_and_loaded(encoder: Path, tmp_path: Pa
     for part in artefacts.save(made, tmp_path, method=method, base_model=str(encoder), names=NAMES, merged=True):
         Description(
             kind=method, names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=str(encoder),
-            base_fingerprint=load.weights_fingerprint(str(encoder)), max_length=32, parts=[],
+            base_fingerprint=load.fingerprint(str(encoder)), max_length=32, parts=[],
         ).save(part)  # fmt: skip
         assert np.allclose(Classifier.load(part).scorer.logits(TEXTS), scores(made, encoder), atol=1e-5)
 
