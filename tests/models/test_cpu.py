@@ -26,6 +26,29 @@ def test_onednn_computes_the_same(bias: bool) -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
+def test_16_bit_floats_come_close(bias: bool) -> None:
+    if not cpu._has_onednn() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this torch or this processor has no bfloat16")
+    exact = layer(bias)(rows())
+    found = cpu.PackedLinear(layer(bias), dtype=torch.bfloat16)(rows())
+    assert found.dtype == torch.float32
+    assert 0 < (found - exact).norm() < 0.006 * exact.norm()
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("able", [True, False])
+def test_16_bits_where_asked_for_and_multiplied(half: bool, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not cpu._has_onednn():
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: able)
+    model = torch.nn.Module()
+    model.base_model = torch.nn.Sequential(layer(True))
+    cpu.packed(model, half=half)
+    assert model.base_model[0].dtype == (torch.bfloat16 if half and able else torch.float32)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.inference_mode()
 def test_integers_come_close(bias: bool) -> None:
     exact = layer(bias)(rows())
     error = cpu.Int8Linear(layer(bias))(rows()) - exact

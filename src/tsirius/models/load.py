@@ -334,14 +334,16 @@ def judge(model: str, *, head: str, precision: Precision) -> Any:
     Args:
         model: a folder or hub name that :func:`check` accepts.
         head: the transformers class that reads it: "AutoModelForSequenceClassification" or "AutoModelForCausalLM".
-        precision: "auto": 16-bit floats on a GPU, 32-bit ones on a CPU; "fp32"; or "int8": 8-bit integers in the linear
-            layers on a CPU, on a GPU as "auto".
+        precision: "auto": 16-bit floats on a GPU, and in the linear layers on a CPU that multiplies them; "fp32"; or
+            "int8": 8-bit integers in the linear layers on a CPU, on a GPU as "auto".
 
     Raises:
         UserError: it cannot be read so, or has no head of this kind.
     """
     import torch
     import transformers
+
+    from tsirius.models import first_token
 
     with quiet(), _mendable(model):
         made, loading = getattr(transformers, head).from_pretrained(
@@ -350,11 +352,14 @@ def judge(model: str, *, head: str, precision: Precision) -> Any:
     if loading["missing_keys"]:
         raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model,
                         remedy="Name a model that was trained for this.")  # fmt: skip
-    return _placed(made, precision=precision, half=True)
+    return _placed(first_token.only(made), precision=precision, half=True, half_on_cpu=True)
 
 
 def encoder(model: str, *, precision: Precision) -> Any:
-    """An encoder without a head, ready to read on :func:`device`; arguments and errors as of :func:`judge`."""
+    """An encoder without a head, ready to read on :func:`device`; arguments and errors as of :func:`judge`.
+
+    On a CPU it computes in 32-bit floats: what is learned from its answers is used on other processors too.
+    """
     import torch
     from transformers import AutoModel
 
@@ -391,8 +396,15 @@ def seq2seq(model: str, *, precision: Precision) -> Any:
     return _placed(made, precision=precision, half=made.config.model_type == "marian")
 
 
-def _placed(made: Any, *, precision: Precision, half: bool) -> Any:
-    """Bring a model to the device and the precision wanted; ``half``: fp16 will do where there is no bf16."""
+def _placed(made: Any, *, precision: Precision, half: bool, half_on_cpu: bool = False) -> Any:
+    """Bring a model to the device and the precision wanted.
+
+    Args:
+        made: the model.
+        precision: as of :func:`judge`.
+        half: on a GPU fp16 will do where there is no bf16.
+        half_on_cpu: bf16 will do on a CPU, under "auto".
+    """
     import torch
 
     place = device()
@@ -405,7 +417,10 @@ def _placed(made: Any, *, precision: Precision, half: bool) -> Any:
     if place.type == "cpu":
         from tsirius.models import cpu
 
-        made = cpu.quantised(made) if precision == "int8" else cpu.packed(made)
+        if precision == "int8":
+            made = cpu.quantised(made)
+        else:
+            made = cpu.packed(made, half=half_on_cpu and precision == "auto")
     return made.to(place).eval()
 
 

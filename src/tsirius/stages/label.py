@@ -97,8 +97,8 @@ class Config(Section):
     nli_correct_bias: bool = False
     """nli: take off what the model says of texts without content."""
     nli_precision: load.Precision = "auto"
-    """nli, reranker: "fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": "fp32" on a CPU,
-    16-bit floats on a GPU."""
+    """nli, reranker: "fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a
+    GPU and on a CPU that multiplies them, else "fp32"."""
     nli_batch_tokens: int = Field(1024, ge=1)
     """nli, reranker: tokens of a batch to begin with; fewer are taken where memory is short."""
     reranker_model: str = Field("Qwen/Qwen3-Reranker-0.6B", min_length=1)
