@@ -4,7 +4,7 @@
 
 Builds an XLM-R of base size (12 layers of 768) with random weights and a vocabulary learned from the reviews, scores
 ROWS reviews, drawn evenly over the file, against all categories, and prints a table: the pipeline, our engine in 32-bit
-floats, and in 8-bit integers. Speed needs no trained weights. The share of changed labels does: a random model's
+floats, by its default (16-bit floats where the processor multiplies them), and in 8-bit integers. Speed needs no trained weights. The share of changed labels does: a random model's
 scores hardly depend on what it reads, and many best labels win by a hair. Its head is scaled so that the scores spread
 as a trained model's do, which also multiplies whatever error the layers beneath have made: a harder test than a trained
 model. The table gives the changed labels of all reviews, and of those where the best label leads by MARGIN. With
@@ -182,8 +182,8 @@ def main() -> None:
         if not given.model:
             build(folder, texts, std=given.std)
         engines = {} if given.without_pipeline else {"pipeline, fp32": by_pipeline(folder, chosen, names)}
-        engines["ours, fp32"] = by_engine(folder, chosen, names, precision="fp32")
-        engines["ours, int8"] = by_engine(folder, chosen, names, precision="int8")
+        for precision in ("fp32", "auto", "int8"):
+            engines[f"ours, {precision}"] = by_engine(folder, chosen, names, precision=precision)
         found = measure(engines, rounds=given.rounds, threads=given.threads)
     shares = np.bincount(found["ours, fp32"].scores.argmax(axis=1), minlength=len(names))
     text = (
