@@ -161,8 +161,8 @@ def test_a_variant_counts_less_in_fine_tuning_too(
 ) -> None:
     seen = list[finetune.Rows]()
 
-    def fit(rows: finetune.Rows, *more: Any, **settings: Any) -> Any:
-        seen.append(rows)
+    def fit(job: finetune.Job) -> Any:
+        seen.append(job.train)
         raise InterruptedError
 
     monkeypatch.setattr(finetune, "fit", fit)

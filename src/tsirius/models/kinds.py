@@ -152,14 +152,16 @@ def _tune(
         for part, shares in ((rows, targets), (valid, None))
     ]
     made, notes = finetune.fit(
-        learned,
-        held,
-        model=base_model,
-        names=task.names,
-        shift=task.shift,
-        recipe=recipe,
-        seed=seed,
-        scratch=scratch,
+        finetune.Job(
+            learned,
+            held,
+            model=base_model,
+            names=task.names,
+            shift=task.shift,
+            recipe=recipe,
+            seed=seed,
+            scratch=scratch,
+        )
     )
     encoder = artefacts.Encoder(
         made,
