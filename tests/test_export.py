@@ -39,10 +39,10 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = root / "train" / "model"
     model.mkdir(parents=True)
     labels = [place // 4 for place in range(16)]
-    made, notes = finetune.fit(
+    made, notes = finetune.fit(finetune.Job(
         finetune.Rows(tiny.SENTENCES, labels), finetune.Rows([], []), model=base, names=NAMES, shift=SHIFT,
         recipe=RECIPE, seed=0, scratch=tmp_path_factory.mktemp("scratch"),
-    )  # fmt: skip
+    ))  # fmt: skip
     parts = artefacts.save(made, model, method="lora", base_model=base, names=NAMES, merged=True)
     for folder in (*parts, model):
         Description(

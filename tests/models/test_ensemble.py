@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsirius import config, metrics, pipeline
-from tsirius.models import ensemble
+from tsirius.models import ensemble, members
 from tsirius.models.classifier import Classifier, describe
-from tsirius.stages import train
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "src" / "tsirius" / "assets" / "sample" / "reviews.csv"
@@ -61,13 +60,13 @@ def test_scores_are_averaged() -> None:
 @pytest.mark.slow
 def test_five_folds_and_two_seeds_on_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No group crosses, every category is learned by each member, and together they are as good as one, or better."""
-    real, seen = train._member, []
+    real, seen = members._member, []
 
     def member(task: Any, rows: pl.DataFrame, texts: Any, **more: Any) -> Any:
         seen.append((more["member"], rows, list(texts)))
         return real(task, rows, texts, **more)
 
-    monkeypatch.setattr(train, "_member", member)
+    monkeypatch.setattr(members, "_member", member)
     changes = [f"runs={tmp_path}", 'label.use=["lexicon"]', "train.folds=5", "train.seeds=[0,1]"]
     monkeypatch.chdir(ROOT)
     loaded = config.load(ROOT / "configs" / "demo.toml", changes)

@@ -84,7 +84,7 @@ def fit(
     scratch.mkdir(exist_ok=True)
     recipe = dataclasses.replace(RECIPE, **changes)
     return finetune.fit(
-        train, valid, model=str(model), names=NAMES, shift=SHIFT, recipe=recipe, seed=1, scratch=scratch
+        finetune.Job(train, valid, model=str(model), names=NAMES, shift=SHIFT, recipe=recipe, seed=1, scratch=scratch)
     )
 
 
@@ -352,10 +352,10 @@ def build(model, **settings):
             part.p = 0.0  # each process drops others
     return made
 methods.build = build
-made, notes = finetune.fit(
+made, notes = finetune.fit(finetune.Job(
     TRAIN, VALID, model=sys.argv[1], names=NAMES, shift=SHIFT, recipe=dataclasses.replace(RECIPE, batch_size=4), seed=1,
     scratch=Path(sys.argv[2]),
-)
+))
 save_file({name: part.detach() for name, part in made.named_parameters() if part.requires_grad}, sys.argv[3])
 """
 

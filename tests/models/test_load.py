@@ -103,9 +103,9 @@ from tsirius.models import load
 load.check("nobody/tiny")
 for folder in ("scratch", "saved"):
     Path(folder).mkdir()
-made, _ = finetune.fit(
+made, _ = finetune.fit(finetune.Job(
     TRAIN, VALID, model="nobody/tiny", names=NAMES, shift=SHIFT, recipe=RECIPE, seed=1, scratch=Path("scratch")
-)
+))
 artefacts.save(made, Path("saved"), method="lora", base_model="nobody/tiny", names=NAMES, merged=True)
 artefacts.read_adapter(
     Path("saved/adapter"), method="lora", base_model="nobody/tiny", names=NAMES, max_length=32, windows=False

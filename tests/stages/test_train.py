@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, linear, load
+from tsirius.models import finetune, kinds, linear, load, members
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
@@ -161,8 +161,8 @@ def test_a_variant_counts_less_in_fine_tuning_too(
 ) -> None:
     seen = list[finetune.Rows]()
 
-    def fit(rows: finetune.Rows, *more: Any, **settings: Any) -> Any:
-        seen.append(rows)
+    def fit(job: finetune.Job) -> Any:
+        seen.append(job.train)
         raise InterruptedError
 
     monkeypatch.setattr(finetune, "fit", fit)
@@ -222,8 +222,6 @@ def test_the_embedded_encoder_goes_by_its_name(tmp_path: Path) -> None:
 
 
 def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(tmp_path: Path) -> None:
-    from tsirius.stages import train as stage
-
     shifts = {}
     for imbalance in ("none", "weights", "logits"):
         config = Config(use="lora", model="tsirius-mini", imbalance=imbalance)
@@ -238,7 +236,7 @@ def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(t
             return None, {}
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(stage, "_train", keep)
+            patch.setattr(kinds, "train", keep)
             run(config, stages, folder / "out", seed=0, scratch=folder)
         shifts[imbalance] = found["shift"]
     assert shifts["none"] == pytest.approx([0, 0, linear.ABSENT, linear.ABSENT], abs=1e-9)
@@ -300,15 +298,13 @@ def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each word is one group's; a member that scores a word has not learned from it, nor from a variant of it."""
-    from tsirius.stages import train as stage
-
-    real, seen = stage._member, []
+    real, seen = members._member, []
 
     def member(task: Any, rows: pl.DataFrame, texts: Any, **more: Any) -> Any:
         seen.append((set(rows["group"]), set(texts), set(rows["label"])))
         return real(task, rows, texts, **more)
 
-    monkeypatch.setattr(stage, "_member", member)
+    monkeypatch.setattr(members, "_member", member)
     stages = given(tmp_path, train=MANY)
     groups = {text: number // 3 for number, (text, _) in enumerate(MANY)}
     grouped = examples(MANY).with_columns(group=pl.col("clean").replace_strict(groups))
@@ -329,9 +325,7 @@ def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
 def test_a_killed_ensemble_does_not_train_its_finished_members_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tsirius.stages import train as stage
-
-    real, trained = stage._train, []
+    real, trained = kinds.train, []
 
     def one(*rest: Any, **more: Any) -> Any:
         trained.append(more["seed"])
@@ -341,7 +335,7 @@ def test_a_killed_ensemble_does_not_train_its_finished_members_again(
 
     config = Config(seeds=[7, 8, 9])
     _, whole = train(tmp_path / "whole", config, train=MANY)
-    monkeypatch.setattr(stage, "_train", one)
+    monkeypatch.setattr(kinds, "train", one)
     stages = given(tmp_path / "killed", train=MANY)
     for again in (False, True):
         out = tmp_path / "killed" / f"out{again}"
@@ -355,36 +349,6 @@ def test_a_killed_ensemble_does_not_train_its_finished_members_again(
     assert trained == [7, 8, 9, 9]
     texts = [text for text, _ in MANY]
     assert np.array_equal(Classifier.load(out / "model").predict_proba(texts), whole.predict_proba(texts))
-
-
-def test_a_member_killed_as_it_scores_goes_on_and_shows_how_far_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from tsirius import progress
-    from tsirius.stages import train as stage
-
-    class Counter:
-        def __init__(self, most: int) -> None:
-            self.seen: list[str] = []
-            self.most = most
-
-        def logits(self, texts: list[str]) -> np.ndarray:
-            if len(self.seen) + len(texts) > self.most:
-                raise KeyboardInterrupt
-            self.seen += texts
-            return np.array([[len(text), 0.5] for text in texts], dtype=np.float32)
-
-    monkeypatch.setattr(stage, "SHARD", 4)
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
-    texts = ["я" * (1 + number * 7 % 11) + str(number) for number in range(10)]
-    first, second = Counter(8), Counter(99)
-    with pytest.raises(KeyboardInterrupt):
-        stage._scored(first, texts, categories=2, kept=tmp_path)
-    found = stage._scored(second, texts, categories=2, kept=tmp_path)
-    assert found.tolist() == [[len(text), 0.5] for text in texts]
-    assert sorted(first.seen + second.seen) == sorted(texts) and len(second.seen) == 2
-    assert "8 of 10" in capsys.readouterr().err
-    assert stage._scored(second, [], categories=2, kept=tmp_path / "none").shape == (0, 2)
 
 
 @pytest.mark.parametrize("use", ["linear", "lora"])
@@ -402,17 +366,6 @@ def test_an_ensemble_is_distilled_into_one(tmp_path: Path, tiny_model: Path, use
     if use == "linear":
         same = sum(one == other for one, other in zip(classifier.predict(texts), teacher.predict(texts), strict=True))
         assert same > 0.7 * len(texts)
-
-
-def test_soft_labels_are_those_of_members_that_had_not_seen_the_row(tmp_path: Path) -> None:
-    from tsirius.stages.train import Task, _soft
-
-    rows = examples(MANY[:2])
-    task = Task(Config(), NAMES, "нет товара", [], [0.0] * 4, rows, None, None, None)
-    mean = np.array([[2.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]], dtype=np.float32)
-    shares = _soft(task, rows, rows.select("clean", "group"), mean, np.array([3, 0]))
-    assert shares[0] == pytest.approx(np.exp(mean[0]) / np.exp(mean[0]).sum(), rel=1e-5)
-    assert shares[1].tolist() == [1, 0, 0, 0]
 
 
 def test_lora_without_validation_rows_says_so(

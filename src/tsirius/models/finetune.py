@@ -59,6 +59,36 @@ class Rows:
     targets: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class Job:
+    """A training, as every process that takes part in it has to know it.
+
+    Attributes:
+        train: what to learn from.
+        valid: what to stop early on and to choose the best checkpoint by; where it is empty the last one counts.
+        model: a folder or hub name of an encoder that :func:`tsirius.models.load.check` accepts.
+        names: the categories.
+        shift: added to the scores on ``valid``, as it is when the model is used; see
+            :func:`tsirius.models.classifier.prior_shift`.
+        recipe: how to train.
+        seed: of the head, the adapters, the order of the rows and the dropout.
+        scratch: keeps the checkpoints.
+    """
+
+    train: Rows
+    valid: Rows
+    model: str
+    names: Sequence[str]
+    shift: Sequence[float]
+    recipe: Recipe
+    seed: int
+    scratch: Path
+
+
+NOTHING: Job | None = None
+"""In place of a job: there is nothing more to train."""
+
+
 @dataclass
 class Progressed:
     """How far a training is: what a checkpoint's ``state.json`` says.
@@ -86,29 +116,8 @@ class Progressed:
     tokens: int = 0
 
 
-def fit(
-    train: Rows,
-    valid: Rows,
-    *,
-    model: str,
-    names: Sequence[str],
-    shift: Sequence[float],
-    recipe: Recipe,
-    seed: int,
-    scratch: Path,
-) -> tuple[Any, dict[str, Any]]:
-    """Train; goes on from the checkpoint in ``scratch``, if it holds one.
-
-    Args:
-        train: what to learn from.
-        valid: what to stop early on and to choose the best checkpoint by; where it is empty the last one counts.
-        model: a folder or hub name of an encoder that :func:`tsirius.models.load.check` accepts.
-        names: the categories.
-        shift: added to the scores on ``valid``, as it is when the model is used; see
-            :func:`tsirius.models.classifier.prior_shift`.
-        recipe: how to train.
-        seed: of the head, the adapters, the order of the rows and the dropout.
-        scratch: keeps the checkpoints.
+def fit(job: Job) -> tuple[Any, dict[str, Any]]:
+    """Train; goes on from the checkpoint in the job's ``scratch``, if it holds one.
 
     Returns:
         The model, a transformers or peft one on :func:`tsirius.models.load.device`, and notes: ``max_length`` (tokens
@@ -119,53 +128,43 @@ def fit(
         UserError: the model cannot be trained so, or training diverged.
     """
     together.join()
-    given = {"train": train, "valid": valid, "model": model, "names": names, "shift": shift, "recipe": recipe,
-             "seed": seed, "scratch": scratch}  # fmt: skip
-    shared: dict[str, Any] = together.from_first(given)
-    return _fit(**shared)
+    return _fit(together.from_first(job))
 
 
 def help_first() -> None:
     """Take part in every training that the first process begins, in silence, until it calls :func:`dismiss`."""
     together.join()
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-        while (given := together.from_first(None)) is not None:
-            _fit(**given)
+        while (job := together.from_first(NOTHING)) is not None:
+            _fit(job)
     together.part()
 
 
 def dismiss() -> None:
     """Tell the processes that help this one that there is nothing more to train."""
     together.join()
-    together.from_first(None)
+    together.from_first(NOTHING)
     together.part()
 
 
-def _fit(
-    train: Rows,
-    valid: Rows,
-    *,
-    model: str,
-    names: Sequence[str],
-    shift: Sequence[float],
-    recipe: Recipe,
-    seed: int,
-    scratch: Path,
-) -> tuple[Any, dict[str, Any]]:
-    """Arguments, results and errors as of :func:`fit`."""
-    torch.manual_seed(seed)
+def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
+    """Results and errors as of :func:`fit`."""
+    recipe, scratch = job.recipe, job.scratch
+    torch.manual_seed(job.seed)
     place = load.device()
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with load.quiet():
-        made = methods.build(model, names=names, recipe=recipe)
-        tokenizer = load.tokenizer(model)
+        made = methods.build(job.model, names=job.names, recipe=recipe)
+        tokenizer = load.tokenizer(job.model)
     length = encode.longest(made, tokenizer, recipe.max_length)
     if length < recipe.max_length:
-        say(f"  {model} reads {length} tokens of a text, not {recipe.max_length}")
-    training = Training(made, tokenizer, train, recipe=recipe, categories=len(names), max_length=length, seed=seed)
+        say(f"  {job.model} reads {length} tokens of a text, not {recipe.max_length}")
+    training = Training(
+        made, tokenizer, job.train, recipe=recipe, categories=len(job.names), max_length=length, seed=job.seed
+    )
     state = _resume(training, scratch)
-    judge = _judge(made, tokenizer, valid, shift=shift, max_length=length) if valid.texts else None
+    judge = _judge(made, tokenizer, job.valid, shift=job.shift, max_length=length) if job.valid.texts else None
     if not state.finished:
         if state.step:
             say(f"  goes on after step {state.step:,}")
@@ -175,7 +174,7 @@ def _fit(
     together.meet()  # the first process writes the checkpoints
     if judge is not None:
         _restore(made, scratch / BEST / WEIGHTS)
-    sample = encode.logits(made, tokenizer, train.texts[:1], max_length=length, half=methods.half())
+    sample = encode.logits(made, tokenizer, job.train.texts[:1], max_length=length, half=methods.half())
     if not np.isfinite(sample).all():
         raise UserError("training diverged: the scores are no numbers any more", where="train.learning_rate",
                         remedy=f"Lower it from {recipe.learning_rate:g}.")  # fmt: skip

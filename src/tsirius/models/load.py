@@ -267,8 +267,8 @@ def quiet() -> Iterator[None]:
     standard.getLogger("bitsandbytes").setLevel(standard.ERROR)
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers'
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of transformers about itself
@@ -276,7 +276,7 @@ def quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(level)
         if bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
 
 
 def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) -> tuple[Any, list[str]]:

@@ -16,42 +16,26 @@ shifted back to the natural mix, which labelling estimates.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 from pydantic import Field, field_validator
 
-from tsirius import metrics, tables
+from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.models import load
-from tsirius.progress import progress, say
+from tsirius.progress import say
 from tsirius.section import Section
-from tsirius.store import replacing
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from tsirius.models.card import Card
-    from tsirius.models.classifier import Description, Kind
-    from tsirius.models.linear import Embed
+    from tsirius.models.kinds import Regression
     from tsirius.models.methods import Recipe
 
 VERSION = 5
-
-SHARD = 512
-"""Texts that a member scores between two signs of progress, and the most that a killed run scores again."""
-ROUNDS = 1000
-"""Resamples for the intervals on the model's card."""
-SMALL = 0.02
-"""Distilled into a linear model, a category with less of a row's probability is left out."""
 
 OUT_OF_FOLD: tables.Schema = {
     "id": pl.String,
@@ -147,51 +131,6 @@ class Config(Section):
         return seeds
 
 
-class Model(Protocol):
-    """What every kind of training gives."""
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every model of a run has in common.
-
-    Attributes:
-        config: the settings.
-        names: the categories.
-        none: the one without a product.
-        prior: their natural shares.
-        shift: added to the scores.
-        valid: what to stop early on.
-        base_model: the encoder; None where there is none.
-        fingerprint: of its weights.
-        embed: linear: what the encoder makes of texts; None where there is none.
-    """
-
-    config: Config
-    names: list[str]
-    none: str
-    prior: list[float]
-    shift: list[float]
-    valid: pl.DataFrame
-    base_model: str | None
-    fingerprint: str | None
-    embed: Embed | None
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of an ensemble: trained with ``seed`` without the rows of ``fold``; None: with all of them."""
-
-    seed: int
-    fold: int | None
-
-    @property
-    def name(self) -> str:
-        return f"seed{self.seed}" if self.fold is None else f"seed{self.seed}-fold{self.fold}"
-
-
 def check(config: Config) -> None:
     """Make sure that the encoder, where one is used, is at hand or can be fetched, and what its training needs.
 
@@ -267,7 +206,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    from tsirius.models import encode, linear, loss
+    from tsirius.models import kinds, linear, loss, members
     from tsirius.models.classifier import prior_shift
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
@@ -278,13 +217,15 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if train.is_empty():
         raise UserError("no rows to learn from", where="train", remedy="Lower select.sure or select.grey.")
     names = list(categories.names)
-    learned = count(train["label"], names)
+    learned = kinds.count(train["label"], names)
     absent = [name for name, rows in zip(names, learned, strict=True) if not rows]
     if absent:
         say(f"  no rows to learn from, never predicted: {', '.join(absent)}")
     if config.use != "linear" and valid.is_empty():
         say("  no validation rows: trained to the last epoch, without early stopping")
-    mass = loss.masses(_places(train, names), _weights(config, train), categories=len(names))
+    by_confidence = config.linear_weights if config.use == "linear" else config.row_weights
+    weights = kinds.weights(train, by_confidence=by_confidence)
+    mass = loss.masses(kinds.places(train, names), weights, categories=len(names))
     if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
         mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
     prior = [float(mix[name]) for name in names]
@@ -294,18 +235,19 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
         shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
     base_model, base_fingerprint = _base(config)
-    task = Task(
-        config=config,
+    task = kinds.Task(
+        how=_regression(config, base_model) if config.use == "linear" else recipe(config),
         names=names,
         none=categories.none,
         prior=prior,
         shift=shift,
         valid=valid,
+        by_confidence=by_confidence,
         base_model=base_model,
         fingerprint=base_fingerprint,
-        embed=encode.embedder(base_model, max_length=config.max_length)
-        if config.use == "linear" and base_model
-        else None,
+        long_texts=config.long_texts,
+        merged=config.merged,
+        settings=config.model_dump(mode="json"),
     )
     folder = out / "model"
     folder.mkdir()
@@ -316,28 +258,21 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         "prior_shift": {name: round(value, 3) for name, value in zip(names, shift, strict=True)},
     }
     if config.folds == 1 and len(seeds) == 1:
-        _, notes = _train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, scores={})
+        _, notes = kinds.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
         return {**counts, **notes}
-    return {**counts, **_ensemble(task, train, written, seeds=seeds, out=out, folder=folder, scratch=scratch)}
-
-
-def count(labels: pl.Series, names: Sequence[str]) -> list[int]:
-    """How often each of ``names`` occurs."""
-    counts = Counter(labels.to_list())
-    return [counts[name] for name in names]
-
-
-def _places(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
-    place = {name: number for number, name in enumerate(names)}
-    return [place[label] for label in rows["label"]]
-
-
-def _weights(config: Config, rows: pl.DataFrame) -> list[float] | None:
-    """How much each row counts; None: all the same."""
-    weights = rows["weight"]
-    if config.linear_weights if config.use == "linear" else config.row_weights:
-        weights = weights * rows["confidence"].fill_null(1.0)
-    return None if (weights == 1).all() else weights.to_list()
+    notes, out_of_fold = members.train(
+        task,
+        train,
+        written,
+        folds=config.folds,
+        seeds=seeds,
+        distil=config.distil,
+        folder=folder,
+        scratch=scratch,
+    )
+    if out_of_fold is not None:
+        tables.write(out_of_fold, OUT_OF_FOLD, out / "out_of_fold.parquet")
+    return {**counts, **notes}
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:
@@ -350,344 +285,17 @@ def _base(config: Config) -> tuple[str | None, str | None]:
     return base_model, load.fingerprint(base_model)
 
 
-def _train(
-    task: Task,
-    rows: pl.DataFrame,
-    *,
-    seed: int,
-    folder: Path,
-    scratch: Path,
-    whole: bool,
-    scores: Mapping[str, metrics.Score],
-    targets: NDArray[np.float32] | None = None,
-) -> tuple[Model, dict[str, Any]]:
-    """Train one model and write it into ``folder``; returns it with notes.
+def _regression(config: Config, base_model: str | None) -> Regression:
+    """The settings of the linear model as plain values, with what the encoder makes of texts."""
+    from tsirius.models import encode
+    from tsirius.models.kinds import Regression
 
-    Args:
-        task: what it has in common with others.
-        rows: what it learns from.
-        seed: of all chance in its training.
-        folder: takes the model; empty.
-        scratch: keeps the checkpoints.
-        whole: write ``merged/`` as well, where that is asked for.
-        scores: known of it already, for its card.
-        targets: what the rows' labels are, [N, K], in place of ``rows["label"]``.
-    """
-    config = task.config
-    found: Model
-    card = _card(task, rows, kind=config.use, scores=scores)
-    if config.use == "linear":
-        found = _linear(task, rows, targets, folder)
-        length = config.max_length if task.base_model else None
-        _describe(folder, _description(task, config.use, max_length=length, parts=[]), card)
-        return found, {}
-    from tsirius.models import artefacts, finetune, methods
-
-    valid = task.valid
-    learned, held = [
-        finetune.Rows(part["clean"].to_list(), _places(part, task.names), _weights(config, part), shares)
-        for part, shares in ((rows, targets), (valid, None))
-    ]
-    made, notes = finetune.fit(
-        learned,
-        held,
-        model=str(task.base_model),
-        names=task.names,
-        shift=task.shift,
-        recipe=recipe(config),
-        seed=seed,
-        scratch=scratch,
-    )
-    encoder = artefacts.Encoder(
-        made,
-        load.tokenizer(str(task.base_model)),
-        notes["max_length"],
-        config.long_texts == "windows",
-        half=methods.half(),
-        adapter=None,
-    )
-    if not valid.is_empty():
-        measured = _score(encoder.logits(valid["clean"].to_list()), valid["label"].to_list(), task, seed=seed)
-        card = replace(card, scores={"against pseudo-labels held back": measured, **scores})
-    card = replace(card, notes=notes)
-    written = artefacts.save(
-        made,
-        folder,
-        method=config.use,
-        base_model=str(task.base_model),
-        names=task.names,
-        merged=config.merged and whole,
-    )
-    for part in written:
-        _describe(part, _description(task, config.use, max_length=notes["max_length"], parts=[]), card)
-    forms = [part.name for part in written]
-    _describe(folder, _description(task, config.use, max_length=notes["max_length"], parts=forms), card)
-    return encoder, notes
-
-
-def _linear(task: Task, rows: pl.DataFrame, targets: NDArray[np.float32] | None, folder: Path) -> Model:
-    from tsirius.models import linear
-
-    config = task.config
-    texts, labels, weights = rows["clean"].to_list(), _places(rows, task.names), _weights(config, rows)
-    if targets is not None:  # a row of several categories becomes several rows of less weight
-        pairs = [(row, k) for row, shares in enumerate(targets) for k in np.flatnonzero(shares >= SMALL)]
-        given = weights or [1.0] * len(texts)
-        weights = [float(targets[row, k] * given[row]) for row, k in pairs]
-        texts, labels = [texts[row] for row, _ in pairs], [int(k) for _, k in pairs]
-    found = linear.fit(
-        texts,
-        labels,
-        weights=weights,
-        categories=len(task.names),
+    return Regression(
         c=config.linear_c,
         rounds=config.linear_rounds,
-        embed=task.embed,
+        embed=encode.embedder(base_model, max_length=config.max_length) if base_model else None,
+        max_length=config.max_length if base_model else None,
     )
-    found.save(folder)
-    return found
-
-
-def _ensemble(
-    task: Task,
-    train: pl.DataFrame,
-    written: pl.DataFrame,
-    *,
-    seeds: Sequence[int],
-    out: Path,
-    folder: Path,
-    scratch: Path,
-) -> dict[str, Any]:
-    """Train the members, those that an earlier try has finished aside, and put them together; returns notes."""
-    config = task.config
-    places = {seed: _folds(train, written, folds=config.folds, seed=seed) for seed in seeds}
-    members = list(_members(config, seeds))
-    every = pl.concat([train.select("clean", "group"), written.select("clean", "group")]).unique(maintain_order=True)
-    task = replace(task, embed=_known(task.embed, every["clean"].unique(maintain_order=True).to_list()))
-    total = np.zeros((every.height, len(task.names)))
-    times = np.zeros(every.height, dtype=np.int64)
-    notes = []
-    for number, member in enumerate(members, 1):
-        fold = _fold(every["group"], places[member.seed])
-        asked = np.flatnonzero(fold == member.fold) if member.fold is not None else np.arange(every.height)
-        if member.fold is None and not config.distil:
-            asked = asked[:0]
-        say(f"  member {number} of {len(members)}: {member.name}")
-        rows = train
-        if member.fold is not None:
-            rows = train.filter(pl.Series(_fold(train["group"], places[member.seed]) != member.fold))
-        place = scratch / "members" / member.name
-        found = _member(task, rows, every["clean"].gather(asked).to_list(), member=member, place=place, scratch=scratch)
-        notes.append(found)
-        total[asked] += np.load(place / SCORES, allow_pickle=False)
-        times[asked] += 1
-    mean = (total / np.maximum(times, 1)[:, None]).astype(np.float32)
-    scores, told = {}, {}
-    if config.folds > 1:
-        score, table = _out_of_fold(task, written, every, mean, times, seed=seeds[0])
-        tables.write(table, OUT_OF_FOLD, out / "out_of_fold.parquet")
-        if score is not None:
-            scores["against pseudo-labels, out of fold"] = score
-            told["out_of_fold"] = {
-                "rows": score.rows, "weighted_f1": score.weighted_f1, "interval": list(score.interval),
-            }  # fmt: skip
-            say(f"  out of fold: weighted F1 {score.weighted_f1:.3f} against pseudo-labels"
-                f" (95 % interval {score.interval[0]:.3f}-{score.interval[1]:.3f}, {score.rows:,} rows)")  # fmt: skip
-    together = folder / "ensemble" if config.distil else folder
-    for member in members:
-        _copy(scratch / "members" / member.name / "model", together / "members" / member.name)
-    parts = [f"members/{member.name}" for member in members]
-    description = _description(task, "ensemble", max_length=None, parts=parts)
-    _describe(together, description, replace(_card(task, train, kind="ensemble", scores=scores), notes=told))
-    told["members"] = {member.name: found for member, found in zip(members, notes, strict=True)}
-    if config.distil:
-        say("  distils them into one")
-        targets = _soft(task, train, every, mean, times)
-        _, notes_of_one = _train(
-            task, train, seed=seeds[0], folder=folder, scratch=scratch / "distilled", whole=True, scores={},
-            targets=targets,
-        )  # fmt: skip
-        told["distilled"] = notes_of_one
-    return told
-
-
-def _known(embed: Embed | None, texts: Sequence[str]) -> Embed | None:
-    """``embed`` of ``texts`` alone, each embedded once for all members, whichever of them are still to be trained."""
-    if embed is None:
-        return None
-    found, place = embed(texts), {text: row for row, text in enumerate(texts)}
-    return lambda asked: found[[place[text] for text in asked]]
-
-
-SCORES, NOTES = "scores.npy", "notes.json"
-
-
-def _members(config: Config, seeds: Sequence[int]) -> Iterator[Member]:
-    for seed in seeds:
-        for fold in range(config.folds) if config.folds > 1 else [None]:
-            yield Member(seed, fold)
-
-
-def _folds(train: pl.DataFrame, written: pl.DataFrame, *, folds: int, seed: int) -> dict[int, int]:
-    """The fold of each group of rows. Groups that no quota has left in training are spread evenly."""
-    from tsirius.models import ensemble
-
-    if folds == 1:
-        return {}
-    found = ensemble.assign(train["group"].to_list(), train["label"].to_list(), folds=folds, seed=seed)
-    left = sorted(set(written["group"]) - found.keys())
-    return found | {group: place % folds for place, group in enumerate(left)}
-
-
-def _fold(groups: pl.Series, places: Mapping[int, int]) -> NDArray[np.int64]:
-    return np.array([places.get(group, -1) for group in groups], dtype=np.int64)
-
-
-def _member(
-    task: Task, rows: pl.DataFrame, texts: Sequence[str], *, member: Member, place: Path, scratch: Path
-) -> dict[str, Any]:
-    """Train a member into ``place`` and have it score ``texts``, unless that was done before; returns its notes."""
-    if (place / NOTES).is_file():
-        found: dict[str, Any] = json.loads((place / NOTES).read_text(encoding="utf-8"))
-        return found
-    temporary = place.with_name(f"{place.name}.partial")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    (temporary / "model").mkdir(parents=True)
-    steps = scratch / "steps" / member.name
-    steps.mkdir(parents=True, exist_ok=True)
-    model, notes = _train(
-        task, rows, seed=member.seed, folder=temporary / "model", scratch=steps, whole=False, scores={}
-    )
-    np.save(temporary / SCORES, _scored(model, texts, categories=len(task.names), kept=steps), allow_pickle=False)
-    (temporary / NOTES).write_text(json.dumps(notes), encoding="utf-8")
-    temporary.rename(place)
-    shutil.rmtree(steps)
-    return notes
-
-
-def _scored(model: Model, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
-    """What the model says of cleaned texts, [N, K], the longest first; what a killed run left in ``kept`` counts."""
-    order = np.argsort([-len(text) for text in texts], kind="stable")
-    paths = {start: kept / f"scores-{start}.npy" for start in range(0, len(texts), SHARD)}
-    done = sum(len(order[start : start + SHARD]) for start, path in paths.items() if path.is_file())
-    found = np.zeros((len(texts), categories), dtype=np.float32)
-    with progress("score what it has not seen", total=len(texts), before=done) as advance:
-        for start, path in paths.items():
-            rows = order[start : start + SHARD]
-            if not path.is_file():
-                with replacing(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, model.logits([texts[row] for row in rows]), allow_pickle=False)
-                advance(len(rows))
-            found[rows] = np.load(path, allow_pickle=False)
-    return found
-
-
-def _copy(source: Path, target: Path) -> None:
-    """The files of a folder in another, as links where the disk knows them."""
-
-    def link(one: str, other: str) -> None:
-        try:
-            os.link(one, other)
-        except OSError:
-            shutil.copyfile(one, other)
-
-    shutil.copytree(source, target, copy_function=link)
-
-
-def _out_of_fold(
-    task: Task,
-    written: pl.DataFrame,
-    every: pl.DataFrame,
-    mean: NDArray[np.float32],
-    times: NDArray[np.int64],
-    *,
-    seed: int,
-) -> tuple[metrics.Score | None, pl.DataFrame]:
-    """How the members do on the reviews that they had not seen, at the natural mix, and what they say of each."""
-    from tsirius.models.classifier import softmax
-
-    at = _rows_of(written, every)
-    seen = times[at] > 0
-    rows = written.filter(pl.Series(seen))
-    chance = softmax(mean[at[seen]].astype(np.float64) + np.array(task.shift))
-    table = rows.select("id", "clean", "label").with_columns(
-        predicted=pl.Series([task.names[place] for place in chance.argmax(axis=1)], dtype=pl.String),
-        confidence=pl.Series(chance.max(axis=1) if rows.height else [], dtype=pl.Float32),
-    )
-    if not rows.height:
-        return None, table
-    return _score(mean[at[seen]], rows["label"].to_list(), task, seed=seed), table
-
-
-def _soft(
-    task: Task, train: pl.DataFrame, every: pl.DataFrame, mean: NDArray[np.float32], times: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """What members that had not seen them say of the training rows, [N, K]; of a row that all have seen, its label."""
-    from tsirius.models import loss
-    from tsirius.models.classifier import softmax
-
-    at = _rows_of(train, every)
-    labels = loss.targets(_places(train, task.names), categories=len(task.names))
-    shares = softmax(mean[at].astype(np.float64)).astype(np.float32)
-    return np.where((times[at] > 0)[:, None], shares, labels)
-
-
-def _rows_of(rows: pl.DataFrame, every: pl.DataFrame) -> NDArray[np.int64]:
-    """Where the texts of ``rows`` are among ``every``."""
-    numbered = every.with_row_index("place")
-    found = rows.select("clean", "group").join(numbered, on=["clean", "group"], how="left", maintain_order="left")
-    return found["place"].to_numpy().astype(np.int64)
-
-
-def _score(logits: NDArray[np.float32], labels: Sequence[str], task: Task, *, seed: int) -> metrics.Score:
-    predicted = (logits + np.array(task.shift)).argmax(axis=1)
-    return metrics.score(labels, [task.names[place] for place in predicted], names=task.names, rounds=ROUNDS, seed=seed)
-
-
-def _card(task: Task, rows: pl.DataFrame, *, kind: str, scores: Mapping[str, metrics.Score]) -> Card:
-    from tsirius.models.card import Card
-
-    return Card(
-        kind=kind,
-        names=task.names,
-        none=task.none,
-        base_model=task.base_model,
-        prior=task.prior,
-        prior_shift=task.shift,
-        rows=count(rows["label"], task.names),
-        written=rows.filter(pl.col("method") == "written").height,
-        scores=scores,
-        settings=task.config.model_dump(mode="json"),
-        notes={},
-    )
-
-
-def _description(task: Task, kind: Kind, *, max_length: int | None, parts: list[str]) -> Description:
-    from tsirius.models.classifier import Description
-
-    several = kind == "ensemble"
-    return Description(
-        kind=kind,
-        names=task.names,
-        none=task.none,
-        prior=task.prior,
-        prior_shift=task.shift,
-        base_model=None if several else task.base_model,
-        base_fingerprint=None if several else task.fingerprint,
-        max_length=max_length,
-        parts=parts,
-        long_texts=task.config.long_texts,
-    )
-
-
-def _describe(folder: Path, description: Description, card: Card) -> None:
-    """Write ``model.json`` and the card beside the weights."""
-    from tsirius.models.artefacts import ADAPTER
-    from tsirius.models.card import render
-
-    description.save(folder)
-    (folder / "README.md").write_text(render(card, adapter=folder.name == ADAPTER), encoding="utf-8")
 
 
 def recipe(config: Config) -> Recipe:
