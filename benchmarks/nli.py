@@ -4,11 +4,12 @@
 
 Builds an XLM-R of base size (12 layers of 768) with random weights and a vocabulary learned from the reviews, scores
 ROWS reviews, drawn evenly over the file, against all categories, and prints a table: the pipeline, our engine in 32-bit
-floats, by its default (16-bit floats where the processor multiplies them), and in 8-bit integers. Speed needs no trained weights. The share of changed labels does: a random model's
-scores hardly depend on what it reads, and many best labels win by a hair. Its head is scaled so that the scores spread
-as a trained model's do, which also multiplies whatever error the layers beneath have made: a harder test than a trained
-model. The table gives the changed labels of all reviews, and of those where the best label leads by MARGIN. With
-``--model`` a trained model is measured in its place: tsirius-mini, or a folder.
+floats, by its default (16-bit floats where the processor multiplies them), and in 8-bit integers. Speed needs no
+trained weights. The share of changed labels does: a random model's scores hardly depend on what it reads, and many best
+labels win by a hair. Its head is scaled so that the scores spread as a trained model's do, which also multiplies
+whatever error the layers beneath have made: a harder test than a trained model. The table gives the changed labels of
+all reviews, and of those where the best label leads by MARGIN. With ``--model`` a trained model is measured in its
+place: tsirius-mini, or a folder.
 """
 
 from __future__ import annotations
