@@ -106,6 +106,7 @@ CASES = [
     Case("configuration is not TOML", ["shop.toml", "not valid TOML"], put("shop.toml", "[ingest")),
     Case("unknown key", ["select.shure", "did you mean 'sure'"], command=[*RUN, "select.shure=0.5"]),
     Case("unknown section", ["selekt", "did you mean 'select'"], command=[*RUN, "selekt.sure=0.5"]),
+    Case("no file named", ["ingest.train", "names no file"], command=[*RUN, "ingest.train="]),
     Case("threshold out of range", ["select.sure", "less than or equal to 1"], command=[*RUN, "select.sure=1.5"]),
     Case("thresholds crossed", ["grey", "above sure"], command=[*RUN, "select.grey=0.9", "select.sure=0.5"]),
     Case("not an override", ["section.key=value"], command=[*RUN, "select.sure"]),

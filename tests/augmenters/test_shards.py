@@ -51,6 +51,17 @@ def test_nothing_is_made_twice_nor_a_model_read_in_vain(tmp_path: Path) -> None:
     assert third.made == 0 and next(again[0]) == "r0 0"
 
 
+def test_a_shard_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    shards.kept("paraphrase", Rewriter().make, tmp_path)(SOURCES)
+    broken = min(tmp_path.glob("*.parquet"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    again, third = Rewriter(), Rewriter()
+    shards.kept("paraphrase", again.make, tmp_path)(SOURCES)
+    assert len(again.asked) == shards.SHARD
+    shards.kept("paraphrase", third.make, tmp_path)(SOURCES)
+    assert third.made == 0
+
+
 def test_a_failing_shard_spoils_no_other_and_is_made_next_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,17 @@ def test_a_killed_labelling_goes_on_with_the_shard_it_had_not_finished(
     assert (broken / "out" / "lexicon.json").read_bytes() == (tmp_path / "whole/out/lexicon.json").read_bytes()
 
 
+def test_a_shard_that_cannot_be_read_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label, "SHARD", 2)
+    whole = run(tmp_path, TEXTS)[1:]
+    kept = sorted((tmp_path / "scratch").glob("nli-*/*.parquet"))
+    kept[0].write_bytes(kept[0].read_bytes()[:100])
+    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "ingest")
+    again = run(tmp_path, TEXTS)[1:]
+    assert all(one.equals(other) for one, other in zip(whole, again, strict=True))
+
+
 def test_no_reviews_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no reviews to label"):
         run(tmp_path, [])

@@ -145,7 +145,8 @@ def make_run(
                       "notes": {"rows": rows, "categories": dict.fromkeys(names, 7)},
                       "versions": {"tsirius": "0.1.0", "polars": "2.1.0", "scikit-learn": "1.9.1"}}  # fmt: skip
             if stage == "augment":
-                record["notes"] |= {"refused": {"too short": 11}, "refused_by_method": {"swap": {"too short": 11}}}  # type: ignore[operator]  # a dict
+                record["notes"] = {"refused": {"too short": 11}, "refused_by_method": {"swap": {"too short": 11}},
+                                   "short": {names[0]: 5}, "short_because": {names[0]: "few reviews, 3"}}  # fmt: skip
             (folder / "record.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
     return given
 
@@ -265,6 +266,7 @@ def test_tells_what_became_of_variants(finished: dict[str, Path], tmp_path: Path
     seen = check_harmless(page(finished, tmp_path))
     assert "Variants of training reviews" in seen.visible
     assert re.search(r"swap 127 11 .*too short 11 100.%.*Accepted, the boldest first.*swap 0.700", seen.visible)
+    assert re.search(r"did not bring to their target.* 5 few reviews, 3", seen.visible)
     for name in ("variants", "refused"):  # as an older version leaves it
         (finished["augment"] / f"{name}.parquet").rename(tmp_path / name)
     (finished["augment"] / "record.json").rename(tmp_path / "record")

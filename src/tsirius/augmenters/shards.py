@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tsirius import tables
 from tsirius.augmenters import Augmenter, Refused, Source
 from tsirius.errors import UserError
 from tsirius.progress import progress, say
@@ -36,7 +37,8 @@ def kept(name: str, made: Callable[[], Rewrite], folder: Path) -> Augmenter:
     rewrite: Rewrite | None = None
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.parquet")):
-        done.update(pl.read_parquet(path).select("id", "variants").iter_rows())
+        if (kept := tables.kept(path)) is not None:
+            done.update(kept.select("id", "variants").iter_rows())
 
     def augment(sources: Sequence[Source]) -> list[Iterator[str]]:
         nonlocal rewrite

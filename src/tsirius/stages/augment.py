@@ -215,10 +215,11 @@ def run(
     written = Counter(sources["label"].to_list())
     if wanted:
         say(f"  {made.height:,} variants made, {grown.refused.total():,} refused")
+    why = dict[str, str]()
     for name, missing in short.items():
         most = written[name] * len(config.methods) * config.max_per_source
-        why = _why(written[name], grown.by_label[name], capped=most < wanted[name])
-        say(f"  {name}: {missing:,} short of {config.target_per_class:,} ({why})")
+        why[name] = _why(written[name], grown.by_label[name], capped=most < wanted[name])
+        say(f"  {name}: {missing:,} short of {config.target_per_class:,} ({why[name]})")
     if empty:
         say(f"  nothing to learn from: {', '.join(empty)}")
     return {
@@ -229,6 +230,7 @@ def run(
         "refused": dict(grown.refused.most_common()),
         "refused_by_method": {name: dict(counts.most_common()) for name, counts in grown.by_method.items()},
         "short": short,
+        "short_because": why,
         "empty": empty,
     }
 

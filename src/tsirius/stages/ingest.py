@@ -46,6 +46,13 @@ class Config(Section):
     max_characters: int = Field(10_000, ge=1)
     """Longer reviews are set aside: they are rarely reviews."""
 
+    @field_validator("train", "categories", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        if "" in (given if isinstance(given, list) else [given]):  # as a path it would be the folder at hand
+            raise ValueError("names no file; name one")
+        return given
+
     @field_validator("train")
     @classmethod
     def _some(cls, train: Path | list[Path]) -> Path | list[Path]:

@@ -366,9 +366,9 @@ def _in_shards(
     with progress(f"label ({what})", total=len(texts)) as advance:
         for start in range(0, len(texts), SHARD):
             path = shards / f"{start}.parquet"
-            if path.is_file():
-                done.append(pl.read_parquet(path))
-                advance(done[-1].height)
+            if (kept := tables.kept(path)) is not None:
+                done.append(kept)
+                advance(kept.height)
                 continue
             done.append(work(texts.gather(order[start : start + SHARD]).to_list(), advance))
             with replacing(path) as temporary:

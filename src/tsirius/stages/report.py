@@ -24,7 +24,7 @@ from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.text import lemmas
 
-VERSION = 3
+VERSION = 4
 
 STAGES = ("ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict")
 
@@ -516,7 +516,8 @@ def hints(
 
 
 def variants(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of variants: of each method those made and refused, the reasons, and some of either kind.
+    """What became of variants: of each method those made and refused, the reasons, some of either kind, and the
+    categories that are still short of their target.
 
     Args:
         folder: of the augment stage.
@@ -524,16 +525,19 @@ def variants(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """
     made = _table(folder / "variants.parquet", tables.VARIANTS)
     left = _table(folder / "refused.parquet", tables.REFUSED)
-    by_method = (record.get("notes") or {}).get("refused_by_method") or {}
+    notes = record.get("notes") or {}
+    by_method = notes.get("refused_by_method") or {}
     counts = _counts(made["method"])
     methods = [(name, counts.get(name, 0), sum(by_method.get(name, {}).values())) for name in {**counts, **by_method}]
-    refused = (record.get("notes") or {}).get("refused") or {}
+    refused = notes.get("refused") or {}
+    because = notes.get("short_because") or {}
     shown = made.sort("similarity", "id", nulls_last=True)  # the boldest first: what a reader should look at
     shown = shown.filter(pl.int_range(pl.len()).over("method") < VARIANTS_SHOWN).sort("method", maintain_order=True)
     few = left.filter(pl.int_range(pl.len()).over("reason") < VARIANTS_SHOWN)
     return {
         "methods": methods,
         "refused": [(reason, rows) for reason, rows in refused.items()],
+        "short": [(name, rows, because.get(name, "")) for name, rows in (notes.get("short") or {}).items()],
         "examples": [
             (*row[:2], *(charts.shorten(text or "", EXAMPLE_CHARACTERS) for text in row[2:]))
             for row in shown.select("method", "similarity", "source", "clean").iter_rows()
