@@ -1,6 +1,7 @@
 """How fast does the zero-shot teacher score pairs, against the transformers pipeline on the same weights?
 
-    python benchmarks/nli.py REVIEWS.csv CATEGORIES.toml [--rows 80] [--model NAME] [--out TABLE.md]
+    python benchmarks/nli.py REVIEWS.csv CATEGORIES.toml [--rows 80] [--model NAME] [--hypotheses joined]
+        [--out TABLE.md]
 
 Builds an XLM-R of base size (12 layers of 768) with random weights and a vocabulary learned from the reviews, scores
 ROWS reviews, drawn evenly over the file, against all categories, and prints a table: the pipeline, our engine in 32-bit
@@ -107,7 +108,7 @@ def measure(engines: Mapping[str, Callable[[], Any]], *, rounds: int, threads: i
     return found
 
 
-def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str]) -> Callable[[], Any]:
+def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str], *, template: str) -> Callable[[], Any]:
     import torch
     from transformers import pipeline
 
@@ -116,7 +117,7 @@ def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str]) -> Cal
 
     def work() -> list[list[float]]:
         rows = []
-        for said in classify(list(texts), list(names), hypothesis_template=TEMPLATE, multi_label=True):
+        for said in classify(list(texts), list(names), hypothesis_template=template, multi_label=True):
             score = dict(zip(said["labels"], said["scores"], strict=True))
             rows.append([score[name] for name in names])
         return rows
@@ -125,12 +126,14 @@ def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str]) -> Cal
     return work
 
 
-def by_engine(folder: Path, texts: Sequence[str], names: Sequence[str], *, precision: Any) -> Callable[[], Any]:
+def by_engine(
+    folder: Path, texts: Sequence[str], names: Sequence[str], *, template: str, precision: Any
+) -> Callable[[], Any]:
     from tsirius.labellers import nli
     from tsirius.labellers.hypotheses import probabilities
 
     scorer = nli.scorer(str(folder), precision=precision, max_length=MAX_LENGTH, batch_tokens=BATCH_TOKENS)
-    asked = [TEMPLATE.format(name) for name in names]
+    asked = [template.format(name) for name in names]
     scorer.logits(texts[:1], asked, advance=None)
     return lambda: probabilities(scorer.logits(texts, asked, advance=None))
 
@@ -142,13 +145,14 @@ def table(found: dict[str, Measured]) -> str:
     top = np.sort(first.scores, axis=1)
     clear = top[:, -1] - top[:, -2] >= MARGIN
     lines = [
-        f"| engine | pairs/s | ratio | largest score difference | labels changed | of {clear.sum()} clear ones |",
-        "|---|---|---|---|---|---|",
+        f"| engine | pairs/s | reviews/s | ratio | largest score difference | labels changed | {clear.sum()} clear |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, one in found.items():
         changed = one.scores.argmax(axis=1) != labels
         lines.append(
-            f"| {name} | {one.scores.size / one.seconds:.1f} | {first.seconds / one.seconds:.2f} | "
+            f"| {name} | {one.scores.size / one.seconds:.1f} | {len(one.scores) / one.seconds:.1f} "
+            f"| {first.seconds / one.seconds:.2f} | "
             f"{np.abs(one.scores - first.scores).max():.1e} | {changed.mean():.2%} ({changed.sum()} of {len(changed)}) "
             f"| {changed[clear].mean() if clear.any() else 0:.2%} |"
         )
@@ -164,6 +168,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--std", type=float, default=0.02, help="of the random weights")
     parser.add_argument("--model", help="to measure in place of a random one")
+    parser.add_argument("--template", default=TEMPLATE)
+    parser.add_argument("--hypotheses", choices=("name", "description", "joined"), default="name")
     parser.add_argument("--without-pipeline", action="store_true", help="compare int8 with our own 32-bit floats only")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -171,20 +177,25 @@ def main() -> None:
     import torch
 
     from tsirius import categories
+    from tsirius.labellers.hypotheses import descriptions
     from tsirius.models import load
 
     torch.set_num_threads(given.threads)
     with given.reviews.open(encoding="utf-8", newline="") as file:
         texts = list(dict.fromkeys(row["text"].strip() for row in csv.DictReader(file) if row["text"].strip()))
-    names = categories.load(given.categories).names
+    names = [descriptions(category, given.hypotheses)[0] for category in categories.load(given.categories)]
     chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = load.fetch(given.model) if given.model else Path(temporary)
         if not given.model:
             build(folder, texts, std=given.std)
-        engines = {} if given.without_pipeline else {"pipeline, fp32": by_pipeline(folder, chosen, names)}
+        engines = dict[str, Callable[[], Any]]()
+        if not given.without_pipeline:
+            engines["pipeline, fp32"] = by_pipeline(folder, chosen, names, template=given.template)
         for precision in ("fp32", "auto", "int8"):
-            engines[f"ours, {precision}"] = by_engine(folder, chosen, names, precision=precision)
+            engines[f"ours, {precision}"] = by_engine(
+                folder, chosen, names, template=given.template, precision=precision
+            )
         found = measure(engines, rounds=given.rounds, threads=given.threads)
     shares = np.bincount(found["ours, fp32"].scores.argmax(axis=1), minlength=len(names))
     text = (
