@@ -4,25 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import polars as pl
 import pytest
+from rows import examples
 
-from tsirius import tables
 from tsirius.augmenters import Augmenter, Source, accept
 from tsirius.augmenters.grow import Grown, grow
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.errors import UserError
 from tsirius.labellers import Votes
 from tsirius.progress import Advance
-
-
-def examples(reviews: dict[str, list[str]]) -> pl.DataFrame:
-    rows = [(text, label) for label, texts in reviews.items() for text in texts]
-    return pl.DataFrame(
-        [(f"r{n}", text, n, label, 0.9, f"r{n}", "written", 1.0) for n, (text, label) in enumerate(rows)],
-        schema=dict(tables.EXAMPLES),
-        orient="row",
-    )
 
 
 def grown(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, settings
 from hypothesis import given as any_of
 from hypothesis import strategies as st
+from rows import examples
 
 from tsirius import tables
 from tsirius.augmenters import Source, accept, grow
@@ -28,15 +29,6 @@ REVIEWS = {
     "посуда": ["Тарелка пришла целая, без сколов, рисунок яркий", "Кружка большая и удобная, ручка не греется"],
     "нет": ["Доставка быстрая, спасибо", "да"],
 }
-
-
-def examples(reviews: dict[str, list[str]]) -> pl.DataFrame:
-    rows = [(text, label) for label, texts in reviews.items() for text in texts]
-    return pl.DataFrame(
-        [(f"r{n}", text, n, label, 0.9, f"r{n}", "written", 1.0) for n, (text, label) in enumerate(rows)],
-        schema=dict(tables.EXAMPLES),
-        orient="row",
-    )
 
 
 def lay_out(folder: Path) -> dict[str, Path]:
