@@ -59,9 +59,7 @@ def test_what_random_models_write_is_refused_by_a_strict_judge(models: dict[str,
 
 
 KILLED = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
 from test_augment import run
 from tsirius.augmenters import shards
 from tsirius.stages.augment import Config
@@ -80,14 +78,16 @@ def test_a_killed_back_translation_goes_on_and_repeats_no_finished_source(
     for folder in (whole, broken):
         folder.mkdir()
         lay_out(folder)
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(broken), settings=settings)
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL, start_new_session=True)
+    script = KILLED.format(folder=str(broken), settings=settings)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=said, start_new_session=True, env=paths)
     first = broken / "backtranslate" / "000001.parquet"
     for _ in range(6000):
         if first.exists() or process.poll() is not None:
             break
         time.sleep(0.02)
-    assert process.poll() is None, "it ended before it was killed"
+    assert process.poll() is None, (tmp_path / "said").read_text()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (broken / "train.parquet").exists()
