@@ -1,5 +1,10 @@
 """Linear layers by oneDNN and by 8-bit integers compute what torch's do."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 
@@ -53,6 +58,58 @@ def test_integers_come_close(bias: bool) -> None:
     exact = layer(bias)(rows())
     error = cpu.Int8Linear(layer(bias))(rows()) - exact
     assert error.norm() < 0.006 * exact.norm()
+
+
+@torch.inference_mode()
+def test_integers_are_the_same_by_onednn_and_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not cpu._has_onednn_int8():
+        pytest.skip("this torch or this processor has no 8-bit products of oneDNN")
+    by_onednn = cpu.Int8Linear(layer(True))(rows())
+    monkeypatch.setattr(cpu, "_has_onednn_int8", lambda: False)
+    torch.testing.assert_close(cpu.Int8Linear(layer(True))(rows()), by_onednn, atol=1e-6, rtol=1e-5)
+
+
+class Attention(torch.nn.Module):
+    def __init__(self, width: int = 96, key: int = 96) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            self.query, self.value = torch.nn.Linear(width, 40), torch.nn.Linear(width, 24, bias=False)
+            self.key, self.output = torch.nn.Linear(key, 40), torch.nn.Linear(40, 8)
+        self.base_model = self
+
+
+@pytest.mark.parametrize("change", [cpu.packed, cpu.quantised])
+@torch.inference_mode()
+def test_layers_side_by_side_compute_what_each_does(change: Callable[[Any], Any]) -> None:
+    given, first, plain, changed = rows(), rows()[:, :1], Attention(), change(Attention())
+    near = partial(torch.testing.assert_close, atol=0.02, rtol=0.01)
+    for name in ("query", "key", "value"):
+        near(getattr(changed, name)(given), getattr(plain, name)(given))
+    for name, asked in [("key", given), ("query", first), ("value", given), ("query", given), ("value", first)]:
+        near(getattr(changed, name)(asked), getattr(plain, name)(asked))
+    near(changed.output(given[..., :40]), plain.output(given[..., :40]))
+
+
+@torch.inference_mode()
+def test_threads_that_share_layers_get_their_own() -> None:
+    changed = cpu.quantised(Attention())
+    texts = [torch.randn(4, 96, generator=torch.Generator().manual_seed(n)) for n in range(8)]
+
+    def ask(given: torch.Tensor) -> list[torch.Tensor]:
+        return [changed.query(given), changed.key(given), changed.value(given)]
+
+    alone = [ask(given) for given in texts]
+    with torch.inference_mode(), ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            for found, wanted in zip(pool.map(ask, texts), alone, strict=True):
+                assert all(map(torch.equal, found, wanted))
+
+
+def test_layers_that_read_other_widths_stay_apart() -> None:
+    changed = cpu.quantised(Attention(key=32))
+    assert isinstance(changed.key, cpu.Int8Linear)
+    assert changed.key(torch.ones(1, 32)).shape == (1, 40)
 
 
 @torch.inference_mode()
