@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tsirius import cli
 
 SAMPLE = Path(__file__).parents[1] / "src" / "tsirius" / "assets" / "sample"
 
@@ -29,6 +32,26 @@ def tsirius(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.Completed
     done = subprocess.run([sys.executable, "-m", "tsirius", *arguments], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == expect, done.stderr
     return done
+
+
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """As :func:`tsirius`, beside the finished run and in this process, which need not load the libraries again."""
+
+    def run(*arguments: str, cwd: Path = finished, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["tsirius", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        assert end.value.code == expect, said.err
+        return subprocess.CompletedProcess(arguments, expect, said.out, said.err)
+
+    return run
 
 
 def lay_out(folder: Path) -> None:
@@ -82,103 +105,100 @@ def test_no_labeller_ever_saw_an_answer(finished: Path) -> None:
         assert ("ingest.test" in files) == (path.parent.name == "predict")
 
 
-def test_a_second_run_skips_everything(finished: Path) -> None:
+def test_a_second_run_skips_everything(finished: Path, here: Here) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "runs/shop").rglob("*") if path.is_file()}
-    done = tsirius("run", "shop.toml", cwd=finished)
+    done = here("run", "shop.toml")
     assert done.stderr.count("skipped") == 10
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} <= {"config.json", ".lock"}
 
 
-def test_a_changed_setting_runs_only_what_comes_after(finished: Path) -> None:
-    done = tsirius("plan", "shop.toml", "select.sure=0.7", cwd=finished)
+def test_a_changed_setting_runs_only_what_comes_after(finished: Path, here: Here) -> None:
+    done = here("plan", "shop.toml", "select.sure=0.7")
     decisions = dict(line.split()[:2] for line in done.stdout.splitlines())
     assert decisions.pop("ingest") == decisions.pop("label") == "skip"
     assert set(decisions.values()) == {"run"}
     assert "sure changed from" in done.stdout
 
 
-def test_the_test_file_is_read_by_predict_alone(finished: Path, tmp_path: Path) -> None:
+def test_the_test_file_is_read_by_predict_alone(finished: Path, here: Here, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     shutil.copytree(finished, folder)
     with (folder / "test.csv").open("a", encoding="utf-8") as handle:
         handle.write("new,Кастрюля с толстым дном\n")
-    done = tsirius("run", "shop.toml", cwd=folder)
+    done = here("run", "shop.toml", cwd=folder)
     ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
     assert ran == ["predict", "report"]
 
 
-def test_predict_evaluate_and_report_on_the_finished_run(finished: Path, tmp_path: Path) -> None:
+def test_predict_evaluate_and_report_on_the_finished_run(finished: Path, here: Here, tmp_path: Path) -> None:
     reviews = tmp_path / "new.csv"
     reviews.write_text("номер;отзыв\n7;Чайник гудит, но греет быстро\n9;\n", encoding="cp1251")
     out = tmp_path / "out.csv"
-    tsirius("predict", "runs/shop", str(reviews), "-o", str(out), "--id-column", "номер", cwd=finished)
+    here("predict", "runs/shop", str(reviews), "-o", str(out), "--id-column", "номер")
     with out.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [row["номер"] for row in rows] == ["7", "9"]
     assert all(0 <= float(row["confidence"]) <= 1 for row in rows)
-    assert tsirius("predict", "runs/shop", str(reviews), "--id-column", "номер", cwd=finished).stdout == out.read_text()
-    by_text = tsirius("evaluate", "runs/shop", "gold.csv", cwd=finished).stdout
+    assert here("predict", "runs/shop", str(reviews), "--id-column", "номер").stdout == out.read_text()
+    by_text = here("evaluate", "runs/shop", "gold.csv").stdout
     assert "against gold" in by_text and "740 rows" in by_text
-    tsirius("report", "runs/shop", cwd=finished)
+    here("report", "runs/shop")
 
 
-def test_answers_by_id_score_the_submission(finished: Path, tmp_path: Path) -> None:
+def test_answers_by_id_score_the_submission(finished: Path, here: Here, tmp_path: Path) -> None:
     with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
         answers = [row["category"] for row in csv.DictReader(handle)]
     gold = tmp_path / "gold.csv"
     gold.write_text("id,category\n" + "".join(f"r{n},{answers[n]}\n" for n in range(0, 740, 5)), encoding="utf-8")
-    done = tsirius("evaluate", "runs/shop", str(gold), cwd=finished)
+    done = here("evaluate", "runs/shop", str(gold))
     assert "148 rows" in done.stdout
     gold.write_text("id,category\nr1000,обувь\n", encoding="utf-8")
-    assert "r1000" in tsirius("evaluate", "runs/shop", str(gold), cwd=finished, expect=2).stderr
+    assert "r1000" in here("evaluate", "runs/shop", str(gold), expect=2).stderr
 
 
-def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, tmp_path: Path) -> None:
+def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: Here, tmp_path: Path) -> None:
     folder, gold = tmp_path / "shop", tmp_path / "gold.csv"
     shutil.copytree(finished, folder)
     gold.write_text("id,category\nr0,обувь\n", encoding="utf-8")
     # a setting that changes no row is still shown as it is
-    done = tsirius("run", "shop.toml", "augment.swap=0.31", cwd=folder)
+    done = here("run", "shop.toml", "augment.swap=0.31", cwd=folder)
     assert "report: runs, shown augment swap changed" in done.stderr
     assert "0.31" in (folder / "runs/shop/report.html").read_text(encoding="utf-8")
     predictions = folder / "runs/shop/predict/predictions.parquet"
     predictions.write_bytes(predictions.read_bytes()[:50])
     for command in (["evaluate", "runs/shop", str(gold)], ["report", "runs/shop"]):
-        assert "altered or damaged" in tsirius(*command, cwd=folder, expect=2).stderr
-    done = tsirius("run", "shop.toml", "ingest.test=", cwd=folder)
+        assert "altered or damaged" in here(*command, cwd=folder, expect=2).stderr
+    done = here("run", "shop.toml", "ingest.test=", cwd=folder)
     assert "submission.csv" not in done.stdout and not (folder / "runs/shop/submission.csv").exists()
-    assert "no predictions" in tsirius("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
+    assert "no predictions" in here("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
 
 
-def test_the_guard_passes_the_runs_own_submission_and_no_other(finished: Path, tmp_path: Path) -> None:
-    said = tsirius("guard", "runs/shop", cwd=finished).stdout
+def test_the_guard_passes_the_runs_own_submission_and_no_other(finished: Path, here: Here, tmp_path: Path) -> None:
+    said = here("guard", "runs/shop").stdout
     assert "answers test.csv, 740 rows" in said and "the predicted mix is" in said
     lines = (finished / "runs/shop/submission.csv").read_text(encoding="utf-8").splitlines()
     lines[3], lines[4] = lines[4], lines[3]
     (tmp_path / "sorted.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = tsirius("guard", "runs/shop", str(tmp_path / "sorted.csv"), cwd=finished, expect=2)
+    done = here("guard", "runs/shop", str(tmp_path / "sorted.csv"), expect=2)
     assert "row 3: has the id" in done.stderr and done.stdout == ""
 
 
-def test_latency_is_told_and_held_against_the_budget(finished: Path, tmp_path: Path) -> None:
+def test_latency_is_told_and_held_against_the_budget(finished: Path, here: Here, tmp_path: Path) -> None:
     out = tmp_path / "latency.json"
     bench = ("bench", "latency", "runs/shop", "--count", "20", "-o", str(out))
-    assert "p99" in tsirius(*bench, cwd=finished).stdout
+    assert "p99" in here(*bench).stdout
     assert json.loads(out.read_text())["within_budget"]
-    assert "the budget is 0.0 ms" in tsirius(*bench, "--budget", "0", cwd=finished, expect=2).stderr
-    assert (
-        "its folder is all there is to export"
-        in tsirius("export", "runs/shop", "--to", "onnx", cwd=finished, expect=2).stderr
-    )
+    assert "the budget is 0.0 ms" in here(*bench, "--budget", "0", expect=2).stderr
+    assert "its folder is all there is to export" in here("export", "runs/shop", "--to", "onnx", expect=2).stderr
 
 
-def test_odd_ids_come_back_whole(finished: Path, tmp_path: Path) -> None:
+def test_odd_ids_come_back_whole(finished: Path, here: Here, tmp_path: Path) -> None:
     ids = ["a,b", 'q"x', "n\nl", "c\rr", " s ", "r\r\nn"]
     with (tmp_path / "odd.csv").open("w", encoding="utf-8", newline="") as handle:
         csv.writer(handle, quoting=csv.QUOTE_ALL).writerows([["category", "text"], *([name, "чайник"] for name in ids)])
-    tsirius("predict", "runs/shop", str(tmp_path / "odd.csv"), "-o", str(tmp_path / "out.csv"), "--id-column",
-            "category", cwd=finished)  # fmt: skip
+    here("predict", "runs/shop", str(tmp_path / "odd.csv"), "-o", str(tmp_path / "out.csv"), "--id-column",
+            "category")  # fmt: skip
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as handle:
         rows = list(csv.reader(handle))
     assert rows[0] == ["id", "category", "confidence"]
