@@ -118,8 +118,13 @@ class _Part(torch.nn.Module):
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself; emulated it is slower than 32 bits."""
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 has no such function
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    return _knows("avx512_bf16", "amx_bf16")
+
+
+def _knows(*instructions: str) -> bool:
+    """Whether the processor has one of these; torch before 2.10 cannot tell."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name) for name in instructions)
 
 
 def _has_onednn() -> bool:
@@ -200,7 +205,7 @@ Product = Callable[[torch.Tensor, torch.Tensor, int], None]
 
 
 def _by_onednn(weight: torch.Tensor, scale: torch.Tensor) -> Product:
-    """With weights in the order that oneDNN likes best, scaled and summed on the way: a third faster than torch."""
+    """With weights in the order that oneDNN likes best, scaled and summed on the way: 5 to 35 % faster than torch."""
     ops = torch.ops.onednn
     best, zeros = ops.qlinear_prepack(weight, None), torch.zeros(len(weight), dtype=torch.int64)
 
@@ -225,8 +230,7 @@ def _by_torch(weight: torch.Tensor, scale: torch.Tensor) -> Product:
 
 def _has_onednn_int8() -> bool:
     """Whether torch's way to oneDNN's integers is there and right; without VNNI its sums of bytes can overflow."""
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    if not (known.get("avx512_vnni") or known.get("avx_vnni")):
+    if not _knows("avx512_vnni", "avx_vnni"):
         return False
     weight = torch.full((16, 64), 127, dtype=torch.int8)
     given = torch.full((3, 64), 255, dtype=torch.uint8)
