@@ -283,6 +283,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # A thread that waits by spinning takes the core from the one it waits for, where others are at work as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # oneDNN compiles its work for each shape of a batch, and would keep 1,024 of those: 100 MB that hardly serve again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     _open_streams()
     level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():

@@ -10,13 +10,14 @@ import numpy as np
 
 from tsirius.errors import UserError
 from tsirius.models import windows
+from tsirius.models.batches import batch_size
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-BATCH_TOKENS = 8192
-"""Tokens of a batch, its padding counted: some 100 MB of activations in a base-sized model."""
+BATCH_TOKENS = 1024
+"""Tokens of a batch on a CPU, its padding counted; see :func:`tsirius.models.batches.batch_size`."""
 
 
 def logits(
@@ -113,14 +114,14 @@ def _read(
     import torch
 
     model.eval()
-    pad = padding(model, tokenizer)
+    pad, most = padding(model, tokenizer), batch_size(BATCH_TOKENS, device=model.device)
     rows = [torch.tensor(ids) for ids in given]
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
     found = np.zeros((len(rows), width), dtype=np.float32)
     start = 0
     with torch.inference_mode():
         while start < len(order):
-            batch = order[start : start + max(1, BATCH_TOKENS // max(1, len(rows[order[start]])))]
+            batch = order[start : start + max(1, most // max(1, len(rows[order[start]])))]
             padded = torch.nn.utils.rnn.pad_sequence([rows[row] for row in batch], batch_first=True, padding_value=pad)
             lengths = torch.tensor([[len(rows[row])] for row in batch])
             mask = (torch.arange(padded.shape[1]) < lengths).long()
