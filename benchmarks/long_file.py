@@ -14,6 +14,7 @@ import argparse
 import csv
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -60,7 +61,7 @@ def predict(model: Path, reviews: Path, output: Path, *, kill_after: float | Non
         if kill_after is not None and seconds > kill_after:
             process.kill()
         time.sleep(0.2)
-    if process.wait() and kill_after is None:
+    if process.wait() not in (0, -signal.SIGKILL if kill_after is not None else 0):
         sys.exit("predict failed")
     return time.monotonic() - started, peak
 
@@ -82,7 +83,7 @@ def main() -> None:
         write(folder / "first.csv", texts, min(CHECKED, given.rows))
         print(f"{given.rows:,} reviews, {(folder / 'all.csv').stat().st_size / MIB:,.0f} MiB, {given.threads} threads")
         runs = [predict(given.model, folder / "all.csv", folder / "all.out.csv", kill_after=given.kill_after)]
-        print(f"killed after {runs[0][0]:,.0f} s; the same command again", flush=True)
+        print(f"over after {runs[0][0]:,.0f} s, by SIGKILL or done; the same command again", flush=True)
         runs.append(predict(given.model, folder / "all.csv", folder / "all.out.csv"))
         seconds = sum(one for one, _ in runs)
         print(f"{given.rows:,} reviews in {seconds:,.0f} s, the kill and all: {given.rows / seconds:,.0f} reviews/s, "

@@ -83,6 +83,15 @@ def test_padding_falls_back_on_the_models_and_is_asked_for(tiny_model: Path, tmp
         encode.embeddings(made, words, TEXTS, max_length=32)
 
 
+def test_a_batch_on_a_cpu_has_no_more_tokens_than_its_bound(tiny_model: Path) -> None:
+    made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
+    texts = ["кружка " * number for number in range(1, 120)]
+    sizes: list[int] = []
+    made.register_forward_pre_hook(lambda _, args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True)
+    encode.embeddings(made, words, texts, max_length=32)
+    assert encode.BATCH_TOKENS / 2 < max(sizes) <= encode.BATCH_TOKENS
+
+
 def test_members_that_ask_for_the_same_texts_have_them_embedded_once(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
