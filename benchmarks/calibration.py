@@ -21,18 +21,18 @@ from pathlib import Path
 
 import polars as pl
 
-from tsirius import files
 from tsirius.calibration import Reliability, draw_reliability, reliability, wilson
 from tsirius.categories import Categories
-from tsirius.text import normalise
+from tsirius.io.source import open_source, read_batches
+from tsirius.language.clean import normalise
 
 HARDLY, FLOOD = 0.005, 0.02
 
 
 def table(path: Path) -> pl.DataFrame:
     """All rows of a file: ``id``, and ``text`` and ``category`` where it has them."""
-    source = files.open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
-    return pl.concat(files.batches(source, rows=20_000))
+    source = open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
+    return pl.concat(read_batches(source, rows=20_000))
 
 
 def labels(run: Path) -> pl.DataFrame:

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tsirius import config, files, metrics, tables
+from tsirius import config, metrics, tables
 from tsirius.categories import Categories
+from tsirius.io.source import open_source, read_batches
 from tsirius.models import load
 from tsirius.models.classifier import Classifier
 from tsirius.stages import train
@@ -104,8 +105,8 @@ def score(
 
 
 def table(path: Path) -> pl.DataFrame:
-    source = files.open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
-    return pl.concat(files.batches(source, rows=20_000))
+    source = open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
+    return pl.concat(read_batches(source, rows=20_000))
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from tsirius import files
 from tsirius.augmenters import generate, shards
-from tsirius.text import normalise
+from tsirius.io.source import open_source, read_batches
+from tsirius.language.clean import normalise
 
 SIZES = {"base": ((768, 12, 12, 2048), (512, 6, 8, 2048)), "small": ((256, 4, 4, 512), (192, 3, 4, 512))}
 """Of T5 and of Marian: width, layers, heads, inner width."""
@@ -140,10 +140,8 @@ def main() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    source = files.open_source(
-        options.reviews, text_column="auto", id_column="auto", encoding="auto", text_required=True
-    )
-    every = [normalise(text) for batch in files.batches(source, rows=20_000) for text in batch["text"]]
+    source = open_source(options.reviews, text_column="auto", id_column="auto", encoding="auto", text_required=True)
+    every = [normalise(text) for batch in read_batches(source, rows=20_000) for text in batch["text"]]
     fit = [text for text in every if 20 <= len(text) <= 400]
     texts = [fit[place * len(fit) // options.rows] for place in range(options.rows)]
     search = generate.Search(

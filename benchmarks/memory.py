@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsirius.models import finetune, load, memory, methods
+from tsirius.models import adapters, estimate, finetune, load
 
 NAMES = [f"category {number}" for number in range(9)]
 CASES = [
@@ -46,7 +46,7 @@ class Words:
         }
 
 
-def base(of: memory.Shape) -> Any:
+def base(of: estimate.Shape) -> Any:
     """A classifier of this shape with random weights, and the parameters that are new: its head's."""
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
@@ -58,9 +58,9 @@ def base(of: memory.Shape) -> Any:
     return XLMRobertaForSequenceClassification(config), []
 
 
-def measure(method: Any, of: memory.Shape, *, rows: int, length: int, steps: int) -> tuple[float, float]:
+def measure(method: Any, of: estimate.Shape, *, rows: int, length: int, steps: int) -> tuple[float, float]:
     """Peak bytes and tokens a second of ``steps`` steps after two that warm up."""
-    recipe = methods.Recipe(
+    recipe = adapters.Recipe(
         method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=1, learning_rate=1e-4,
         layer_decay=1.0, batch_size=rows, batch_tokens=rows * length, max_length=length, label_smoothing=0.05,
         imbalance="none", weight_decay=0.05, warmup=0.1, max_grad_norm=1.0, gradient_checkpointing=False,
@@ -68,7 +68,7 @@ def measure(method: Any, of: memory.Shape, *, rows: int, length: int, steps: int
     )  # fmt: skip
     count = rows * (steps + 2)
     load.base_classifier = lambda model, **settings: base(of)
-    made = methods.build("random", names=NAMES, recipe=recipe)
+    made = adapters.build("random", names=NAMES, recipe=recipe)
     given = finetune.Rows([str(number) for number in range(count)], [number % 9 for number in range(count)])
     training = finetune.Training(
         made, Words(length), given, recipe=recipe, categories=len(NAMES), max_length=length, seed=0
@@ -107,10 +107,10 @@ def main() -> None:
         f"|---|---|---|---|---|---|{'---|' if given.tflops else ''}",
     ]
     for method, model in CASES:
-        of = memory.KNOWN[model]
-        use = memory.Use(method, 16, given.rows, given.length, False, len(NAMES), several=False)
-        planned = sum(memory.peak(of, use).values())
-        start = f"| {method} | {model} | {planned / memory.MIB:,.0f} |"
+        of = estimate.KNOWN[model]
+        use = estimate.Use(method, 16, given.rows, given.length, False, len(NAMES), several=False)
+        planned = sum(estimate.peak(of, use).values())
+        start = f"| {method} | {model} | {planned / estimate.MIB:,.0f} |"
         if method == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
             lines.append(f"{start} bitsandbytes is not installed | | |")
             continue
@@ -119,11 +119,11 @@ def main() -> None:
         except torch.cuda.OutOfMemoryError:
             lines.append(f"{start} more than the cap | | |")
             continue
-        cost = memory.flops(of, replace(use, checkpointing=False))  # MFU counts no operation twice
+        cost = estimate.flops(of, replace(use, checkpointing=False))  # MFU counts no operation twice
         if method == "qlora":
-            cost = memory.flops(of, replace(use, method="lora"))
+            cost = estimate.flops(of, replace(use, method="lora"))
         used = f" {speed * cost / (given.tflops * 1e12):.1%} |" if given.tflops else ""
-        lines.append(f"{start} {peak / memory.MIB:,.0f} | {planned / peak - 1:+.1%} | {speed:,.0f} |{used}")
+        lines.append(f"{start} {peak / estimate.MIB:,.0f} | {planned / peak - 1:+.1%} | {speed:,.0f} |{used}")
         print(lines[-1], flush=True)
         torch.cuda.empty_cache()
     table = "\n".join(lines)

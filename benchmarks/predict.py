@@ -82,7 +82,7 @@ def base_size(texts: Sequence[str], folder: Path) -> dict[str, Engine]:
 
 def exported(run: Path, folder: Path) -> dict[str, Engine]:
     """The same engines over the model of a run."""
-    from tsirius import export
+    from tsirius.commands import export
 
     for form in ("merged", "onnx", "onnx-int8"):
         export.export(run, to=form, out=folder / form)

@@ -27,14 +27,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import numpy as np
 import torch
 
-from tsirius.models import finetune, load, memory, methods
+from tsirius.models import adapters, estimate, finetune, load
 
 NAMES = [f"category {number}" for number in range(9)]
 MAX_LENGTH = 256
 
 
-def recipe(method: Any, *, rows: int, tokens: int) -> methods.Recipe:
-    return methods.Recipe(
+def recipe(method: Any, *, rows: int, tokens: int) -> adapters.Recipe:
+    return adapters.Recipe(
         method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=1, learning_rate=1e-4,
         layer_decay=1.0, batch_size=rows, batch_tokens=tokens, max_length=MAX_LENGTH, label_smoothing=0.0,
         imbalance="none", weight_decay=0.0, warmup=0.0, max_grad_norm=1.0, gradient_checkpointing=False,
@@ -42,7 +42,7 @@ def recipe(method: Any, *, rows: int, tokens: int) -> methods.Recipe:
     )  # fmt: skip
 
 
-def by_trainer(model: str, rows: finetune.Rows, of: methods.Recipe, *, padding: str) -> Callable[[], None]:
+def by_trainer(model: str, rows: finetune.Rows, of: adapters.Recipe, *, padding: str) -> Callable[[], None]:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
     words = load.tokenizer(model)
@@ -52,9 +52,9 @@ def by_trainer(model: str, rows: finetune.Rows, of: methods.Recipe, *, padding: 
         {"input_ids": ids, "attention_mask": mask, "labels": label}
         for ids, mask, label in zip(given["input_ids"], given["attention_mask"], rows.labels, strict=True)
     ]
-    made = methods.build(model, names=NAMES, recipe=of)
+    made = adapters.build(model, names=NAMES, recipe=of)
     made.accepts_loss_kwargs = False
-    half = methods.half()
+    half = adapters.half()
     with tempfile.TemporaryDirectory() as temporary:
         arguments = TrainingArguments(
             output_dir=temporary, num_train_epochs=1, per_device_train_batch_size=of.batch_size, save_strategy="no",
@@ -70,8 +70,8 @@ def by_trainer(model: str, rows: finetune.Rows, of: methods.Recipe, *, padding: 
     return work
 
 
-def by_steps(model: str, rows: finetune.Rows, of: methods.Recipe) -> tuple[Callable[[], None], int]:
-    made = methods.build(model, names=NAMES, recipe=of)
+def by_steps(model: str, rows: finetune.Rows, of: adapters.Recipe) -> tuple[Callable[[], None], int]:
+    made = adapters.build(model, names=NAMES, recipe=of)
     training = finetune.Training(
         made, load.tokenizer(model), rows, recipe=of, categories=len(NAMES), max_length=MAX_LENGTH, seed=0
     )
@@ -127,8 +127,8 @@ def main() -> None:
             print(f"{name}: {seconds:.2f} s", file=sys.stderr, flush=True)
             found[name] = min(seconds, found.get(name, float("inf")))
     first = next(iter(found.values()))
-    use = memory.Use(given.method, 16, given.batch, round(tokens / len(chosen)), False, len(NAMES), False)
-    cost = memory.flops(memory.shape(given.model), use)
+    use = estimate.Use(given.method, 16, given.batch, round(tokens / len(chosen)), False, len(NAMES), False)
+    cost = estimate.flops(estimate.shape(given.model), use)
     place = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {given.threads}"
     lines = [
         f"{given.model}, {given.method}, {len(chosen)} reviews of {tokens / len(chosen):.1f} tokens, batches of"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tsirius import tables
 from tsirius.categories import Categories, Category
+from tsirius.language.words import words
 from tsirius.stages import augment, balance, split
-from tsirius.text import words
 
 NAMES = ["обувь", "посуда", "нет товара"]
 CATEGORIES = Categories([Category(name, none=name == "нет товара") for name in NAMES])

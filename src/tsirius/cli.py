@@ -61,9 +61,9 @@ def new(
     ] = Path("categories.toml"),
 ) -> None:
     """Write a configuration file with every setting in it, and an example categories file."""
-    from tsirius import scaffold
+    from tsirius.commands import new
 
-    for path in scaffold.new(name, train=train, test=test, categories=categories):
+    for path in new.new(name, train=train, test=test, categories=categories):
         print(path)
 
 
@@ -107,11 +107,12 @@ def run(
 ) -> None:
     """Run the whole road, or what of it is not done yet; print the scores and where the results are."""
     from tsirius import config as configuration
-    from tsirius import pipeline, results
-    from tsirius.models import together
+    from tsirius import pipeline
+    from tsirius.commands import results
+    from tsirius.models import distributed
 
     folder = pipeline.run(configuration.load(config, overrides or []), again=again)
-    if not together.helper():
+    if not distributed.helper():
         print(results.summary(folder))
 
 
@@ -127,7 +128,7 @@ def predict(
     encoding: Encoding = "auto",
 ) -> None:
     """Predict the category of every review of a file, in its order, with the confidence."""
-    from tsirius import results
+    from tsirius.commands import results
 
     output = None if output == Path("-") else output
     results.predict_file(model, reviews, output, text_column=text_column, id_column=id_column, encoding=encoding)
@@ -139,7 +140,7 @@ def guard(
     submission: Annotated[Path | None, typer.Argument(help="The file to check; the run's own if left out.")] = None,
 ) -> None:
     """Check a submission against the run's test file: every row, its id, the order, the categories, their mix."""
-    from tsirius import results
+    from tsirius.commands import results
 
     print(results.check_submission(folder, submission))
 
@@ -155,7 +156,7 @@ def evaluate(
     encoding: Encoding = "auto",
 ) -> None:
     """Score a run or a model against answers that people gave."""
-    from tsirius import results
+    from tsirius.commands import results
 
     print(results.evaluate_file(model, gold, text_column=text_column, id_column=id_column, encoding=encoding))
 
@@ -183,7 +184,7 @@ def audit(
     seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 0,
 ) -> None:
     """Ask you about some reviews of a run, and say from your answers how right its labels or predictions are."""
-    from tsirius import audit as auditing
+    from tsirius.commands import audit as auditing
 
     report = auditing.audit(folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show)
     if report is not None:
@@ -214,8 +215,8 @@ def bench_augment(
     ] = None,
 ) -> None:
     """Train with and without variants of reviews, and say by how much the score changes."""
-    from tsirius import bench as benchmarks
     from tsirius import config as configuration
+    from tsirius.commands import bench as benchmarks
 
     loaded = configuration.load(config, overrides or [])
     print(benchmarks.augment(loaded, gold, methods=method or loaded.augment.methods, seeds=seeds, target=target))
@@ -230,7 +231,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's model in another form, unless it would predict something else."""
-    from tsirius import export as exporting
+    from tsirius.commands import export as exporting
 
     print(exporting.export(folder, to=to, out=output))
 
@@ -246,7 +247,7 @@ def latency(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A JSON file to write as well.")] = None,
 ) -> None:
     """Measure how long a review takes: one by one, and many together; fail where it is over the budget."""
-    from tsirius import latency as measuring
+    from tsirius.commands import latency as measuring
 
     found = measuring.measure(model, reviews=reviews, count=count)
     print(found.table())
@@ -258,9 +259,9 @@ def latency(
 @app.command()
 def doctor() -> None:
     """Say what this machine can do: cores, memory, GPU, network settings, packages, models at hand."""
-    from tsirius import machine
+    from tsirius.commands import doctor
 
-    for name, value in machine.describe().items():
+    for name, value in doctor.describe().items():
         print(f"{name:<22} {value}")
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tsirius import categories, files
+from tsirius import categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
+from tsirius.io.source import open_other
 from tsirius.labellers import hypotheses
-from tsirius.models import together
+from tsirius.models import distributed
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
@@ -150,7 +151,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
     Raises:
         UserError: the input, the configuration or the machine does not allow it; what was published before stays.
     """
-    if together.helper():
+    if distributed.helper():
         from tsirius.models import finetune  # loads torch
 
         finetune.help_first()
@@ -184,7 +185,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
         if "predict" not in names:  # what an earlier run predicted is not this one's
             store.withdraw("predict", PREDICT_EXPORTS)
         _tell_changes(store, skipped)
-    if together.started() > 1:
+    if distributed.started() > 1:
         from tsirius.models import finetune
 
         finetune.dismiss()
@@ -274,7 +275,7 @@ def _step(
 def _predict(
     section: predict.Config, given: Given, out: Path, scratch: Path, *, test: Path, read_as: Mapping[str, str]
 ) -> Mapping[str, Any]:
-    source = files.open_other(test, **read_as, text_required=True)
+    source = open_other(test, **read_as, text_required=True)
     return predict.run(section, given, out, source=source, scratch=scratch)
 
 

@@ -4,7 +4,7 @@ Every table is a Parquet file in a stage's folder. A column named here means the
 
 - ``id`` names a review: the file's own id where it has one, else its 0-based row number, as text.
 - ``row`` is the 1-based data row in ``source``, the file's name (a header is not counted).
-- ``text`` is the review as it came; ``clean`` the same after :func:`tsirius.text.normalise`.
+- ``text`` is the review as it came; ``clean`` the same after :func:`tsirius.language.clean.normalise`.
 - ``group`` is shared by exact and near duplicates; it never crosses the split.
 """
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsirius.augmenters.accept import REASONS, Judge, Row, corrected, judge, meaning, repeats
-from tsirius.text import lemmas, words
+from tsirius.language.words import lemmas, words
 
 PROTECTED = frozenset({"чайник", "платье"})
 NONE = frozenset[str]()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsirius.augmenters import eda
-from tsirius.text import lemma, words
+from tsirius.language.words import lemma, words
 
 PROTECTED = frozenset({"чайник", "платье"})
 OFF = {"swap": 0.0, "delete": 0.0, "insert": 0.0, "synonym": 0.0, "typo": 0.0}

@@ -13,7 +13,7 @@ import transformers
 from test_finetune import NAMES, NOBODY, SHIFT, TEXTS, fit, scores
 
 from tsirius.errors import UserError
-from tsirius.models import artefacts, encode, finetune, load
+from tsirius.models import encode, finetune, load, saved_encoder
 from tsirius.models.classifier import Classifier, Description
 
 POSITIONS = 40
@@ -54,7 +54,7 @@ def test_every_kind_of_encoder_is_trained_and_loaded(encoder: Path, tmp_path: Pa
     made, _ = fit(encoder, tmp_path / "scratch", method=method, epochs=1, classifier_dropout=0.4)
     head = [part for name, part in made.named_modules() if isinstance(part, torch.nn.Dropout) and part.p == 0.4]
     assert head, "the head's dropout is the one that was asked for, whatever config.json calls it"
-    for part in artefacts.save(made, tmp_path, method=method, base_model=str(encoder), names=NAMES, merged=True):
+    for part in saved_encoder.save(made, tmp_path, method=method, base_model=str(encoder), names=NAMES, merged=True):
         Description(
             kind=method, names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=str(encoder),
             base_fingerprint=load.fingerprint(str(encoder)), max_length=32, parts=[],

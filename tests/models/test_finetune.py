@@ -21,7 +21,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from tsirius.errors import UserError
-from tsirius.models import artefacts, encode, finetune, load, methods
+from tsirius.models import adapters, encode, finetune, load, saved_encoder
 from tsirius.models.classifier import Classifier, Description
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
@@ -33,7 +33,7 @@ TRAIN = finetune.Rows(
 VALID = finetune.Rows(["кружка", "ботинки", "спасибо"], [0, 1, 3])
 NOBODY = finetune.Rows([], [])
 SHIFT = [0.0, 0.5, 0.0, -0.5]
-RECIPE = methods.Recipe(
+RECIPE = adapters.Recipe(
     method="lora",
     r=4,
     alpha=8,
@@ -95,7 +95,7 @@ def scores(made: Any, model: Path, texts: list[str] = TEXTS) -> np.ndarray:
 def training(model: Path, rows: finetune.Rows = TRAIN, **changes: Any) -> finetune.Training:
     recipe = dataclasses.replace(RECIPE, **changes)
     torch.manual_seed(0)
-    made = methods.build(str(model), names=NAMES, recipe=recipe)
+    made = adapters.build(str(model), names=NAMES, recipe=recipe)
     for part in made.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -129,7 +129,7 @@ def trained(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: 
     scratch, folder = tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("saved")
     made, notes = fit(tiny_model, scratch, method=request.param)
     expected = scores(made, tiny_model)
-    for part in artefacts.save(
+    for part in saved_encoder.save(
         made, folder, method=request.param, base_model=str(tiny_model), names=NAMES, merged=True
     ):
         describe(part, request.param, tiny_model, [])
@@ -344,14 +344,14 @@ import torch
 from safetensors.torch import save_file
 from test_finetune import NAMES, RECIPE, SHIFT, TRAIN, VALID
 from tsirius.models import finetune, methods
-real = methods.build
+real = adapters.build
 def build(model, **settings):
     made = real(model, **settings)
     for part in made.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0  # each process drops others
     return made
-methods.build = build
+adapters.build = build
 made, notes = finetune.fit(finetune.Job(
     TRAIN, VALID, model=sys.argv[1], names=NAMES, shift=SHIFT, recipe=dataclasses.replace(RECIPE, batch_size=4), seed=1,
     scratch=Path(sys.argv[2]),
@@ -474,7 +474,7 @@ def test_memory_that_is_short_halves_the_passes(
 
 def test_what_is_decayed_and_how_fast_each_layer_learns(tiny_model: Path) -> None:
     base, _ = load.base_classifier(str(tiny_model), names=NAMES, dropout=None)
-    groups = methods.groups(base, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5)
+    groups = adapters.groups(base, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5)
     rate = {id(part): group["lr"] for group in groups for part in group["params"]}
     decay = {id(part): group["weight_decay"] for group in groups for part in group["params"]}
     named = dict(base.named_parameters())
@@ -505,7 +505,7 @@ def test_a_classifier_loads_it_and_says_what_is_missing(tiny_model: Path, tmp_pa
     folder.mkdir()
     made, _ = fit(base, tmp_path / "scratch", epochs=1)
     expected = scores(made, base, [text.strip() for text in TEXTS]) + np.array(SHIFT)
-    parts = artefacts.save(made, folder, method="lora", base_model=str(base), names=NAMES, merged=True)
+    parts = saved_encoder.save(made, folder, method="lora", base_model=str(base), names=NAMES, merged=True)
     for part in parts:
         describe(part, "lora", base, [])
     describe(folder, "lora", base, ["adapter", "merged"])
@@ -549,7 +549,9 @@ def test_the_adapters_of_an_ensemble_share_one_encoder(tiny_model: Path, tmp_pat
         )
         expected.append(scores(made, tiny_model))
         part = tmp_path / "model" / "members" / str(number)
-        (written,) = artefacts.save(made, part, method="lora", base_model=str(tiny_model), names=NAMES, merged=False)
+        (written,) = saved_encoder.save(
+            made, part, method="lora", base_model=str(tiny_model), names=NAMES, merged=False
+        )
         describe(written, "lora", tiny_model, [])
         describe(part, "lora", tiny_model, ["adapter"])
     Description(
@@ -583,7 +585,7 @@ def test_a_hub_name_is_taken_from_the_cache(trained: Trained, tmp_path: Path, mo
 
 def test_nothing_is_printed_to_stdout(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, _ = fit(tiny_model, tmp_path / "scratch", epochs=1)
-    artefacts.save(made, tmp_path, method="lora", base_model=str(tiny_model), names=NAMES, merged=True)
+    saved_encoder.save(made, tmp_path, method="lora", base_model=str(tiny_model), names=NAMES, merged=True)
     given = capsys.readouterr()
     assert given.out == "" and "shards" not in given.err
 
@@ -599,10 +601,10 @@ def test_a_long_text_is_cut_to_what_the_model_can_read(tiny_model: Path, tmp_pat
 def test_the_rounded_encoder_is_what_qlora_trained(tiny_model: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="bitsandbytes (the extra gpu) is not installed")
     torch.manual_seed(0)
-    made = methods.build(str(tiny_model), names=NAMES, recipe=dataclasses.replace(RECIPE, method="qlora"))
+    made = adapters.build(str(tiny_model), names=NAMES, recipe=dataclasses.replace(RECIPE, method="qlora"))
     base, new = load.base_classifier(str(tiny_model), names=NAMES, dropout=None)
     exact = base.roberta.encoder.layer[0].attention.self.query.weight.clone()
-    methods.rounded_to_nf4(base, methods.parts(base, new, "tiny")[0])
+    adapters.rounded_to_nf4(base, adapters.parts(base, new, "tiny")[0])
     rounded = base.roberta.encoder.layer[0].attention.self.query.weight
     assert 0.01 < (rounded - exact).abs().max() < 0.1 < exact.abs().max()
     given = torch.eye(64)
@@ -618,4 +620,4 @@ def test_qlora_without_bitsandbytes_says_what_to_install(monkeypatch: pytest.Mon
         importlib.util, "find_spec", lambda name, *a: None if name == "bitsandbytes" else real(name, *a)
     )
     with pytest.raises(UserError, match=r"tsirius\[gpu\]"):
-        methods.check("qlora")
+        adapters.check("qlora")

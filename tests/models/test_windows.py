@@ -9,7 +9,7 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.models import artefacts, encode, windows
+from tsirius.models import encode, saved_encoder, windows
 from tsirius.models.classifier import Classifier, Description
 
 NAMES = ["посуда", "обувь", "нет товара"]
@@ -58,7 +58,7 @@ def test_what_is_said_at_the_end_counts(folders: dict[str, Path]) -> None:
     assert np.allclose(cut[1], cut[3]), "cut before the words that differ"
     assert np.abs(whole[1] - whole[3]).max() > 1e-4
     encoder = Classifier.load(folders["windows"]).scorer
-    assert isinstance(encoder, artefacts.Encoder)
+    assert isinstance(encoder, saved_encoder.Encoder)
     by_hand = [encoder.logits([text])[0] for text in ("кружка целая", f"{long} тапки жмут")]
     assert np.allclose(encoder.logits([short, f"{long} тапки жмут"]), by_hand, atol=1e-5)
     assert encode.windowed_logits(encoder.model, encoder.tokenizer, [], max_length=16, half=None).shape == (0, 3)

@@ -17,9 +17,9 @@ from tsirius import tables
 from tsirius.augmenters import Source, accept, grow
 from tsirius.categories import Categories, Category
 from tsirius.labellers import lexicon
+from tsirius.language.words import words
 from tsirius.stages import augment
 from tsirius.stages.augment import Config
-from tsirius.text import words
 
 CATEGORIES = Categories(
     [Category("обувь", "ботинки"), Category("посуда"), Category("текстиль"), Category("нет", none=True)]

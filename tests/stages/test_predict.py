@@ -22,8 +22,11 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from tsirius import cli, files, ids, results, tables, writers
+from tsirius import cli, tables
+from tsirius.commands import results
 from tsirius.errors import UserError
+from tsirius.io import ids, writers
+from tsirius.io.source import open_source
 from tsirius.models import linear
 from tsirius.models.classifier import Classifier, Description
 from tsirius.stages import predict
@@ -119,7 +122,7 @@ def classifier(limit: int) -> tuple[Classifier, Slow]:
 def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text\n" + "".join(f"кружка {'x' * (row % 13)}{row}\n" for row in range(95)), encoding="utf-8")
-    source = files.open_source(path, **AUTO, text_required=True)
+    source = open_source(path, **AUTO, text_required=True)
     whole = pl.concat(predict.windows(classifier(999)[0], source, rows=95, batch_rows=10, parts=None))
     parts = tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):
@@ -229,7 +232,7 @@ def test_an_error_at_the_end_of_the_file_shows_before_any_work(model: Path, tmp_
 
 def test_ids_that_share_a_hash_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ids.Hashes, "repeated", lambda self, given: given.to_list())
-    source = files.open_source(reviews(tmp_path / "a.csv", 50), **AUTO, text_required=True)
+    source = open_source(reviews(tmp_path / "a.csv", 50), **AUTO, text_required=True)
     assert ids.check(source) == 50
 
 
@@ -244,5 +247,5 @@ def test_the_id_column_keeps_its_name_unless_it_is_taken(tmp_path: Path) -> None
     for name, wanted in (("id", "id"), ("номер", "номер"), ("category", "id"), ("confidence", "id")):
         path = tmp_path / f"{name}.csv"
         path.write_text(f"{name},text\n1,кружка\n", encoding="utf-8")
-        source = files.open_source(path, text_column="text", id_column=name, encoding="auto", text_required=True)
+        source = open_source(path, text_column="text", id_column=name, encoding="auto", text_required=True)
         assert writers.layout(None, source, confidence=True).columns == (wanted, "category", "confidence")

@@ -18,8 +18,9 @@ from hypothesis import given as over
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tsirius import charts, tables
+from tsirius import tables
 from tsirius.categories import Categories, Category
+from tsirius.reporting import charts
 from tsirius.stages import report
 from tsirius.stages.evaluate import PREDICTED
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, kinds, linear, load, members
+from tsirius.models import finetune, linear, load, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
@@ -236,7 +236,7 @@ def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(t
             return None, {}
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kinds, "train", keep)
+            patch.setattr(train_one, "train", keep)
             run(config, stages, folder / "out", seed=0, scratch=folder)
         shifts[imbalance] = found["shift"]
     assert shifts["none"] == pytest.approx([0, 0, linear.ABSENT, linear.ABSENT], abs=1e-9)
@@ -298,13 +298,13 @@ def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each word is one group's; a member that scores a word has not learned from it, nor from a variant of it."""
-    real, seen = members._member, []
+    real, seen = train_ensemble._member, []
 
     def member(task: Any, rows: pl.DataFrame, texts: Any, **more: Any) -> Any:
         seen.append((set(rows["group"]), set(texts), set(rows["label"])))
         return real(task, rows, texts, **more)
 
-    monkeypatch.setattr(members, "_member", member)
+    monkeypatch.setattr(train_ensemble, "_member", member)
     stages = given(tmp_path, train=MANY)
     groups = {text: number // 3 for number, (text, _) in enumerate(MANY)}
     grouped = examples(MANY).with_columns(group=pl.col("clean").replace_strict(groups))
@@ -325,7 +325,7 @@ def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
 def test_a_killed_ensemble_does_not_train_its_finished_members_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, trained = kinds.train, []
+    real, trained = train_one.train, []
 
     def one(*rest: Any, **more: Any) -> Any:
         trained.append(more["seed"])
@@ -335,7 +335,7 @@ def test_a_killed_ensemble_does_not_train_its_finished_members_again(
 
     config = Config(seeds=[7, 8, 9])
     _, whole = train(tmp_path / "whole", config, train=MANY)
-    monkeypatch.setattr(kinds, "train", one)
+    monkeypatch.setattr(train_one, "train", one)
     stages = given(tmp_path / "killed", train=MANY)
     for again in (False, True):
         out = tmp_path / "killed" / f"out{again}"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tsirius import word_vectors
-from tsirius.text import lemma, words
+from tsirius.language import word_vectors
+from tsirius.language.words import lemma, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from tsirius.augmenters import Source
 from tsirius.augmenters.accept import repeats
 from tsirius.augmenters.generate import Rewritten, Search, load
 from tsirius.augmenters.shards import Rewrite
+from tsirius.language.words import words
 from tsirius.models.load import Precision
-from tsirius.text import words
 
 
 def backtranslator(

@@ -19,7 +19,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-from tsirius.text import lemma, words
+from tsirius.language.words import analyser, lemma, words
 
 TURNING = frozenset({"не", "ни", "нет", "без", "бы", "только", "кроме"})
 """Words that turn the meaning of the next one."""
@@ -154,7 +154,7 @@ def mistype(word: str, *, rng: random.Random) -> str:
     """
     for _ in range(5):
         made = rng.choice((_left_out, _doubled, _turned, _beside, _heard))(word, rng)
-        if made != word and not _analyser().word_is_known(made.lower()):
+        if made != word and not analyser().word_is_known(made.lower()):
             return made
     return word
 
@@ -224,7 +224,7 @@ def _alike(word: str) -> tuple[str, ...]:
     A form often has several readings (пришли: прийти or прислать; цены: of the price, or prices): what is in the list
     for one of them alone is left out.
     """
-    parses = _analyser().parse(word)
+    parses = analyser().parse(word)
     likely = [parse for parse in parses if parse.score >= LIKELY * parses[0].score]
     found = [[_inflected(other, parse.tag) for other in _listed(_fold(parse.normal_form))] for parse in likely]
     first = dict.fromkeys(form for form in found[0] if form and _fold(form) != _fold(word))
@@ -249,7 +249,7 @@ def _inflected(word: str, tag: Any) -> str | None:
     (participles, comparatives: лучше is of хороший, but no неплохой would do)."""
     if tag.POS in ("ADVB", "PRED"):
         return word
-    base = next((parse for parse in _analyser().parse(word) if _fold(parse.normal_form) == word), None)
+    base = next((parse for parse in analyser().parse(word) if _fold(parse.normal_form) == word), None)
     if base is None or "Supr" in tag:
         return None
     wanted = {
@@ -266,7 +266,7 @@ def _inflected(word: str, tag: Any) -> str | None:
 @lru_cache(maxsize=1 << 16)
 def _part(word: str) -> str | None:
     """The likeliest part of speech."""
-    part: str | None = _analyser().parse(word)[0].tag.POS
+    part: str | None = analyser().parse(word)[0].tag.POS
     return part
 
 
@@ -284,13 +284,6 @@ def _cased(word: str, *, like: str) -> str:
     if _loud(like):
         return word.upper()
     return word[0].upper() + word[1:] if like[0].isupper() else word
-
-
-@cache
-def _analyser() -> Any:
-    import pymorphy3
-
-    return pymorphy3.MorphAnalyzer()
 
 
 def _parts(token: str) -> tuple[str, str, str]:

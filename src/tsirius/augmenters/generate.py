@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tsirius.labellers.pairs import padded
-from tsirius.models.batches import Budget, attempt, batch_size
+from tsirius.models.batching import Budget, attempt, batch_size
 from tsirius.models.load import Precision, seq2seq, tokenizer
 
 if TYPE_CHECKING:

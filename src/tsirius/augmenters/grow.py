@@ -14,8 +14,8 @@ from tsirius import tables
 from tsirius.augmenters import Augmenter, Refused, Source, accept
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.errors import UserError
+from tsirius.language.clean import normalise
 from tsirius.progress import say
-from tsirius.text import normalise
 
 EXAMPLES_PER_REASON = 5
 CHARACTERS = 500

@@ -27,9 +27,9 @@ import numpy as np
 
 from tsirius.categories import Categories
 from tsirius.labellers import Votes
-from tsirius.labellers.words import is_noun, kind, rarity, unusual_similarity
+from tsirius.language.rarity import is_noun, kind, rarity, unusual_similarity
+from tsirius.language.words import lemmas
 from tsirius.progress import Advance
-from tsirius.text import lemmas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 NAME_WEIGHT = 3.0
 """A word that stands in one category's name and in another's description belongs to the name's three parts in four."""
 TOO_COMMON, TELLING = 3.0, 4.5
-"""Rarity (:func:`tsirius.labellers.words.rarity`) from which a seed lends its neighbours something, and all."""
+"""Rarity (:func:`tsirius.language.rarity.rarity`) from which a seed lends its neighbours something, and all."""
 KIND_WEIGHT: Mapping[str, float] = {"NOUN": 1.0, "X": 1.0, "ADJF": 0.5}
 """Nouns name products; adjectives less so, verbs and the rest least (``OTHER_KIND``)."""
 OTHER_KIND = 0.25

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsirius.errors import UserError
-from tsirius.models.batches import Budget, attempt
+from tsirius.models.batching import Budget, attempt
 from tsirius.progress import Advance
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batches import batch_size
+from tsirius.models.batching import batch_size
 from tsirius.models.load import Precision
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsirius.text import lemmas
+from tsirius.language.words import lemmas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,8 +18,8 @@ from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from tsirius.errors import UserError
+from tsirius.language.clean import normalise
 from tsirius.progress import Advance
-from tsirius.text import normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,29 +201,29 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
 
         return onnx.load(folder, categories=len(names), max_length=length, windows=windows)
     if description.kind == "ensemble":
-        from tsirius.models import ensemble
+        from tsirius.models import scorer
 
         members = [describe(folder / part) for part in description.parts]
         for part, member in zip(description.parts, members, strict=True):
             if member.names != names:
                 raise UserError("tells other categories apart than the ensemble", where=folder / part,
                                 remedy="Train the model again.")  # fmt: skip
-        return ensemble.Mean(
+        return scorer.Mean(
             [_scorer(folder / part, one, shared) for part, one in zip(description.parts, members, strict=True)]
         )
-    from tsirius.models import artefacts
+    from tsirius.models import saved_encoder
 
     if description.parts:
-        part = next((name for name in description.parts if name == artefacts.MERGED), description.parts[0])
+        part = next((name for name in description.parts if name == saved_encoder.MERGED), description.parts[0])
         return _scorer(folder / part, describe(folder / part), shared)
-    if not (folder / artefacts.ADAPTER_CONFIG).is_file():
-        return artefacts.read_plain(folder, names=names, max_length=length, windows=windows)
+    if not (folder / saved_encoder.ADAPTER_CONFIG).is_file():
+        return saved_encoder.read_plain(folder, names=names, max_length=length, windows=windows)
     base_model = str(description.base_model)
     key = (description.kind, base_model, description.base_fingerprint, length, windows)
     if key in shared:
-        return artefacts.beside(shared[key], folder, base_model=base_model)
+        return saved_encoder.beside(shared[key], folder, base_model=base_model)
     _check_base(description)
-    shared[key] = artefacts.read_adapter(
+    shared[key] = saved_encoder.read_adapter(
         folder, method=description.kind, base_model=base_model, names=names, max_length=length, windows=windows
     )
     return shared[key]  # type: ignore[no-any-return]  # an Encoder

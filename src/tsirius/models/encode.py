@@ -10,14 +10,14 @@ import numpy as np
 
 from tsirius.errors import UserError
 from tsirius.models import windows
-from tsirius.models.batches import batch_size
+from tsirius.models.batching import batch_size
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
 BATCH_TOKENS = 1024
-"""Tokens of a batch on a CPU, its padding counted; see :func:`tsirius.models.batches.batch_size`."""
+"""Tokens of a batch on a CPU, its padding counted; see :func:`tsirius.models.batching.batch_size`."""
 
 
 def logits(

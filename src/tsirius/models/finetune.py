@@ -5,7 +5,8 @@ on takes the same steps as one that was never stopped; on a CPU the weights are 
 are added up in another order each time.) The loop is our own: transformers' Trainer draws its order from the global
 random state, which a resumed run no longer has, and takes batches of a number of rows, not of tokens.
 
-Where several processes train (see :mod:`tsirius.models.together`), each takes its share of every step's rows, and the
+Where several processes train (see :mod:`tsirius.models.distributed`), each takes its share of every step's rows, and
+the
 gradients are added up: the rows of a step, and what is learned, do not depend on the number of GPUs.
 """
 
@@ -29,8 +30,8 @@ from safetensors.torch import load_file, save_file
 
 from tsirius.errors import UserError
 from tsirius.metrics import weighted_f1
-from tsirius.models import encode, load, loss, methods, passes, together
-from tsirius.models.methods import Recipe
+from tsirius.models import adapters, distributed, encode, load, loss, micro_batches
+from tsirius.models.adapters import Recipe
 from tsirius.progress import Advance, progress, say
 
 if TYPE_CHECKING:
@@ -127,24 +128,24 @@ def fit(job: Job) -> tuple[Any, dict[str, Any]]:
     Raises:
         UserError: the model cannot be trained so, or training diverged.
     """
-    together.join()
-    return _fit(together.from_first(job))
+    distributed.join()
+    return _fit(distributed.from_first(job))
 
 
 def help_first() -> None:
     """Take part in every training that the first process begins, in silence, until it calls :func:`dismiss`."""
-    together.join()
+    distributed.join()
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-        while (job := together.from_first(NOTHING)) is not None:
+        while (job := distributed.from_first(NOTHING)) is not None:
             _fit(job)
-    together.part()
+    distributed.part()
 
 
 def dismiss() -> None:
     """Tell the processes that help this one that there is nothing more to train."""
-    together.join()
-    together.from_first(NOTHING)
-    together.part()
+    distributed.join()
+    distributed.from_first(NOTHING)
+    distributed.part()
 
 
 def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
@@ -155,7 +156,7 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with load.quiet():
-        made = methods.build(job.model, names=job.names, recipe=recipe)
+        made = adapters.build(job.model, names=job.names, recipe=recipe)
         tokenizer = load.tokenizer(job.model)
     length = encode.longest(made, tokenizer, recipe.max_length)
     if length < recipe.max_length:
@@ -171,10 +172,10 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
         with progress("train", total=training.total) as advance:
             advance(state.step)
             _train(training, state, judge, scratch, advance)
-    together.meet()  # the first process writes the checkpoints
+    distributed.meet()  # the first process writes the checkpoints
     if judge is not None:
         _restore(made, scratch / BEST / WEIGHTS)
-    sample = encode.logits(made, tokenizer, job.train.texts[:1], max_length=length, half=methods.half())
+    sample = encode.logits(made, tokenizer, job.train.texts[:1], max_length=length, half=adapters.half())
     if not np.isfinite(sample).all():
         raise UserError("training diverged: the scores are no numbers any more", where="train.learning_rate",
                         remedy=f"Lower it from {recipe.learning_rate:g}.")  # fmt: skip
@@ -197,7 +198,7 @@ class Training:
     """A model with its rows and its optimiser, one step at a time.
 
     Args:
-        model: from :func:`tsirius.models.methods.build`.
+        model: from :func:`tsirius.models.adapters.build`.
         tokenizer: of the model.
         rows: what to learn from.
         recipe: how.
@@ -229,8 +230,8 @@ class Training:
         if recipe.imbalance == "logits":
             self.adjustment = torch.tensor(loss.logit_adjustment(mass), dtype=torch.float32, device=self.place)
         self.trained = {name: part for name, part in model.named_parameters() if part.requires_grad}
-        self.optimiser = methods.optimiser(
-            methods.groups(
+        self.optimiser = adapters.optimiser(
+            adapters.groups(
                 model,
                 learning_rate=recipe.learning_rate,
                 weight_decay=recipe.weight_decay,
@@ -238,7 +239,7 @@ class Training:
             ),
             method=recipe.method,
         )
-        self.half = methods.half()
+        self.half = adapters.half()
         # 16-bit floats of this kind end at 6e-8: small gradients are lost unless the loss is multiplied.
         self.scaler = torch.amp.GradScaler(self.place.type, enabled=self.half == torch.float16)
         self.per_epoch = math.ceil(len(self.ids) / recipe.batch_size)
@@ -251,7 +252,7 @@ class Training:
         """The rows of a step, counted from 0."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._order = passes.steps(self.lengths, rows=self.recipe.batch_size, seed=self.seed, epoch=epoch)
+            self._order = micro_batches.steps(self.lengths, rows=self.recipe.batch_size, seed=self.seed, epoch=epoch)
             self._epoch = epoch
         return self._order[place]
 
@@ -261,13 +262,13 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * rate
         while True:
-            torch.manual_seed(self.seed * 1_000_003 + step * together.processes() + together.process())
+            torch.manual_seed(self.seed * 1_000_003 + step * distributed.processes() + distributed.process())
             self.optimiser.zero_grad(set_to_none=True)
             try:
                 self.gradients(self.rows(step))
                 break
             except torch.cuda.OutOfMemoryError:
-                if self.budget // 2 < SMALLEST or together.processes() > 1:  # the others would wait for this one
+                if self.budget // 2 < SMALLEST or distributed.processes() > 1:  # the others would wait for this one
                     raise
                 self.budget //= 2
             torch.cuda.empty_cache()
@@ -282,9 +283,9 @@ class Training:
         """Add up the gradients of the mean loss of ``rows``, in as many passes as the budget asks for."""
         self.model.train()
         divisor = float(self.weights[list(rows)].sum()) or 1.0
-        own = sorted(rows, key=lambda row: self.lengths[row])[together.process() :: together.processes()]
-        for members in passes.passes(own, self.lengths, tokens=self.budget):
-            ids, mask = passes.padded(
+        own = sorted(rows, key=lambda row: self.lengths[row])[distributed.process() :: distributed.processes()]
+        for members in micro_batches.passes(own, self.lengths, tokens=self.budget):
+            ids, mask = micro_batches.padded(
                 [self.ids[row] for row in members], pad=self.pad, multiple=8 if self.place.type == "cuda" else 1
             )
             targets = torch.from_numpy(self.targets[members])
@@ -296,7 +297,7 @@ class Training:
                 logits, targets, weights, smoothing=self.recipe.label_smoothing, adjustment=self.adjustment
             )
             self.scaler.scale(found).backward()  # type: ignore[no-untyped-call]  # torch's
-        together.add_up(self.trained.values())
+        distributed.add_up(self.trained.values())
 
     def _there(self, part: torch.Tensor) -> torch.Tensor:
         """``part`` on the device, without waiting until it is there."""
@@ -336,7 +337,7 @@ def _train(
 
 def _note(state: Progressed, found: Mapping[str, float], recipe: Recipe) -> None:
     """Write an evaluation down: is it the best, and how long ago was that?"""
-    shared = together.from_first(dict(found))
+    shared = distributed.from_first(dict(found))
     state.evaluations.append({"step": state.step, **shared})
     value = shared["weighted_f1"] if recipe.early_stopping_metric == "weighted_f1" else -shared["eval_loss"]
     value = value if math.isfinite(shared["eval_loss"]) else -math.inf  # diverged
@@ -357,7 +358,7 @@ def _judge(
     labels, size = np.array(valid.labels), len(shift)
 
     def score() -> dict[str, float]:
-        found = encode.logits(model, tokenizer, valid.texts, max_length=max_length, half=methods.half())
+        found = encode.logits(model, tokenizer, valid.texts, max_length=max_length, half=adapters.half())
         scores = found.astype(np.float64) + np.array(shift)
         cells = labels * size + scores.argmax(axis=1)
         confusion = np.bincount(cells, minlength=size * size).reshape(size, size)
@@ -381,7 +382,7 @@ def _rate(step: int, *, total: int, warmup: float) -> float:
 
 def _save(folder: Path, training: Training, state: Progressed | None) -> None:
     """Write a checkpoint that is there whole or not at all; without ``state``, of the weights alone."""
-    if together.process():
+    if distributed.process():
         return
     temporary, old = (folder.with_name(f"{folder.name}.{mark}") for mark in ("partial", "replaced"))
     for path in (temporary, old):
@@ -406,12 +407,12 @@ def _save(folder: Path, training: Training, state: Progressed | None) -> None:
 
 def _resume(training: Training, scratch: Path) -> Progressed:
     """Put a checkpoint's weights and optimiser in their places; without one that can be read, begin anew."""
-    if not together.process():
+    if not distributed.process():
         for folder in (scratch / LAST, scratch / BEST):
             old = folder.with_name(f"{folder.name}.replaced")
             if old.exists() and not folder.exists():  # killed between two renames
                 old.rename(folder)
-    together.meet()
+    distributed.meet()
     folder = scratch / LAST
     try:
         told = json.loads((folder / STATE).read_text(encoding="utf-8"))

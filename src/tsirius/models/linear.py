@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsirius.errors import UserError
-from tsirius.text import lemmas
+from tsirius.language.words import lemmas
 
 if TYPE_CHECKING:
     from collections.abc import Callable

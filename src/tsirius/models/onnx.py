@@ -36,7 +36,7 @@ INSTALL = "Install what it needs with: pip install 'tsirius[export]'."
 
 @dataclass(frozen=True)
 class Onnx:
-    """A session that scores, with its tokenizer; ``windows`` as of :class:`tsirius.models.artefacts.Encoder`."""
+    """A session that scores, with its tokenizer; ``windows`` as of :class:`tsirius.models.saved_encoder.Encoder`."""
 
     session: Any
     tokenizer: Any

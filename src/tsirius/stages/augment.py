@@ -27,10 +27,10 @@ from tsirius.augmenters import Augmenter, Source, accept, eda, shards
 from tsirius.augmenters.grow import Grown, grow
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories
+from tsirius.language.words import lemmas
 from tsirius.models import load
 from tsirius.progress import say
 from tsirius.section import Section
-from tsirius.text import lemmas
 
 if TYPE_CHECKING:
     from tsirius.labellers import Labeller

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from pydantic import Field
 
-from tsirius import files, metrics, tables
+from tsirius import metrics, tables
 from tsirius.errors import UserError, nearest
+from tsirius.io.source import Source, open_other, read_batches
+from tsirius.language.clean import normalise
 from tsirius.progress import progress, say
 from tsirius.section import Section
-from tsirius.text import normalise
 
 if TYPE_CHECKING:
     from tsirius.models.classifier import Classifier
@@ -95,7 +96,7 @@ def _summary(score: metrics.Score | None) -> dict[str, Any] | None:
     return {"rows": score.rows, "weighted_f1": score.weighted_f1, "majority_weighted_f1": score.majority.weighted_f1}
 
 
-def read_gold(source: files.Source, *, names: Sequence[str]) -> pl.DataFrame:
+def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
     """The answers of a file that people wrote: ``id``, ``clean``, ``label``. Rows without a category are left out.
 
     A file may have ids in place of texts; ``clean`` is then null. Beside texts, ids may repeat.
@@ -109,7 +110,7 @@ def read_gold(source: files.Source, *, names: Sequence[str]) -> pl.DataFrame:
     if source.text_column is None and source.id_column is None:
         raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
     parts, empty = [], 0
-    for batch in files.batches(source, rows=20_000, check_ids=source.text_column is None):
+    for batch in read_batches(source, rows=20_000, check_ids=source.text_column is None):
         labels = batch.with_columns(label=pl.col("category").str.strip_chars())
         empty += labels.filter(pl.col("label") == "").height
         labels = labels.filter(pl.col("label") != "")
@@ -129,8 +130,8 @@ def read_gold(source: files.Source, *, names: Sequence[str]) -> pl.DataFrame:
     return rows
 
 
-def _open_gold(path: Path, columns: Mapping[str, str]) -> files.Source:
-    source = files.open_other(path, **columns, encoding="auto", text_required=False)
+def _open_gold(path: Path, columns: Mapping[str, str]) -> Source:
+    source = open_other(path, **columns, encoding="auto", text_required=False)
     if source.text_column is None and source.category_column is not None:
         raise UserError("has no column of texts", where=path,
                         remedy="Call it text; answers by id are for 'tsirius evaluate RUN GOLD'.")  # fmt: skip

@@ -15,11 +15,13 @@ from typing import Any
 import polars as pl
 from pydantic import Field, field_validator
 
-from tsirius import categories, files, tables
+from tsirius import categories, tables
 from tsirius.errors import UserError
+from tsirius.io.source import Source, describe_source, open_other, open_source, read_batches
+from tsirius.language.clean import normalise
+from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
 from tsirius.section import Section
-from tsirius.text import near_duplicate_groups, normalise
 
 VERSION = 2
 
@@ -69,7 +71,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     known = categories.load(config.categories)
     sources = _sources(config, _listed(config.train))
     for source in sources:
-        say(f"  {files.describe(source)}")
+        say(f"  {describe_source(source)}")
     part = scratch / "ungrouped.parquet"
     clean, rejected, places = read(sources, part, out / "rejected.parquet", max_characters=config.max_characters)
     total = len(clean) + rejected.total()
@@ -107,7 +109,7 @@ def check(config: Config) -> None:
     categories.load(config.categories)
     _sources(config, _listed(config.train))
     if config.test is not None:
-        files.open_other(
+        open_other(
             config.test,
             text_column=config.text_column,
             id_column=config.id_column,
@@ -116,9 +118,9 @@ def check(config: Config) -> None:
         )
 
 
-def _sources(config: Config, paths: list[Path]) -> list[files.Source]:
+def _sources(config: Config, paths: list[Path]) -> list[Source]:
     sources = [
-        files.open_source(
+        open_source(
             path,
             text_column=config.text_column,
             id_column=config.id_column,
@@ -139,7 +141,7 @@ def _listed(train: Path | list[Path]) -> list[Path]:
 
 
 def read(
-    sources: list[files.Source], part: Path, set_aside: Path, *, max_characters: int
+    sources: list[Source], part: Path, set_aside: Path, *, max_characters: int
 ) -> tuple[list[str], Counter[str], dict[str, list[str]]]:
     """Write the rows that go on to ``part`` (reviews without groups) and the others to ``set_aside``.
 
@@ -160,7 +162,7 @@ def read(
         progress("read and clean") as advance,
     ):
         for number, source in enumerate(sources, 1):
-            for batch in files.batches(source, rows=BATCH_ROWS, seen=seen):
+            for batch in read_batches(source, rows=BATCH_ROWS, seen=seen):
                 if several and source.id_column is None:
                     batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
                 # What is too long is set aside: cleaning it would be time lost.

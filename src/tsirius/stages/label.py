@@ -33,11 +33,11 @@ from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Votes, hypotheses, lexicon, matcher, student, vote
+from tsirius.language.words import lemmas
 from tsirius.models import encode, load
 from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
 from tsirius.store import digest, replacing
-from tsirius.text import lemmas
 
 VERSION = 4
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from pydantic import Field
 
-from tsirius import files, guard, ids, tables, writers
+from tsirius import tables
+from tsirius.io import compare, ids, writers
+from tsirius.io.source import Source, describe_source, read_batches
 from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
 from tsirius.store import replacing
@@ -34,10 +36,10 @@ class Config(Section):
     speed_only = frozenset({"batch_rows"})
 
 
-def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.Source, scratch: Path) -> dict[str, Any]:
+def run(config: Config, given: Mapping[str, Path], out: Path, *, source: Source, scratch: Path) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
-    say(f"  {files.describe(source)}")
+    say(f"  {describe_source(source)}")
     rows = ids.check(source)
     classifier = Classifier.load(given["train"] / "model")
     layout = writers.layout(out / "submission.csv", source, confidence=False)
@@ -50,15 +52,15 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, source: files.S
         for part in windows(classifier, source, rows=rows, batch_rows=config.batch_rows, parts=parts):
             add(part)
             keep(part)
-    counts = guard.check(layout.written(out / "submission.csv"), source, names=classifier.names)
+    counts = compare.check(layout.written(out / "submission.csv"), source, names=classifier.names)
     seconds = time.monotonic() - start
     say(f"  {rows:,} reviews predicted ({(rows - before) / max(seconds, 1e-9):,.0f}/s): "
         + ", ".join(f"{n:,} {name}" for name, n in counts.items()))  # fmt: skip
     notes: dict[str, Any] = {"rows": rows, "categories": counts}
-    found = guard.drift(counts, _estimated(given))
+    found = compare.drift(counts, _estimated(given))
     if found is not None:
         notes["drift"] = found.to_dict()
-        if found.distance > guard.FAR:
+        if found.distance > compare.FAR:
             say(f"  look at the submission: {found.line()}")
     return notes
 
@@ -77,7 +79,7 @@ def done(parts: Path, *, rows: int, batch_rows: int) -> int:
 
 
 def windows(
-    classifier: Classifier, source: files.Source, *, rows: int, batch_rows: int, parts: Path | None
+    classifier: Classifier, source: Source, *, rows: int, batch_rows: int, parts: Path | None
 ) -> Iterator[pl.DataFrame]:
     """Classify a file of reviews a window at a time, in its order.
 
@@ -97,7 +99,7 @@ def windows(
     if before:
         say(f"  goes on after row {before:,}")
     with progress("predict", total=rows, before=before) as advance:
-        for number, batch in enumerate(files.batches(source, rows=batch_rows, check_ids=False)):
+        for number, batch in enumerate(read_batches(source, rows=batch_rows, check_ids=False)):
             path = None if parts is None else parts / f"{number:06}.parquet"
             if path is not None and path.is_file():
                 part = tables.read(path, tables.PREDICTIONS)

@@ -18,11 +18,13 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import Field
 
-from tsirius import calibration, charts, guard, metrics, tables
+from tsirius import calibration, metrics, tables
 from tsirius.categories import Categories
+from tsirius.io import compare
+from tsirius.language.words import lemmas
 from tsirius.progress import say
+from tsirius.reporting import charts
 from tsirius.section import Section
-from tsirius.text import lemmas
 
 VERSION = 4
 
@@ -351,9 +353,9 @@ def reliability(predictions: pl.DataFrame | None, what: str) -> dict[str, Any] |
 def drift_hint(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence where the predictions' mix is far from the one that was estimated from the reviews."""
     found = _notes(records, "predict").get("drift")
-    if not isinstance(found, Mapping) or found.get("distance", 0) <= guard.FAR:
+    if not isinstance(found, Mapping) or found.get("distance", 0) <= compare.FAR:
         return []
-    line = guard.Drift(**found).line()
+    line = compare.Drift(**found).line()
     return [f"{line[:1].upper()}{line[1:]}."]
 
 

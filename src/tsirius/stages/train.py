@@ -32,8 +32,8 @@ from tsirius.progress import say
 from tsirius.section import Section
 
 if TYPE_CHECKING:
-    from tsirius.models.kinds import Regression
-    from tsirius.models.methods import Recipe
+    from tsirius.models.adapters import Recipe
+    from tsirius.models.train_one import Regression
 
 VERSION = 5
 
@@ -177,9 +177,9 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
     Raises:
         UserError: the card is not known, or nothing is known of the model's shape.
     """
-    from tsirius.models import memory
+    from tsirius.models import estimate
 
-    memory.device(device)
+    estimate.device(device)
     if config.use == "linear":
         return ["method   linear: no card is needed; seconds on a CPU"]
     texts = None
@@ -189,7 +189,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
             # Special tokens, and about one more for every four letters.
             tokens = (found["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
             texts = {"rows": found.height, "tokens": tokens}
-    return memory.plan(
+    return estimate.plan(
         config.model,
         device_name=device,
         method=config.use,
@@ -206,7 +206,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    from tsirius.models import kinds, linear, loss, members
+    from tsirius.models import linear, loss, train_ensemble, train_one
     from tsirius.models.classifier import prior_shift
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
@@ -217,15 +217,15 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if train.is_empty():
         raise UserError("no rows to learn from", where="train", remedy="Lower select.sure or select.grey.")
     names = list(categories.names)
-    learned = kinds.count(train["label"], names)
+    learned = train_one.count(train["label"], names)
     absent = [name for name, rows in zip(names, learned, strict=True) if not rows]
     if absent:
         say(f"  no rows to learn from, never predicted: {', '.join(absent)}")
     if config.use != "linear" and valid.is_empty():
         say("  no validation rows: trained to the last epoch, without early stopping")
     by_confidence = config.linear_weights if config.use == "linear" else config.row_weights
-    weights = kinds.weights(train, by_confidence=by_confidence)
-    mass = loss.masses(kinds.places(train, names), weights, categories=len(names))
+    weights = train_one.weights(train, by_confidence=by_confidence)
+    mass = loss.masses(train_one.places(train, names), weights, categories=len(names))
     if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
         mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
     prior = [float(mix[name]) for name in names]
@@ -235,7 +235,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
         shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
     base_model, base_fingerprint = _base(config)
-    task = kinds.Task(
+    task = train_one.Task(
         how=_regression(config, base_model) if config.use == "linear" else recipe(config),
         names=names,
         none=categories.none,
@@ -258,9 +258,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         "prior_shift": {name: round(value, 3) for name, value in zip(names, shift, strict=True)},
     }
     if config.folds == 1 and len(seeds) == 1:
-        _, notes = kinds.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
+        _, notes = train_one.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
         return {**counts, **notes}
-    notes, out_of_fold = members.train(
+    notes, out_of_fold = train_ensemble.train(
         task,
         train,
         written,
@@ -288,7 +288,7 @@ def _base(config: Config) -> tuple[str | None, str | None]:
 def _regression(config: Config, base_model: str | None) -> Regression:
     """The settings of the linear model as plain values, with what the encoder makes of texts."""
     from tsirius.models import encode
-    from tsirius.models.kinds import Regression
+    from tsirius.models.train_one import Regression
 
     return Regression(
         c=config.linear_c,
@@ -300,7 +300,7 @@ def _regression(config: Config, base_model: str | None) -> Regression:
 
 def recipe(config: Config) -> Recipe:
     """The settings of fine-tuning as plain values."""
-    from tsirius.models.methods import Recipe
+    from tsirius.models.adapters import Recipe
 
     assert config.use != "linear"
     return Recipe(

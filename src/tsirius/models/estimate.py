@@ -1,0 +1,296 @@
+"""Will a training fit on a card, and how long will it take? Arithmetic alone: nothing is loaded. See docs/memory.md.
+
+The counts are of a BERT-like encoder (XLM-R) trained as :mod:`tsirius.models.adapters` says, on a GPU under autocast.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tsirius.errors import UserError, nearest
+from tsirius.models import load
+
+MIB, GIB = 2**20, 2**30
+
+CONTEXT = 600 * MIB
+"""What CUDA and its libraries take before the first tensor, outside torch's own count."""
+SLACK = 1.05
+"""torch's allocator keeps gaps between tensors of different size."""
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in 4 bits: a scale of a byte for 64 of them, and one of 4 bytes for 256 scales."""
+REVIEW_TOKENS = 48
+"""A review's length where nothing better is known: what the case's reviews have, rounded up."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A card: its memory in GiB as a program sees it, and the TFLOP/s of its 16-bit matrix units at best."""
+
+    name: str
+    gib: float
+    half: str
+    tflops: float
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        Device("t4", 14.7, "fp16", 65),
+        Device("p100", 15.9, "fp16", 19),
+        Device("v100", 15.8, "fp16", 112),
+        Device("rtx3060", 11.8, "bf16", 51),
+        Device("l4", 22.0, "bf16", 121),
+        Device("a10", 22.0, "bf16", 125),
+        Device("a100", 39.4, "bf16", 312),
+        Device("h100", 79.2, "bf16", 989),
+    )
+}
+SHARE = 0.25
+"""Of a card's best, what training reaches: an assumption, on the careful side."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder: its layers, their width, the width inside, attention heads, vocabulary and positions."""
+
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+    vocabulary: int
+    positions: int
+
+    @property
+    def linear(self) -> int:
+        """Weights of the linear layers."""
+        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.inner)
+
+    @property
+    def others(self) -> int:
+        """All other weights: embeddings, biases, normalisation."""
+        a_layer = 4 * self.hidden + self.inner + self.hidden + 4 * self.hidden
+        return (self.vocabulary + self.positions + 1 + 2) * self.hidden + self.layers * a_layer
+
+
+KNOWN = {
+    "xlm-roberta-base": Shape(12, 768, 3072, 12, 250_002, 514),
+    "xlm-roberta-large": Shape(24, 1024, 4096, 16, 250_002, 514),
+}
+"""Hub models whose shape is known without looking."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a model is trained: what the memory depends on.
+
+    Attributes:
+        method: ``lora``, ``qlora`` or ``full``.
+        r: rank of the adapters.
+        rows: put through the model at a time.
+        length: tokens of each, padding included.
+        checkpointing: whether activations are computed again in the backward pass; qlora always does.
+        categories: how many there are.
+        several: whether a step takes several such passes: the gradients of one then wait while the next is computed.
+    """
+
+    method: str
+    r: int
+    rows: int
+    length: int
+    checkpointing: bool
+    categories: int
+    several: bool
+
+
+def shape(model: str) -> Shape:
+    """The shape of an encoder that is at hand, or known.
+
+    Raises:
+        UserError: it is neither.
+    """
+    known = KNOWN.get(model.removeprefix("FacebookAI/"))
+    if known is not None and not load.folder(model).exists():
+        return known
+    folder = load.folder(model) if load.is_folder(model) else load.cached(model)
+    if folder is None or not (folder / load.CONFIG).is_file():
+        raise UserError("is not at hand, so that its shape is not known", where=model, remedy=load.REMEDY)
+    found = json.loads((folder / load.CONFIG).read_text(encoding="utf-8"))
+    names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size",
+             "max_position_embeddings")  # fmt: skip
+    lacking = [name for name in names if not isinstance(found.get(name), int)]
+    if lacking:
+        raise UserError(f"does not say {lacking[0]}", where=folder / load.CONFIG, remedy="Name a BERT-like encoder.")
+    return Shape(*(found[name] for name in names))
+
+
+def trained(of: Shape, use: Use) -> int:
+    """How many weights are trained."""
+    head = of.hidden**2 + of.hidden + of.hidden * use.categories + use.categories
+    if use.method == "full":
+        return of.linear + of.others + head
+    return of.layers * use.r * (10 * of.hidden + 2 * of.inner) + head
+
+
+def kept(of: Shape, use: Use) -> float:
+    """Bytes that one token leaves in one layer for the backward pass."""
+    h, i, s = of.hidden, of.inner, use.length
+    # Query, key, value and the result in 16 bits, a number a head, the mask; the inputs of two normalisations in 32
+    # bits, with two numbers each; two masks of dropout.
+    shared = 8 * h + 4 * of.heads + 2 * s + 8 * h + 16 + 2 * h
+    if use.method == "full":
+        # The inputs of query, key, value and the first inner layer, copied to 16 bits for each; before and after GELU.
+        return shared + 8 * h + 4 * i
+    # Each adapter keeps its input after dropout, the mask, and what its first half gives. What bitsandbytes' layers
+    # give is in 32 bits where their input is.
+    adapters = 5 * 3 * h + 3 * i + 6 * 2 * use.r
+    return shared + adapters + (4 * i if use.method == "qlora" else 2 * i)
+
+
+def peak(of: Shape, use: Use) -> dict[str, float]:
+    """Bytes at the peak of a step by what they are for; their sum is what torch counts as allocated."""
+    tokens = use.rows * use.length
+    own = trained(of, use)
+    if use.method == "full":
+        weights, states, copies = 0.0, 8.0 * own, 2.0 * of.linear
+    else:
+        weights = (NF4 if use.method == "qlora" else 2.0) * of.linear + 2.0 * of.others
+        states, copies = (2.0 if use.method == "qlora" else 8.0) * own, 2.0 * own
+    again = use.checkpointing or use.method == "qlora"
+    layer = tokens * kept(of, use)
+    activations = of.layers * layer
+    if again:  # of each layer only its input, in 32 bits, and one layer whole
+        activations = of.layers * tokens * 4.0 * of.hidden + layer
+    # In the backward pass of a layer: the gradient of its input and output, and three of the inner width.
+    working = tokens * (8.0 * of.hidden + 6.0 * of.inner)
+    if use.method == "qlora":
+        working += 2.0 * of.hidden * of.inner  # one layer's weights, unpacked
+    # In a step's only pass gradients come as activations go: what is more of the two counts.
+    gradients = 4.0 * own if use.several else max(0.0, 4.0 * own - activations)
+    return {
+        "frozen weights": weights,
+        "trained weights": 4.0 * own,
+        "gradients beside activations": gradients,
+        "the optimiser's state": states,
+        "16-bit copies of what is trained": copies,
+        "activations kept": activations,
+        "working space": working,
+    }
+
+
+def fits(of: Shape, use: Use, device: Device) -> bool:
+    """Whether a step has room on the card."""
+    return sum(peak(of, use).values()) * SLACK + CONTEXT <= device.gib * GIB
+
+
+def rows_that_fit(of: Shape, use: Use, device: Device) -> int:
+    """The most rows at a time, a power of two up to ``use.rows`` or that itself; 0 where not even one fits."""
+    candidates = [use.rows, *(2**n for n in range(12, -1, -1) if 2**n < use.rows)]
+    return next((rows for rows in candidates if fits(of, _with_rows(use, rows), device)), 0)
+
+
+def flops(of: Shape, use: Use) -> float:
+    """Floating-point operations that a token costs, forward and backward."""
+    matrices = 2 * of.linear
+    attention = of.layers * 4 * use.length * of.hidden
+    forward = matrices + attention
+    again = forward if use.checkpointing or use.method == "qlora" else 0
+    adapters = 0 if use.method == "full" else 6 * of.layers * use.r * (10 * of.hidden + 2 * of.inner)
+    return forward + again + matrices * (2 if use.method == "full" else 1) + 2 * attention + adapters
+
+
+def _with_rows(use: Use, rows: int) -> Use:
+    return replace(use, rows=rows, several=use.several or rows < use.rows)
+
+
+def device(name: str) -> Device:
+    """A card by its name.
+
+    Raises:
+        UserError: it is not known.
+    """
+    found = DEVICES.get(name.lower())
+    if found is None:
+        raise UserError(f"unknown card {name!r}{nearest(name.lower(), list(DEVICES))}", where="--device",
+                        remedy=f"Known: {', '.join(DEVICES)}.")  # fmt: skip
+    return found
+
+
+def plan(
+    model: str,
+    *,
+    device_name: str,
+    method: str,
+    r: int,
+    batch_size: int,
+    batch_tokens: int,
+    max_length: int,
+    checkpointing: bool,
+    categories: int,
+    epochs: int,
+    models: int,
+    texts: Mapping[str, Any] | None,
+) -> list[str]:
+    """The arithmetic for a training as lines of text.
+
+    Args:
+        model: the encoder.
+        device_name: of :data:`DEVICES`.
+        method, r, checkpointing, categories: as of :class:`Use`.
+        batch_size: rows of a step.
+        batch_tokens: tokens at a time, as it is set.
+        max_length: tokens of a review that are read.
+        epochs: passes over the rows.
+        models: how many are trained.
+        texts: ``rows`` and mean ``tokens`` of the training rows, where they are known.
+
+    Raises:
+        UserError: the card or the encoder's shape is not known.
+    """
+    card, of = device(device_name), shape(model)
+    length = min(max_length, of.positions - 2)
+    use = Use(method, r, batch_size, length, checkpointing, categories, several=False)
+    own = trained(of, use)
+    lines = [
+        f"card     {card.name}: {card.gib:g} GiB, {card.half}, {card.tflops:g} TFLOP/s at best",
+        f"model    {model}: {of.layers} layers of {of.hidden}, {(of.linear + of.others) / 1e6:,.0f} million weights",
+        f"method   {method}: trains {own / 1e6:,.1f} million weights",
+    ]
+    rows = rows_that_fit(of, use, card)
+    if not rows:
+        one = sum(peak(of, _with_rows(use, 1)).values()) * SLACK + CONTEXT
+        cure = "train.use=qlora" if method != "qlora" else "a smaller model"
+        cure = "train.gradient_checkpointing=true or train.use=lora" if method == "full" else cure
+        return [*lines, f"fits     not even one row of {length} tokens: it takes {one / GIB:.1f} GiB; try {cure}"]
+    chosen = _with_rows(use, rows)
+    lines.append(f"memory   of a pass of {rows} rows of {length} tokens, in MiB")
+    parts = peak(of, chosen)
+    lines += [f"{value / MIB:14,.0f}  {name}" for name, value in parts.items() if value]
+    total = sum(parts.values())
+    lines += [
+        f"{total / MIB:14,.0f}  together: the peak that torch counts and the run's record shows",
+        f"{total * (SLACK - 1) / MIB:14,.0f}  gaps that torch's allocator leaves",
+        f"{CONTEXT / MIB:14,.0f}  CUDA and its libraries",
+        f"{(total * SLACK + CONTEXT) / MIB:14,.0f}  of {card.gib * 1024:,.0f} on the card",
+    ]
+    passes = -(-batch_size // rows)
+    lines.append(
+        f"set      train.batch_size={batch_size} train.batch_tokens={rows * length}: a step's {batch_size} rows go in"
+        f" at most {passes} {'pass' if passes == 1 else 'passes'}"
+    )
+    if batch_tokens < rows * length:
+        lines.append(f"         (it is {batch_tokens} now: less memory, more passes)")
+    elif batch_tokens > rows * length:
+        lines.append(f"         (it is {batch_tokens} now, which may be too many for this card)")
+    speed = card.tflops * 1e12 * SHARE / flops(of, chosen)
+    known = dict(texts) if texts else {"rows": 1000, "tokens": REVIEW_TOKENS}
+    seconds = known["rows"] * known["tokens"] * epochs * models / speed
+    of_what = "the run's" if texts else "for"
+    several = f", {models} models" if models > 1 else ""
+    lines.append(
+        f"time     {speed:,.0f} tokens a second if a quarter of the card's best is reached: {of_what}"
+        f" {known['rows']:,} rows of {known['tokens']:.0f} tokens, {epochs} epochs{several}: {seconds / 60:.1f} minutes"
+    )
+    return lines

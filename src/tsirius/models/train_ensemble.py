@@ -1,0 +1,269 @@
+"""Train the models of an ensemble, one a fold and seed, and put them together, or distil them into one.
+
+A member scores what it has not seen: its own fold of the rows. These scores, averaged over the seeds, are the
+out-of-fold score, and what a distilled model learns. A finished member stays in the scratch folder: a run that was
+killed goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tsirius import metrics
+from tsirius.models import scorer, train_one
+from tsirius.models.train_one import Task
+from tsirius.progress import progress, say
+from tsirius.store import replacing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tsirius.models.classifier import Scorer
+    from tsirius.models.linear import Embed
+
+SCORES, NOTES = "scores.npy", "notes.json"
+SHARD = 512
+"""Texts that a member scores between two signs of progress, and the most that a killed run scores again."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an ensemble: trained with ``seed`` without the rows of ``fold``; None: with all of them."""
+
+    seed: int
+    fold: int | None
+
+    @property
+    def name(self) -> str:
+        return f"seed{self.seed}" if self.fold is None else f"seed{self.seed}-fold{self.fold}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the members say of texts.
+
+    Attributes:
+        texts: each once in its group, columns ``clean`` and ``group``.
+        mean: the mean of their scores before the softmax, [N, K]; zeros where none was asked.
+        times: how many were asked, [N].
+    """
+
+    texts: pl.DataFrame
+    mean: NDArray[np.float32]
+    times: NDArray[np.int64]
+
+    def places(self, rows: pl.DataFrame) -> NDArray[np.int64]:
+        """Where the texts of ``rows`` are among these."""
+        numbered = self.texts.with_row_index("place")
+        found = rows.select("clean", "group").join(numbered, on=["clean", "group"], how="left", maintain_order="left")
+        return found["place"].to_numpy().astype(np.int64)
+
+
+def train(
+    task: Task,
+    rows: pl.DataFrame,
+    written: pl.DataFrame,
+    *,
+    folds: int,
+    seeds: Sequence[int],
+    distil: bool,
+    folder: Path,
+    scratch: Path,
+) -> tuple[dict[str, Any], pl.DataFrame | None]:
+    """Train the members, those that an earlier try has finished aside, and write the ensemble.
+
+    Args:
+        task: what they have in common.
+        rows: what they learn from.
+        written: the training reviews that people wrote, those that a quota left out of ``rows`` too.
+        folds: how many parts of the rows are left out in turn; 1: none is.
+        seeds: each gives a member for every fold.
+        distil: train one model on what they say; they are left beside it.
+        folder: takes the ensemble, or the distilled model with the ensemble in ``ensemble/``.
+        scratch: keeps finished members, scores and checkpoints.
+
+    Returns:
+        Notes, and what the members say of each of ``written`` that they had not seen; None without folds.
+    """
+    members = [Member(seed, fold) for seed in seeds for fold in (range(folds) if folds > 1 else [None])]
+    texts = pl.concat([rows.select("clean", "group"), written.select("clean", "group")]).unique(maintain_order=True)
+    if isinstance(task.how, train_one.Regression):
+        task = replace(task, how=replace(task.how, embed=_known(task.how.embed, texts["clean"])))
+    places = {seed: _folds(rows, written, folds=folds, seed=seed) for seed in seeds}
+    said, notes = _train_each(task, rows, texts, members=members, places=places, ask_all=distil, scratch=scratch)
+    scores, told, table = dict[str, metrics.Score](), dict[str, Any](), None
+    if folds > 1:
+        score, table = _out_of_fold(task, written, said, seed=seeds[0])
+        if score is not None:
+            scores["against pseudo-labels, out of fold"] = score
+            told["out_of_fold"] = {
+                "rows": score.rows, "weighted_f1": score.weighted_f1, "interval": list(score.interval),
+            }  # fmt: skip
+            say(f"  out of fold: weighted F1 {score.weighted_f1:.3f} against pseudo-labels"
+                f" (95 % interval {score.interval[0]:.3f}-{score.interval[1]:.3f}, {score.rows:,} rows)")  # fmt: skip
+    together = folder / "ensemble" if distil else folder
+    for member in members:
+        _copy(scratch / "members" / member.name / "model", together / "members" / member.name)
+    parts = [f"members/{member.name}" for member in members]
+    train_one.document(together, task, rows, kind="ensemble", max_length=None, parts=parts, scores=scores, notes=told)
+    told["members"] = notes
+    if distil:
+        say("  distils them into one")
+        _, told["distilled"] = train_one.train(
+            task, rows, seed=seeds[0], folder=folder, scratch=scratch / "distilled", whole=True,
+            targets=_soft(task, rows, said),
+        )  # fmt: skip
+    return told, table
+
+
+def _train_each(
+    task: Task,
+    rows: pl.DataFrame,
+    texts: pl.DataFrame,
+    *,
+    members: Sequence[Member],
+    places: Mapping[int, Mapping[int, int]],
+    ask_all: bool,
+    scratch: Path,
+) -> tuple[Said, dict[str, dict[str, Any]]]:
+    """Train the members and have each score what it has not seen; returns what they say, and the notes of each.
+
+    Args:
+        task: what they have in common.
+        rows: what they learn from.
+        texts: what is scored, columns ``clean`` and ``group``.
+        members: in the order in which they are trained.
+        places: the fold of each group, for each seed.
+        ask_all: a member that learns from all rows scores all texts, instead of none.
+        scratch: keeps finished members, scores and checkpoints.
+    """
+    total = np.zeros((texts.height, len(task.names)))
+    times = np.zeros(texts.height, dtype=np.int64)
+    notes = {}
+    for number, member in enumerate(members, 1):
+        say(f"  member {number} of {len(members)}: {member.name}")
+        if member.fold is None:
+            own, asked = rows, np.arange(texts.height if ask_all else 0)
+        else:
+            own = rows.filter(pl.Series(_fold(rows["group"], places[member.seed]) != member.fold))
+            asked = np.flatnonzero(_fold(texts["group"], places[member.seed]) == member.fold)
+        place = scratch / "members" / member.name
+        unseen = texts["clean"].gather(asked).to_list()
+        notes[member.name] = _member(task, own, unseen, member=member, place=place, scratch=scratch)
+        total[asked] += np.load(place / SCORES, allow_pickle=False)
+        times[asked] += 1
+    mean = (total / np.maximum(times, 1)[:, None]).astype(np.float32)
+    return Said(texts, mean, times), notes
+
+
+def _known(embed: Embed | None, given: pl.Series) -> Embed | None:
+    """``embed`` of some texts alone, each embedded once for all members, whichever of them are still to be trained."""
+    if embed is None:
+        return None
+    texts = given.unique(maintain_order=True).to_list()
+    found, place = embed(texts), {text: row for row, text in enumerate(texts)}
+    return lambda asked: found[[place[text] for text in asked]]
+
+
+def _folds(rows: pl.DataFrame, written: pl.DataFrame, *, folds: int, seed: int) -> dict[int, int]:
+    """The fold of each group of rows. Groups that no quota has left in training are spread evenly."""
+    if folds == 1:
+        return {}
+    found = scorer.assign(rows["group"].to_list(), rows["label"].to_list(), folds=folds, seed=seed)
+    left = sorted(set(written["group"]) - found.keys())
+    return found | {group: place % folds for place, group in enumerate(left)}
+
+
+def _fold(groups: pl.Series, places: Mapping[int, int]) -> NDArray[np.int64]:
+    return np.array([places.get(group, -1) for group in groups], dtype=np.int64)
+
+
+def _member(
+    task: Task, rows: pl.DataFrame, texts: Sequence[str], *, member: Member, place: Path, scratch: Path
+) -> dict[str, Any]:
+    """Train a member into ``place`` and have it score ``texts``, unless that was done before; returns its notes."""
+    if (place / NOTES).is_file():
+        found: dict[str, Any] = json.loads((place / NOTES).read_text(encoding="utf-8"))
+        return found
+    temporary = place.with_name(f"{place.name}.partial")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    (temporary / "model").mkdir(parents=True)
+    steps = scratch / "steps" / member.name
+    steps.mkdir(parents=True, exist_ok=True)
+    model, notes = train_one.train(
+        task, rows, seed=member.seed, folder=temporary / "model", scratch=steps, whole=False, targets=None
+    )
+    np.save(temporary / SCORES, _scored(model, texts, categories=len(task.names), kept=steps), allow_pickle=False)
+    (temporary / NOTES).write_text(json.dumps(notes), encoding="utf-8")
+    temporary.rename(place)
+    shutil.rmtree(steps)
+    return notes
+
+
+def _scored(model: Scorer, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
+    """What the model says of cleaned texts, [N, K], the longest first; what a killed run left in ``kept`` counts."""
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    paths = {start: kept / f"scores-{start}.npy" for start in range(0, len(texts), SHARD)}
+    done = sum(len(order[start : start + SHARD]) for start, path in paths.items() if path.is_file())
+    found = np.zeros((len(texts), categories), dtype=np.float32)
+    with progress("score what it has not seen", total=len(texts), before=done) as advance:
+        for start, path in paths.items():
+            rows = order[start : start + SHARD]
+            if not path.is_file():
+                with replacing(path) as temporary, temporary.open("wb") as file:
+                    np.save(file, model.logits([texts[row] for row in rows]), allow_pickle=False)
+                advance(len(rows))
+            found[rows] = np.load(path, allow_pickle=False)
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The files of a folder in another, as links where the disk knows them."""
+
+    def link(one: str, other: str) -> None:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copyfile(one, other)
+
+    shutil.copytree(source, target, copy_function=link)
+
+
+def _out_of_fold(
+    task: Task, written: pl.DataFrame, said: Said, *, seed: int
+) -> tuple[metrics.Score | None, pl.DataFrame]:
+    """How the members do on the reviews that they had not seen, at the natural mix, and what they say of each."""
+    from tsirius.models.classifier import softmax
+
+    at = said.places(written)
+    seen = said.times[at] > 0
+    rows, mean = written.filter(pl.Series(seen)), said.mean[at[seen]]
+    chance = softmax(mean.astype(np.float64) + np.array(task.shift))
+    table = rows.select("id", "clean", "label").with_columns(
+        predicted=pl.Series([task.names[place] for place in chance.argmax(axis=1)], dtype=pl.String),
+        confidence=pl.Series(chance.max(axis=1) if rows.height else [], dtype=pl.Float32),
+    )
+    if not rows.height:
+        return None, table
+    return train_one.score(task, mean, rows["label"].to_list(), seed=seed), table
+
+
+def _soft(task: Task, rows: pl.DataFrame, said: Said) -> NDArray[np.float32]:
+    """What members that had not seen them say of the training rows, [N, K]; of a row that all have seen, its label."""
+    from tsirius.models import loss
+    from tsirius.models.classifier import softmax
+
+    at = said.places(rows)
+    labels = loss.targets(train_one.places(rows, task.names), categories=len(task.names))
+    shares = softmax(said.mean[at].astype(np.float64)).astype(np.float32)
+    return np.where((said.times[at] > 0)[:, None], shares, labels)

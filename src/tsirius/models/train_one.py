@@ -1,0 +1,276 @@
+"""One model of any kind: trained, and written with its description and its card.
+
+A linear model and a fine-tuned encoder are asked for alike: what puts models together
+(:mod:`tsirius.models.train_ensemble`)
+does not know which kind they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tsirius import metrics
+from tsirius.models import linear, load
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tsirius.models.adapters import Recipe
+    from tsirius.models.classifier import Kind, LongTexts, Scorer
+    from tsirius.models.linear import Embed
+
+ROUNDS = 1000
+"""Resamples for the intervals on the model's card."""
+SMALL = 0.02
+"""Learned from shares by a linear model, a category with less of a row's label is left out."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How a linear model is fitted.
+
+    Attributes:
+        c: inverse strength of the L2 penalty.
+        rounds: of the optimiser at most.
+        embed: what the encoder makes of texts; None where there is none.
+        max_length: tokens of a text that the encoder reads; None where there is none.
+    """
+
+    c: float
+    rounds: int
+    embed: Embed | None
+    max_length: int | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every model of a run has in common.
+
+    Attributes:
+        how: how it is trained, which says its kind too.
+        names: the categories.
+        none: the one without a product.
+        prior: their natural shares.
+        shift: added to the scores.
+        valid: what to stop early on.
+        by_confidence: a row counts as much as its label's confidence, instead of all the same.
+        base_model: the encoder; None where there is none.
+        fingerprint: of its weights.
+        long_texts: what a fine-tuned encoder does with longer texts.
+        merged: beside an adapter leave a whole checkpoint.
+        settings: of the training, as the card shows them.
+    """
+
+    how: Regression | Recipe
+    names: list[str]
+    none: str
+    prior: list[float]
+    shift: list[float]
+    valid: pl.DataFrame
+    by_confidence: bool
+    base_model: str | None
+    fingerprint: str | None
+    long_texts: LongTexts
+    merged: bool
+    settings: Mapping[str, Any]
+
+
+def train(
+    task: Task,
+    rows: pl.DataFrame,
+    *,
+    seed: int,
+    folder: Path,
+    scratch: Path,
+    whole: bool,
+    targets: NDArray[np.float32] | None,
+) -> tuple[Scorer, dict[str, Any]]:
+    """Train one model and write it into ``folder``; returns it with notes.
+
+    Args:
+        task: what it has in common with others.
+        rows: what it learns from.
+        seed: of all chance in its training.
+        folder: takes the model; empty.
+        scratch: keeps the checkpoints.
+        whole: write ``merged/`` as well, where that is asked for.
+        targets: what the rows' labels are, [N, K]; None: ``rows["label"]``.
+    """
+    if isinstance(task.how, Regression):
+        return _fit(task, task.how, rows, folder=folder, targets=targets), {}
+    return _tune(task, task.how, rows, seed=seed, folder=folder, scratch=scratch, whole=whole, targets=targets)
+
+
+def _fit(
+    task: Task, how: Regression, rows: pl.DataFrame, *, folder: Path, targets: NDArray[np.float32] | None
+) -> Scorer:
+    texts, labels = rows["clean"].to_list(), places(rows, task.names)
+    counted = weights(rows, by_confidence=task.by_confidence)
+    if targets is not None:  # a row of several categories becomes several rows of less weight
+        pairs = [(row, k) for row, shares in enumerate(targets) for k in np.flatnonzero(shares >= SMALL)]
+        given = counted or [1.0] * len(texts)
+        counted = [float(targets[row, k] * given[row]) for row, k in pairs]
+        texts, labels = [texts[row] for row, _ in pairs], [int(k) for _, k in pairs]
+    found = linear.fit(
+        texts,
+        labels,
+        weights=counted,
+        categories=len(task.names),
+        c=how.c,
+        rounds=how.rounds,
+        embed=how.embed,
+    )
+    found.save(folder)
+    document(folder, task, rows, kind="linear", max_length=how.max_length, parts=[], scores={}, notes={})
+    return found
+
+
+def _tune(
+    task: Task,
+    recipe: Recipe,
+    rows: pl.DataFrame,
+    *,
+    seed: int,
+    folder: Path,
+    scratch: Path,
+    whole: bool,
+    targets: NDArray[np.float32] | None,
+) -> tuple[Scorer, dict[str, Any]]:
+    from tsirius.models import adapters, finetune, saved_encoder
+
+    base_model, valid = str(task.base_model), task.valid
+    learned, held = [
+        finetune.Rows(
+            part["clean"].to_list(), places(part, task.names), weights(part, by_confidence=task.by_confidence), shares
+        )
+        for part, shares in ((rows, targets), (valid, None))
+    ]
+    made, notes = finetune.fit(
+        finetune.Job(
+            learned,
+            held,
+            model=base_model,
+            names=task.names,
+            shift=task.shift,
+            recipe=recipe,
+            seed=seed,
+            scratch=scratch,
+        )
+    )
+    encoder = saved_encoder.Encoder(
+        made,
+        load.tokenizer(base_model),
+        notes["max_length"],
+        task.long_texts == "windows",
+        half=adapters.half(),
+        adapter=None,
+    )
+    scores = {}
+    if not valid.is_empty():
+        logits = encoder.logits(valid["clean"].to_list())
+        scores["against pseudo-labels held back"] = score(task, logits, valid["label"].to_list(), seed=seed)
+    written = saved_encoder.save(
+        made,
+        folder,
+        method=recipe.method,
+        base_model=base_model,
+        names=task.names,
+        merged=task.merged and whole,
+    )
+    forms = [part.name for part in written]
+    for place, parts in [*((part, []) for part in written), (folder, forms)]:
+        document(
+            place, task, rows, kind=recipe.method, max_length=notes["max_length"], parts=parts, scores=scores,
+            notes=notes,
+        )  # fmt: skip
+    return encoder, notes
+
+
+def document(
+    folder: Path,
+    task: Task,
+    rows: pl.DataFrame,
+    *,
+    kind: Kind,
+    max_length: int | None,
+    parts: list[str],
+    scores: Mapping[str, metrics.Score],
+    notes: Mapping[str, Any],
+) -> None:
+    """Write ``model.json`` and the card beside the weights.
+
+    Args:
+        folder: of the model, or of one of its forms.
+        task: what it has in common with others.
+        rows: what it learned from.
+        kind: what it is.
+        max_length: tokens of a text that are read at a time; None where there is no limit.
+        parts: the folders beside ``model.json`` that hold the weights.
+        scores: what was measured, by what against.
+        notes: how the training went.
+    """
+    from tsirius.models.card import Card, render
+    from tsirius.models.classifier import Description
+    from tsirius.models.saved_encoder import ADAPTER
+
+    several = kind == "ensemble"
+    description = Description(
+        kind=kind,
+        names=task.names,
+        none=task.none,
+        prior=task.prior,
+        prior_shift=task.shift,
+        base_model=None if several else task.base_model,
+        base_fingerprint=None if several else task.fingerprint,
+        max_length=max_length,
+        parts=parts,
+        long_texts=task.long_texts,
+    )
+    description.save(folder)
+    card = Card(
+        kind=kind,
+        names=task.names,
+        none=task.none,
+        base_model=task.base_model,
+        prior=task.prior,
+        prior_shift=task.shift,
+        rows=count(rows["label"], task.names),
+        written=rows.filter(pl.col("method") == "written").height,
+        scores=scores,
+        settings=task.settings,
+        notes=notes,
+    )
+    (folder / "README.md").write_text(render(card, adapter=folder.name == ADAPTER), encoding="utf-8")
+
+
+def score(task: Task, logits: NDArray[np.float32], labels: Sequence[str], *, seed: int) -> metrics.Score:
+    """How right a model's scores are, [N, K], with the shift that they are used with."""
+    predicted = (logits + np.array(task.shift)).argmax(axis=1)
+    return metrics.score(labels, [task.names[place] for place in predicted], names=task.names, rounds=ROUNDS, seed=seed)
+
+
+def count(labels: pl.Series, names: Sequence[str]) -> list[int]:
+    """How often each of ``names`` occurs."""
+    counts = Counter(labels.to_list())
+    return [counts[name] for name in names]
+
+
+def places(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
+    """The place of each row's label among ``names``."""
+    place = {name: number for number, name in enumerate(names)}
+    return [place[label] for label in rows["label"]]
+
+
+def weights(rows: pl.DataFrame, *, by_confidence: bool) -> list[float] | None:
+    """How much each row counts; None: all the same."""
+    found = rows["weight"]
+    if by_confidence:
+        found = found * rows["confidence"].fill_null(1.0)
+    return None if (found == 1).all() else found.to_list()

@@ -1,0 +1,152 @@
+"""The arithmetic of memory: against counts on real models, and what a plan says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsirius import config, pipeline
+from tsirius.errors import UserError
+from tsirius.models import estimate, load
+
+BASE = estimate.KNOWN["xlm-roberta-base"]
+LARGE = estimate.KNOWN["xlm-roberta-large"]
+T4 = estimate.DEVICES["t4"]
+CONFIGS = Path(__file__).parents[2] / "configs"
+PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
+
+
+def use(**changes: Any) -> estimate.Use:
+    settings = {"method": "lora", "r": 16, "rows": 32, "length": 256, "checkpointing": False, "categories": 9}
+    return estimate.Use(**{**settings, "several": False, **changes})
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_weights_are_counted_as_they_are(tiny_model: Path, method: str) -> None:
+    from tsirius.models import adapters
+    from tsirius.stages import train
+
+    settings = train.Config(use=method, model=str(tiny_model), lora_r=3)  # type: ignore[arg-type]  # a method
+    made = adapters.build(str(tiny_model), names=["а", "б", "в"], recipe=train.recipe(settings))
+    found = sum(part.numel() for part in made.parameters() if part.requires_grad)
+    of = estimate.shape(str(tiny_model))
+    assert estimate.trained(of, use(method=method, r=3, categories=3)) == found
+    linear = [
+        part.weight.numel()
+        for name, part in made.named_modules()
+        if isinstance(part, torch.nn.Linear) and "lora" not in name and "classifier" not in name
+    ]
+    assert of.linear == sum(linear)
+
+
+def test_known_shapes_have_their_published_sizes() -> None:
+    assert BASE.linear + BASE.others == pytest.approx(277.5e6, rel=0.01)
+    assert LARGE.linear + LARGE.others == pytest.approx(559.0e6, rel=0.01)
+
+
+def test_what_a_layer_keeps_is_what_autograd_keeps() -> None:
+    """In 32-bit floats on a CPU every tensor kept by one layer more is counted, and compared by their number and width.
+
+    There the masks of dropout are as wide as what they mask, the inputs of linear layers need no copies, and attention
+    keeps its probabilities and their mask: those are taken off.
+    """
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    from tsirius.models import adapters
+
+    rows, length, h, i, heads, r = 2, 24, 64, 256, 4, 4
+
+    def kept(layers: int) -> float:
+        base = XLMRobertaForSequenceClassification(
+            XLMRobertaConfig(
+                vocab_size=50, hidden_size=h, num_hidden_layers=layers, num_attention_heads=heads,
+                intermediate_size=i, max_position_embeddings=40, type_vocab_size=1, attention_probs_dropout_prob=0.0,
+            )
+        )  # fmt: skip
+        base.requires_grad_(False)
+        made = adapters._adapted(base, ["classifier"], ["dense", "key", "query", "value"], r=r, alpha=8, dropout=0.05)
+        own = {part.untyped_storage().data_ptr() for part in made.parameters()}
+        found: dict[int, torch.UntypedStorage] = {}
+
+        def pack(part: torch.Tensor) -> torch.Tensor:
+            storage = part.untyped_storage()
+            if storage.data_ptr() not in own:
+                found[storage.data_ptr()] = storage
+            return part
+
+        made.train()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda part: part):
+            made(input_ids=torch.full((rows, length), 7))
+        return sum(storage.nbytes() for storage in found.values()) / (rows * length)
+
+    added = kept(3) - kept(2)
+    # of 4 bytes each: query, key, value, result; the inputs of two normalisations with two numbers each; two masks;
+    # five adapters' inputs and masks of width h, one's of width i; what six first halves give; the input of GELU
+    expected = 4 * (4 * h + 2 * h + 4 + 2 * h + 5 * 2 * h + 2 * i + 6 * r + i)
+    assert added == pytest.approx(expected + 4 * heads, rel=0.02)
+
+
+@given(
+    st.sampled_from(["lora", "qlora", "full"]), st.integers(1, 64), st.integers(8, 512), st.booleans(), st.booleans()
+)
+def test_more_rows_or_tokens_never_take_less(
+    method: str, rows: int, length: int, checkpointing: bool, several: bool
+) -> None:
+    one = use(method=method, rows=rows, length=length, checkpointing=checkpointing, several=several)
+    total = sum(estimate.peak(BASE, one).values())
+    for more in ({"rows": rows + 1}, {"length": length + 1}):
+        assert sum(estimate.peak(BASE, estimate.replace(one, **more)).values()) >= total
+    assert sum(estimate.peak(LARGE, one).values()) > total
+    assert all(value >= 0 for value in estimate.peak(BASE, one).values())
+
+
+def test_the_rows_that_fit_are_the_most_that_do() -> None:
+    wanted = use(method="full", rows=48)
+    rows = estimate.rows_that_fit(LARGE, wanted, T4)
+    assert 1 <= rows < 48
+    assert estimate.fits(LARGE, estimate._with_rows(wanted, rows), T4)
+    assert not estimate.fits(LARGE, estimate._with_rows(wanted, 2 * rows), T4)
+    small = estimate.Device("tiny", 2.0, "fp16", 1)
+    assert estimate.rows_that_fit(LARGE, wanted, small) == 0
+    assert estimate.rows_that_fit(BASE, use(rows=24), T4) == 24
+
+
+@pytest.mark.parametrize("name", ["t4", "t4-large", "t4-qlora", "t4-full"])
+def test_the_hub_recipes_fit_a_t4(name: str) -> None:
+    loaded = config.load(CONFIGS / f"{name}.toml")
+    lines = pipeline.plan_training(loaded, "T4")
+    assert not any("too many" in line or line.startswith("fits") for line in lines), lines
+    assert any(line.startswith("set") and "train.batch_tokens=" in line for line in lines)
+    assert any(line.startswith("time") for line in lines)
+    row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if f"`configs/{name}.toml`" in line)
+    trains = next(line for line in lines if line.startswith("method")).split()[3]
+    whole = next(line for line in lines if line.endswith("on the card")).split()
+    tokens = next(line for line in lines if line.startswith("set")).partition("batch_tokens=")[2].partition(":")[0]
+    assert f"| {trains} million | {int(tokens):,} (" in row and f"| {whole[0]} MiB of {whole[2]} |" in row, row
+
+
+def test_a_plan_says_what_does_not_fit_and_what_needs_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = config.load(CONFIGS / "t4-full.toml", ["train.model=xlm-roberta-large"])
+    assert any("too many for this card" in line for line in pipeline.plan_training(loaded, "t4"))
+    monkeypatch.setitem(estimate.DEVICES, "tiny", estimate.Device("tiny", 4.0, "fp16", 1))
+    last = pipeline.plan_training(loaded, "tiny")[-1]
+    assert last.startswith("fits     not even one row of 256 tokens") and "gradient_checkpointing" in last
+    assert pipeline.plan_training(config.load(CONFIGS / "demo.toml"), "t4") == [
+        "method   linear: no card is needed; seconds on a CPU"
+    ]
+    with pytest.raises(UserError, match="did you mean 'a100'"):
+        estimate.device("a10o0")
+    with pytest.raises(UserError, match="not at hand"):
+        estimate.shape("nobody/nothing")
+
+
+def test_the_shape_of_a_folder_is_read(tiny_model: Path, tmp_path: Path) -> None:
+    assert estimate.shape(str(tiny_model)).layers == 2
+    assert estimate.shape(load.EMBEDDED).hidden == 256
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
+    with pytest.raises(UserError, match="num_hidden_layers"):
+        estimate.shape(str(tmp_path))
