@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tsirius.language.near_duplicates import (
     PERMUTATIONS,
-    best_bands,
     _signatures,
+    best_bands,
     near_duplicate_groups,
     shingle_hashes,
 )
