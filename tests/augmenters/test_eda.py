@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsirius.augmenters import eda
-from tsirius.language.words import lemma, words
+from tsirius.language.words import analyser, lemma, words
 
 PROTECTED = frozenset({"чайник", "платье"})
 OFF = {"swap": 0.0, "delete": 0.0, "insert": 0.0, "synonym": 0.0, "typo": 0.0}
@@ -108,7 +108,7 @@ def test_the_words_of_a_set_agree_with_the_same_words_around_them() -> None:
             {
                 (tag.POS, tag.gender if tag.POS == "NOUN" else None, tag.animacy if tag.POS == "NOUN" else None,
                  tag.aspect, tag.transitivity)
-                for parse in eda._analyser().parse(word)
+                for parse in analyser().parse(word)
                 if parse.is_known and eda._fold(parse.normal_form) == word
                 for tag in [parse.tag]
             }
@@ -133,7 +133,7 @@ def test_typos_spare_product_words_negations_and_short_words() -> None:
 def test_a_typo_is_one_slip_and_no_other_word(word: str, seed: int) -> None:
     typo = eda.mistype(word, rng=random.Random(seed))
     assert typo[0] == word[0] and abs(len(typo) - len(word)) <= 1
-    assert typo == word or not eda._analyser().word_is_known(typo.lower())
+    assert typo == word or not analyser().word_is_known(typo.lower())
     before, after = Counter(word), Counter(typo)
     assert sum((before - after).values()) <= 1 and sum((after - before).values()) <= 1
 
