@@ -343,7 +343,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from test_finetune import NAMES, RECIPE, SHIFT, TRAIN, VALID
-from tsirius.models import finetune, methods
+from tsirius.models import finetune, adapters
 real = adapters.build
 def build(model, **settings):
     made = real(model, **settings)

@@ -98,7 +98,7 @@ import socket, sys
 from pathlib import Path
 def refuse(*args): raise AssertionError("the network was asked")
 socket.getaddrinfo = socket.socket.connect = refuse
-from test_finetune import RECIPE, artefacts, finetune, TRAIN, VALID, NAMES, SHIFT
+from test_finetune import RECIPE, saved_encoder, finetune, TRAIN, VALID, NAMES, SHIFT
 from tsirius.models import load
 load.check("nobody/tiny")
 for folder in ("scratch", "saved"):
@@ -106,11 +106,11 @@ for folder in ("scratch", "saved"):
 made, _ = finetune.fit(finetune.Job(
     TRAIN, VALID, model="nobody/tiny", names=NAMES, shift=SHIFT, recipe=RECIPE, seed=1, scratch=Path("scratch")
 ))
-artefacts.save(made, Path("saved"), method="lora", base_model="nobody/tiny", names=NAMES, merged=True)
-artefacts.read_adapter(
+saved_encoder.save(made, Path("saved"), method="lora", base_model="nobody/tiny", names=NAMES, merged=True)
+saved_encoder.read_adapter(
     Path("saved/adapter"), method="lora", base_model="nobody/tiny", names=NAMES, max_length=32, windows=False
 )
-artefacts.read_plain(Path("saved/merged"), names=NAMES, max_length=32, windows=False)
+saved_encoder.read_plain(Path("saved/merged"), names=NAMES, max_length=32, windows=False)
 """
 
 

@@ -141,7 +141,7 @@ def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tsirius import results
+from tsirius.commands import results
 from tsirius.stages import predict
 predict.Config.model_fields["batch_rows"].default = 50
 predict.Config.model_rebuild(force=True)
