@@ -454,6 +454,20 @@ def verify(path: Path) -> None:
             return
 
 
+def seal(folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write a record into a finished folder that is no stage's, so that :func:`sealed` tells whether it is intact."""
+    record = {"key": {}, "output": fingerprint(folder), "notes": _plain(notes)}
+    write_text(folder / RECORD, json.dumps(_sealed(record), ensure_ascii=False, indent=1))
+
+
+def sealed(folder: Path) -> dict[str, Any] | None:
+    """The notes that ``folder`` was sealed with; None where it was not, or was altered or damaged since."""
+    record = _record(folder)
+    if not isinstance(record, dict) or fingerprint(folder) != record["output"]:
+        return None
+    return dict(record.get("notes") or {})
+
+
 def _check_published(folder: Path) -> None:
     record = _record(folder)
     if isinstance(record, str):

@@ -45,8 +45,8 @@ def check(written: Source, asked: Source, *, names: Sequence[str]) -> dict[str, 
     found_rows = asked_rows = 0
     nothing = pl.DataFrame(schema={"row": pl.Int64, "id": pl.String, "category": pl.String})
     pairs = zip_longest(
-        read_batches(written, rows=ids.ROWS, check_ids=False),
-        read_batches(asked, rows=ids.ROWS, check_ids=False),
+        read_batches(written, rows=ids.ROWS),
+        read_batches(asked, rows=ids.ROWS),
         fillvalue=nothing,
     )
     wrong: tuple[int, str, str] | None = None
@@ -57,7 +57,7 @@ def check(written: Source, asked: Source, *, names: Sequence[str]) -> dict[str, 
         if by_id:
             repeated = hashes.repeated(found["id"])
             if repeated:
-                ids.look_closer(written, set(repeated))
+                ids.look_closer([written], set(repeated))
             both = min(found.height, wanted.height)
             same = found["id"].head(both) == wanted["id"].head(both)
             if wrong is None and not same.all():

@@ -112,38 +112,26 @@ def describe_source(source: Source) -> str:
     return f"{source.path.name}: {', '.join(notes)}"
 
 
-def read_batches(
-    source: Source, *, rows: int, seen: dict[Path, dict[str, int]] | None = None, check_ids: bool = True
-) -> Iterator[pl.DataFrame]:
-    """The file's rows in its order, at most ``rows`` at a time.
+def read_batches(source: Source, *, rows: int) -> Iterator[pl.DataFrame]:
+    """The file's rows in its order, at most ``rows`` at a time; the ids as they are: see :mod:`tsirius.io.ids`.
 
     Columns: ``row`` (Int64, 1-based, the header not counted), ``id`` (String: the file's, else the 0-based row
     number), and, where the file has such columns, ``text`` and ``category`` (String, "" where a cell is empty). A blank
-    line is an empty text where there is one column, else nothing. Beside the batch, only the file's ids are kept.
-
-    Args:
-        source: what :func:`open_source` found.
-        rows: rows in a batch.
-        seen: the ids of files read before, by path; this file's are added.
-        check_ids: refuse an id that is empty or comes twice.
+    line is an empty text where there is one column, else nothing.
 
     Raises:
-        UserError: a row cannot be read, or an id is empty or comes twice.
+        UserError: a row cannot be read.
     """
     names = [name for name in (source.text_column, source.id_column, source.category_column) if name is not None]
-    ids: dict[Path, dict[str, int]] = {} if seen is None else seen
     done = 0
     for found in cells(source, names, rows=rows):
         count = len(found[names[0]])
-        numbers = range(done + 1, done + count + 1)
         if source.id_column is None:
-            identity = [str(number - 1) for number in numbers]
+            identity = [str(number) for number in range(done, done + count)]
         else:
             identity = [name or "" for name in found[source.id_column]]
-            if check_ids:
-                _check_ids(identity, numbers, source.path, ids)
         data = {
-            "row": pl.Series(numbers, dtype=pl.Int64),
+            "row": pl.Series(range(done + 1, done + count + 1), dtype=pl.Int64),
             "id": pl.Series(identity, dtype=pl.String),
         }
         if source.text_column is not None:
@@ -152,23 +140,6 @@ def read_batches(
             data["category"] = pl.Series(found[source.category_column], dtype=pl.String).fill_null("")
         done += count
         yield pl.DataFrame(data)
-
-
-def _check_ids(identity: list[str], numbers: range, path: Path, seen: dict[Path, dict[str, int]]) -> None:
-    own = seen.setdefault(path, {})
-    others = [(other, known) for other, known in seen.items() if other != path]
-    for number, name in zip(numbers, identity, strict=True):
-        if not name:
-            raise UserError("has no id", where=f"{path}, row {number}",
-                            remedy='Fill it in, or set id_column = "none" to number the rows.')  # fmt: skip
-        first = own.setdefault(name, number)
-        at = f"row {first}" if first != number else ""
-        for other, known in others:
-            if name in known:
-                at = f"row {known[name]} of {other}"
-        if at:
-            raise UserError(f"repeats the id {name!r} of {at}", where=f"{path}, row {number}",
-                            remedy='Make ids unique, or set id_column = "none" to number the rows.')  # fmt: skip
 
 
 # --- what kind of file ------------------------------------------------------------------------------------------------

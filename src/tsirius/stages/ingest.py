@@ -17,7 +17,8 @@ from pydantic import Field, field_validator
 
 from tsirius import categories, tables
 from tsirius.errors import UserError
-from tsirius.io.source import Source, describe_source, open_other, open_source, read_batches
+from tsirius.io import ids
+from tsirius.io.source import Source, describe_source, open_other, open_source
 from tsirius.language.clean import normalise
 from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
@@ -153,7 +154,7 @@ def read(
     clean: list[str] = []
     rejected: Counter[str] = Counter()
     places: dict[str, list[str]] = {}
-    seen: dict[Path, dict[str, int]] = {}
+    unique = ids.Unique()
     ungrouped = {name: kind for name, kind in tables.REVIEWS.items() if name != "group"}
     several = len(sources) > 1
     with (
@@ -162,7 +163,7 @@ def read(
         progress("read and clean") as advance,
     ):
         for number, source in enumerate(sources, 1):
-            for batch in read_batches(source, rows=BATCH_ROWS, seen=seen):
+            for batch in ids.read_unique(source, rows=BATCH_ROWS, unique=unique):
                 if several and source.id_column is None:
                     batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
                 # What is too long is set aside: cleaning it would be time lost.
