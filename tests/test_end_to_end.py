@@ -127,7 +127,7 @@ def test_the_test_file_is_read_by_predict_alone(finished: Path, here: Here, tmp_
     with (folder / "test.csv").open("a", encoding="utf-8") as handle:
         handle.write("new,Кастрюля с толстым дном\n")
     done = here("run", "shop.toml", cwd=folder)
-    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": running (" in line]
     assert ran == ["predict", "report"]
 
 
@@ -163,7 +163,7 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: H
     gold.write_text("id,category\nr0,обувь\n", encoding="utf-8")
     # a setting that changes no row is still shown as it is
     done = here("run", "shop.toml", "augment.swap=0.31", cwd=folder)
-    assert "report: runs, shown augment swap changed" in done.stderr
+    assert "report: running (shown augment swap changed" in done.stderr
     assert "0.31" in (folder / "runs/shop/report.html").read_text(encoding="utf-8")
     predictions = folder / "runs/shop/predict/predictions.parquet"
     predictions.write_bytes(predictions.read_bytes()[:50])
@@ -231,7 +231,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
         [sys.executable, "-m", "tsirius", "run", "shop.toml"], cwd=tmp_path, stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
-    assert process.stderr is not None and "ingest: runs" in process.stderr.readline()
+    assert process.stderr is not None and "ingest: running (first time)" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     said = process.stderr.read()
     assert process.wait() == 130
@@ -269,12 +269,12 @@ def test_a_run_killed_in_one_stage_after_another_goes_on_to_the_same_bytes(finis
             stdout=subprocess.DEVNULL, start_new_session=True, text=True,
         )  # fmt: skip
         assert process.stderr is not None
-        assert any(line.startswith(f"{stage}: runs") for line in process.stderr), f"never came to {stage}"
+        assert any(line.startswith(f"{stage}: running") for line in process.stderr), f"never came to {stage}"
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     done = tsirius("run", "shop.toml", cwd=tmp_path)
-    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": running (" in line]
     assert ran == ["predict", "report"], "what was done is not done again"
     for name in ("submission.csv", "predict/predictions.parquet", "evaluate/scores.json", "label/labels.parquet"):
         assert (tmp_path / "runs/shop" / name).read_bytes() == (finished / "runs/shop" / name).read_bytes()

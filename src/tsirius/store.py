@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 from tsirius.errors import UserError
 
 RECORD = "record.json"
+CONFIG, CONFIG_SUMS = "config.json", ".config.sums"
 KEPT = ".kept"
 WORK = ".work"
 PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft", "pymorphy3", "natasha", "navec")
@@ -81,6 +82,34 @@ class Store:
                          remedy="Wait for it to end, or give this run another name.")  # fmt: skip
         with locked(self.root, busy):
             yield
+
+    def write_config(self, text: str) -> None:
+        """Write the run's ``config.json``, and its checksum beside it."""
+        path, sums = self.root / CONFIG, self.root / CONFIG_SUMS
+        known = sums.read_text(encoding="utf-8").split() if sums.is_file() else []
+        before = [file_fingerprint(path)] if path.is_file() else []
+        # Killed between the two writes, the configuration from before is still known.
+        write_text(sums, "\n".join([_text_fingerprint(text), *(one for one in before if one in known)]) + "\n")
+        write_text(path, text)
+
+    def config(self) -> str:
+        """The text of the run's ``config.json``.
+
+        Raises:
+            UserError: there is none, or it was altered or damaged.
+        """
+        try:
+            text = (self.root / CONFIG).read_text(encoding="utf-8")
+            sums = self.root / CONFIG_SUMS
+            known = sums.read_text(encoding="utf-8").split() if sums.is_file() else []
+        except FileNotFoundError:
+            raise UserError("holds no run", where=self.root,
+                            remedy="Name a folder that 'tsirius run' made.") from None  # fmt: skip
+        except ValueError:
+            text, known = "", ["not text"]
+        if known and _text_fingerprint(text) not in known:
+            raise UserError("was altered or damaged", where=self.root / CONFIG, remedy="'tsirius run' writes it again.")
+        return text
 
     def folder(self, stage: str) -> Path:
         """The folder of ``stage``, whatever is in it; :meth:`read` verifies that."""
@@ -411,6 +440,10 @@ def file_fingerprint(path: Path) -> str:
     """BLAKE2b of a file's bytes, 128 bits, hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _text_fingerprint(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def fingerprint(path: Path) -> str:
