@@ -15,6 +15,13 @@ from pathlib import Path
 import pytest
 
 from tsirius import cli
+from tsirius.commands.compare import check_submission
+from tsirius.commands.evaluate import evaluate_file
+from tsirius.commands.latency import measure
+from tsirius.commands.predict import predict_file
+from tsirius.commands.run import summary
+from tsirius.errors import UserError
+from tsirius.pipeline import rebuild_report
 
 SAMPLE = Path(__file__).parents[1] / "src" / "tsirius" / "assets" / "sample"
 
@@ -172,6 +179,45 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: H
     done = here("run", "shop.toml", "ingest.test=", cwd=folder)
     assert "submission.csv" not in done.stdout and not (folder / "runs/shop/submission.csv").exists()
     assert "no predictions" in here("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
+
+
+def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    run, by_id = tmp_path / "runs/shop", tmp_path / "by_id.csv"
+    by_id.write_text("id,category\nr0,обувь\n", encoding="utf-8")
+    auto = {"text_column": "auto", "id_column": "auto", "encoding": "auto"}
+    commands: dict[str, Callable[[], object]] = {
+        "predict": lambda: predict_file(run, tmp_path / "reviews.csv", tmp_path / "out.csv", **auto),
+        "evaluate": lambda: evaluate_file(run, by_id, **auto),
+        "compare": lambda: check_submission(run, None),
+        "latency": lambda: measure(run, reviews=None, count=1),
+        "summary": lambda: summary(run),
+        "report": lambda: rebuild_report(run),
+    }
+    read = {
+        "train": ["predict", "evaluate", "compare", "latency"],
+        "label/record.json": ["compare"],
+        "predict": ["evaluate"],
+        "ingest/reviews.parquet": ["latency"],
+        "evaluate": ["summary"],
+        "config.json": ["compare", "report"],
+    }
+    draw, tried = random.Random(0), 0
+    for name, readers in read.items():
+        for path in (
+            [run / name] if (run / name).is_file() else [one for one in (run / name).rglob("*") if one.is_file()]
+        ):
+            whole = path.read_bytes()
+            damaged = bytearray(whole)
+            damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(1, 7)
+            path.write_bytes(damaged)
+            for reader in readers:
+                with pytest.raises(UserError, match=r"damaged|older version"):
+                    commands[reader]()
+                tried += 1
+            path.write_bytes(whole)
+    assert tried > 20 and not (tmp_path / "out.csv").exists()
+    assert "740 rows" in str(commands["compare"]())
 
 
 def test_the_guard_passes_the_runs_own_submission_and_no_other(finished: Path, here: Here, tmp_path: Path) -> None:

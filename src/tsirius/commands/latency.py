@@ -18,7 +18,7 @@ from tsirius.io.source import open_source, read_batches
 from tsirius.models import onnx
 from tsirius.models.classifier import Classifier, describe, find
 from tsirius.progress import progress
-from tsirius.store import versions, write_text
+from tsirius.store import verify, versions, write_text
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample" / "reviews.csv"
 WARM_UP = 10
@@ -153,6 +153,7 @@ def _texts(model: Path, reviews: Path | None) -> list[str]:
     """Reviews from a file, else those of the run, else the sample; empty ones are left out, as they take no time."""
     own = model / "ingest" / "reviews.parquet"
     if reviews is None and own.is_file():
+        verify(own)
         found = pl.scan_parquet(own).select("text").collect()["text"].to_list()
     else:
         source = open_source(

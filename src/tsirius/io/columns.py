@@ -36,7 +36,7 @@ def choose(
     if twice is not None:
         raise UserError(f"has two columns named {shown(twice)}", where=path, remedy="Rename or remove one.")
     text = _find(columns, text_column, TEXT_NAMES, "text_column", path)
-    if text is None and len(columns) == 1:
+    if text is None and len(columns) == 1 and (text_required or _plain(columns[0]) not in CATEGORY_NAMES):
         text = columns[0]
     if text is None and text_required:
         raise UserError("no column has a usual name for the text", where=path,

@@ -158,8 +158,8 @@ def _train_each(
             asked = np.flatnonzero(_fold(texts["group"], places[member.seed]) == member.fold)
         place = scratch / "members" / member.name
         unseen = texts["clean"].gather(asked).to_list()
-        notes[member.name] = _member(task, own, unseen, member=member, place=place, scratch=scratch)
-        total[asked] += Shards(place).read_array(SCORES)
+        notes[member.name], scores = _member(task, own, unseen, member=member, place=place, scratch=scratch)
+        total[asked] += scores
         times[asked] += 1
     mean = (total / np.maximum(times, 1)[:, None]).astype(np.float32)
     return Said(texts, mean, times), notes
@@ -189,10 +189,11 @@ def _fold(groups: pl.Series, places: Mapping[int, int]) -> NDArray[np.int64]:
 
 def _member(
     task: Task, rows: pl.DataFrame, texts: Sequence[str], *, member: Member, place: Path, scratch: Path
-) -> dict[str, Any]:
-    """Train a member into ``place`` and have it score ``texts``, unless that was done before; returns its notes."""
-    if (done := sealed(place)) is not None:
-        return done
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Train a member into ``place`` and have it score ``texts``, unless an earlier try has: notes and scores."""
+    done = sealed(place)
+    if done is not None and (kept := Shards(place).read_array(SCORES)) is not None:
+        return done, kept
     steps = scratch / "steps" / member.name
     steps.mkdir(parents=True, exist_ok=True)
     with publishing(place) as folder:
@@ -204,7 +205,7 @@ def _member(
         Shards(folder).write(SCORES, scores)
         seal(folder, notes)
     shutil.rmtree(steps)
-    return notes
+    return notes, scores
 
 
 def _scored(model: Scorer, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
