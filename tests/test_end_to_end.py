@@ -181,8 +181,11 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: H
     assert "no predictions" in here("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
 
 
-def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     run, by_id = tmp_path / "runs/shop", tmp_path / "by_id.csv"
     by_id.write_text("id,category\nr0,обувь\n", encoding="utf-8")
     auto = {"text_column": "auto", "id_column": "auto", "encoding": "auto"}
@@ -204,9 +207,7 @@ def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(finished: Pat
     }
     draw, tried = random.Random(0), 0
     for name, readers in read.items():
-        for path in (
-            [run / name] if (run / name).is_file() else [one for one in (run / name).rglob("*") if one.is_file()]
-        ):
+        for path in filter(Path.is_file, [run / name, *(run / name).rglob("*")]):
             whole = path.read_bytes()
             damaged = bytearray(whole)
             damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(1, 7)

@@ -146,7 +146,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
 
     Args:
         config: what to run.
-        again: run this stage from its start even if nothing that it depends on has changed.
+        again: run this stage from its start even if nothing has changed.
 
     Raises:
         UserError: the input, the configuration or the machine does not allow it; what was published before stays.
@@ -211,14 +211,14 @@ def branch(config: Config, root: Path, *, of: Path, first: str, last: str) -> St
 
     Args:
         config: what to run; its settings of the stages before ``first`` are not looked at.
-        root: the folder; it is made.
+        root: the folder, created if it does not exist.
         of: the folder of a finished run, where the stages before ``first`` are read.
     """
     steps = road(config)
     names = [step.name for step in steps]
     start, stop = names.index(first), names.index(last) + 1
     own, other = Store(root), Store(of)
-    stores = {name: own if place >= start else other for place, name in enumerate(names)}
+    stores = {name: own if number >= start else other for number, name in enumerate(names)}
     with own.lock():
         for step in steps[start:stop]:
             key = _key(step, stores)

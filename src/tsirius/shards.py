@@ -1,7 +1,7 @@
-"""Shards: the finished pieces of long work, kept on the disk so that a killed run does not make them again.
+"""Shards: the finished pieces of long work, kept on the disk so that a killed run does not compute them again.
 
 A shard is one file: a checksum, then a table as Parquet or an array as NumPy writes it. It is written whole or not at
-all. One that is missing, truncated or altered reads as None: the caller makes it again.
+all. One that is missing, truncated or altered reads as None: the caller computes it again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CHECKSUM_BYTES = 16
 
 
 class Shards:
-    """A folder of shards. It is made if it is not there; opening it marks it as used, see :func:`sweep`.
+    """A folder of shards, created if it does not exist. Opening it marks it as used, see :func:`sweep`.
 
     A name may hold what a file's name may. Whoever uses a folder gives it a name that stands for all that its shards
-    depend on (:func:`tsirius.store.digest` of the settings and inputs): a shard does not say what it was made from.
+    depend on (:func:`tsirius.store.digest` of the settings and inputs): a shard does not say what it was computed from.
 
     Args:
         folder: of these shards alone.
@@ -50,29 +50,29 @@ class Shards:
 
     def read(self, name: str) -> pl.DataFrame | None:
         """The table of this name, or None where there is none that is as it was written."""
-        found = self._payload(name)
-        if found is None:
+        payload = self._payload(name)
+        if payload is None:
             return None
         try:
-            return pl.read_parquet(io.BytesIO(found))
+            return pl.read_parquet(io.BytesIO(payload))
         except (pl.exceptions.PolarsError, OSError):
             self._refuse(name)
             return None
 
     def read_array(self, name: str) -> NDArray[Any] | None:
         """The array of this name, or None where there is none that is as it was written."""
-        found = self._payload(name)
-        if found is None:
+        payload = self._payload(name)
+        if payload is None:
             return None
         try:
-            array: NDArray[Any] = np.load(io.BytesIO(found), allow_pickle=False)
+            array: NDArray[Any] = np.load(io.BytesIO(payload), allow_pickle=False)
         except (ValueError, OSError, EOFError):
             self._refuse(name)
             return None
         return array
 
     def write(self, name: str, piece: pl.DataFrame | NDArray[Any]) -> None:
-        """Keep a table or an array under ``name``, in place of what was kept there.
+        """Keep a table or an array under ``name``; an older one of this name is replaced.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written to.
@@ -137,7 +137,7 @@ def sweep(folder: Path, *, keep: int) -> None:
 
 
 def _checksum(name: str, payload: memoryview) -> bytes:
-    """BLAKE2b of the payload under its name: a shard that was put in another's place does not pass for it."""
+    """BLAKE2b of the payload under its name: a shard that was renamed to another does not pass for it."""
     total = hashlib.blake2b(name.encode(errors="surrogateescape") + b"\0", digest_size=CHECKSUM_BYTES)
     total.update(payload)
     return total.digest()

@@ -87,9 +87,11 @@ class Store:
         """Write the run's ``config.json``, and its checksum beside it."""
         path, sums = self.root / CONFIG, self.root / CONFIG_SUMS
         known = sums.read_text(encoding="utf-8").split() if sums.is_file() else []
-        before = [file_fingerprint(path)] if path.is_file() else []
-        # Killed between the two writes, the configuration from before is still known.
-        write_text(sums, "\n".join([_text_fingerprint(text), *(one for one in before if one in known)]) + "\n")
+        new = [_text_fingerprint(text)]
+        if path.is_file() and (before := file_fingerprint(path)) in known and before not in new:
+            new.append(before)  # killed between the two writes, the old configuration is still known
+        if new != known:
+            write_text(sums, "\n".join(new) + "\n")
         write_text(path, text)
 
     def config(self) -> str:
@@ -117,8 +119,8 @@ class Store:
 
     def record(self, stage: str) -> dict[str, Any] | None:
         """The record of the published output of ``stage``; None where there is none, or it is damaged or too old."""
-        found = _record(self.folder(stage))
-        return found if isinstance(found, dict) else None
+        record = _record(self.folder(stage))
+        return record if isinstance(record, dict) else None
 
     def read(self, stage: str) -> Path:
         """The folder of ``stage``, verified: its files are those that the stage published.
@@ -384,11 +386,11 @@ def _abandoned(path: Path) -> bool:
 
 def _listed(target: Path, ending: str) -> list[Path]:
     """What lies hidden beside ``target`` under its name, the oldest first."""
-    found = []
+    stamped = []
     for path in target.parent.glob(f".{glob.escape(target.name)}.*.{ending}"):
         with suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found)]
+            stamped.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(stamped)]
 
 
 @cache
@@ -539,13 +541,13 @@ def digest(key: Key) -> str:
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide a result."""
-    found = {}
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def _plain(value: Any) -> Any:

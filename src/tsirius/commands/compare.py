@@ -24,6 +24,8 @@ def check_submission(run: Path, submission: Path | None) -> str:
     except (ValueError, KeyError, TypeError):
         raise UserError("holds no run", where=run, remedy="Name a folder that 'tsirius run' made.") from None
     store.read("label")
+    model = find(run)
+    verify(model)
     if not config.get("test"):
         raise UserError("the run has no test file", where=run, remedy="Set ingest.test and run again.")
     columns = {"text_column": config["text_column"], "id_column": config["id_column"]}
@@ -33,8 +35,6 @@ def check_submission(run: Path, submission: Path | None) -> str:
     written = open_source(path, text_column="auto", id_column=id_column or "none", encoding="auto", text_required=False)
     if written.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")
-    model = find(run)
-    verify(model)
     counts = compare.check(written, test, names=describe(model).names)
     lines = [f"{path}: answers {test.path}, {sum(counts.values()):,} rows"]
     record = store.record("label") or {}

@@ -39,7 +39,7 @@ TRAINED, REVIEWS = Path("train", "model"), Path("ingest", "reviews.parquet")
 
 @dataclass(frozen=True)
 class Parity:
-    """How an exported model compares with the one that it was made of.
+    """How an exported model compares with the original.
 
     Attributes:
         rows: reviews compared.
@@ -108,7 +108,7 @@ def _check(folder: Path, description: Description, *, to: str) -> None:
     if to == "adapter" and not _adapter(folder).is_dir():
         raise UserError("has no adapter", where=folder, remedy="Export to another form.")
     if description.kind == "onnx":
-        raise UserError("is an exported model already", where=folder, remedy="Name the run that it was made of.")
+        raise UserError("is an exported model already", where=folder, remedy="Name the run that it was exported from.")
     if to.startswith("onnx"):
         onnx.check()
 
@@ -117,13 +117,13 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
     classifier = Classifier.load(folder)
     scorer: Any = classifier.scorer
     shift = np.array(description.prior_shift, dtype=np.float64)
-    asked = _scores("the run's model", scorer.logits, texts)
+    original = _scores("the run's model", scorer.logits, texts)
     if to == "adapter":
         shutil.copytree(_adapter(folder), work, dirs_exist_ok=True)
-        found = _scores("the export", Classifier.load(work).scorer.logits, texts)
-        return compare(asked + shift, found + shift)
+        exported = _scores("the export", Classifier.load(work).scorer.logits, texts)
+        return compare(original + shift, exported + shift)
     if to == "merged" and scorer.windows:  # whoever uses a plain model cuts its texts
-        asked = _scores("the run's model, texts cut", replace(scorer, windows=False).logits, texts)
+        original = _scores("the run's model, texts cut", replace(scorer, windows=False).logits, texts)
     merged, tokenizer = _merged(scorer.model), scorer.tokenizer
     if to == "merged":
         if not fold(merged, description.prior_shift):
@@ -131,22 +131,22 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
                             remedy="Export to onnx or adapter, which keep it beside the weights.")  # fmt: skip
         merged.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        found = _scores("the export", _plain(work, scorer.max_length), texts)
-        return compare(asked + shift, found)
+        exported = _scores("the export", _plain(work, scorer.max_length), texts)
+        return compare(original + shift, exported)
     onnx.write(merged, tokenizer, work, int8=to == "onnx-int8")
     plain = {"base_model": None, "base_fingerprint": None, "parts": [], "max_length": scorer.max_length}
     replace(description, kind="onnx", **plain).save(work)
-    found = _scores("the export", Classifier.load(work).scorer.logits, texts)
-    return compare(asked + shift, found + shift)
+    exported = _scores("the export", Classifier.load(work).scorer.logits, texts)
+    return compare(original + shift, exported + shift)
 
 
-def compare(asked: NDArray[Any], found: NDArray[Any]) -> Parity:
+def compare(original: NDArray[Any], exported: NDArray[Any]) -> Parity:
     """Compare scores, [N, K] each, of the same texts."""
     return Parity(
-        rows=len(asked),
-        agreement=float((asked.argmax(axis=1) == found.argmax(axis=1)).mean()),
-        largest=float(np.abs(asked - found).max()),
-        spread=float(asked.std()),
+        rows=len(original),
+        agreement=float((original.argmax(axis=1) == exported.argmax(axis=1)).mean()),
+        largest=float(np.abs(original - exported).max()),
+        spread=float(original.std()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Latency: how long a model takes for a review on this machine, one by one and many together, and what memory."""
+"""Latency: how long a model takes for a review on this machine, alone and in a batch, and its memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLE = Path(__file__).parents[1] / "assets" / "sample" / "reviews.csv"
 WARM_UP = 10
 """Reviews before the clock counts: the first ones load what later ones find loaded."""
 TOGETHER = 2000
-"""Reviews that are classified together at most."""
+"""Reviews of the batch at most."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _texts(model: Path, reviews: Path | None) -> list[str]:
 
 
 def _evenly(texts: list[str], count: int) -> list[str]:
-    return [texts[place] for place in np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int)]
+    return [texts[row] for row in np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int)]
 
 
 def _machine() -> str:

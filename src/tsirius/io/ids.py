@@ -25,12 +25,12 @@ class Hashes:
     def repeated(self, ids: pl.Series) -> list[str]:
         """Those of ``ids`` that seem to repeat an earlier one; the others are remembered. Two ids may share a hash."""
         hashes = ids.hash().to_numpy()
-        found = ids.is_duplicated().to_numpy().copy()
+        repeats = ids.is_duplicated().to_numpy().copy()
         for known in self._sorted:
             at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-            found |= known[at] == hashes
+            repeats |= known[at] == hashes
         self._add(np.sort(hashes))
-        return list(ids.filter(pl.Series(found)).unique())
+        return list(ids.filter(pl.Series(repeats)).unique())
 
     def _add(self, new: NDArray[np.uint64]) -> None:
         while self._sorted and len(self._sorted[-1]) <= len(new):

@@ -66,11 +66,11 @@ def _head(path: Path, kind: str, compression: str, encoding: str) -> tuple[str, 
 
 def open_other(path: Path, *, text_column: str, id_column: str, encoding: str, text_required: bool) -> Source:
     """:func:`open_source` for a file beside the one that the columns were named for: a name that it lacks is "auto"."""
-    found = open_source(path, text_column="auto", id_column="auto", encoding=encoding, text_required=False)
+    other = open_source(path, text_column="auto", id_column="auto", encoding=encoding, text_required=False)
     return open_source(
         path,
-        text_column=text_column if text_column in found.columns else "auto",
-        id_column=id_column if id_column in (*found.columns, "none") else "auto",
+        text_column=text_column if text_column in other.columns else "auto",
+        id_column=id_column if id_column in (*other.columns, "none") else "auto",
         encoding=encoding,
         text_required=text_required,
     )
