@@ -19,7 +19,8 @@ import polars as pl
 
 from tsirius import config, metrics, pipeline
 from tsirius.categories import Categories
-from tsirius.io.source import open_source, read_batches
+from tsirius.io.ids import read_unique
+from tsirius.io.source import open_source
 from tsirius.store import write_text
 
 ARMS: dict[str, list[str]] = {
@@ -70,7 +71,7 @@ def main() -> None:
 def score(run: Path, gold: Path) -> str:
     """One cell of the table."""
     source = open_source(gold, text_column="auto", id_column="auto", encoding="auto", text_required=False)
-    answers = pl.concat(read_batches(source, rows=20_000)).select("id", truth="category")
+    answers = pl.concat(read_unique(source, rows=20_000)).select("id", truth="category")
     predicted = pl.read_parquet(run / "predict" / "predictions.parquet")
     names = Categories.from_json((run / "ingest" / "categories.json").read_text(encoding="utf-8")).names
     rows = answers.join(predicted, on="id", how="left", maintain_order="left")

@@ -15,6 +15,13 @@ from pathlib import Path
 import pytest
 
 from tsirius import cli
+from tsirius.commands.compare import check_submission
+from tsirius.commands.evaluate import evaluate_file
+from tsirius.commands.latency import measure
+from tsirius.commands.predict import predict_file
+from tsirius.commands.run import summary
+from tsirius.errors import UserError
+from tsirius.pipeline import rebuild_report
 
 SAMPLE = Path(__file__).parents[1] / "src" / "tsirius" / "assets" / "sample"
 
@@ -127,7 +134,7 @@ def test_the_test_file_is_read_by_predict_alone(finished: Path, here: Here, tmp_
     with (folder / "test.csv").open("a", encoding="utf-8") as handle:
         handle.write("new,Кастрюля с толстым дном\n")
     done = here("run", "shop.toml", cwd=folder)
-    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": running (" in line]
     assert ran == ["predict", "report"]
 
 
@@ -163,7 +170,7 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: H
     gold.write_text("id,category\nr0,обувь\n", encoding="utf-8")
     # a setting that changes no row is still shown as it is
     done = here("run", "shop.toml", "augment.swap=0.31", cwd=folder)
-    assert "report: runs, shown augment swap changed" in done.stderr
+    assert "report: running (shown augment swap changed" in done.stderr
     assert "0.31" in (folder / "runs/shop/report.html").read_text(encoding="utf-8")
     predictions = folder / "runs/shop/predict/predictions.parquet"
     predictions.write_bytes(predictions.read_bytes()[:50])
@@ -172,6 +179,46 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: H
     done = here("run", "shop.toml", "ingest.test=", cwd=folder)
     assert "submission.csv" not in done.stdout and not (folder / "runs/shop/submission.csv").exists()
     assert "no predictions" in here("evaluate", "runs/shop", str(gold), cwd=folder, expect=2).stderr
+
+
+def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    run, by_id = tmp_path / "runs/shop", tmp_path / "by_id.csv"
+    by_id.write_text("id,category\nr0,обувь\n", encoding="utf-8")
+    auto = {"text_column": "auto", "id_column": "auto", "encoding": "auto"}
+    commands: dict[str, Callable[[], object]] = {
+        "predict": lambda: predict_file(run, tmp_path / "reviews.csv", tmp_path / "out.csv", **auto),
+        "evaluate": lambda: evaluate_file(run, by_id, **auto),
+        "compare": lambda: check_submission(run, None),
+        "latency": lambda: measure(run, reviews=None, count=1),
+        "summary": lambda: summary(run),
+        "report": lambda: rebuild_report(run),
+    }
+    read = {
+        "train": ["predict", "evaluate", "compare", "latency"],
+        "label/record.json": ["compare"],
+        "predict": ["evaluate"],
+        "ingest/reviews.parquet": ["latency"],
+        "evaluate": ["summary"],
+        "config.json": ["compare", "report"],
+    }
+    draw, tried = random.Random(0), 0
+    for name, readers in read.items():
+        for path in filter(Path.is_file, [run / name, *(run / name).rglob("*")]):
+            whole = path.read_bytes()
+            damaged = bytearray(whole)
+            damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(1, 7)
+            path.write_bytes(damaged)
+            for reader in readers:
+                with pytest.raises(UserError, match=r"damaged|older version"):
+                    commands[reader]()
+                tried += 1
+            path.write_bytes(whole)
+    assert tried > 20 and not (tmp_path / "out.csv").exists()
+    assert "740 rows" in str(commands["compare"]())
 
 
 def test_the_guard_passes_the_runs_own_submission_and_no_other(finished: Path, here: Here, tmp_path: Path) -> None:
@@ -231,7 +278,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
         [sys.executable, "-m", "tsirius", "run", "shop.toml"], cwd=tmp_path, stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
-    assert process.stderr is not None and "ingest: runs" in process.stderr.readline()
+    assert process.stderr is not None and "ingest: running (first time)" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     said = process.stderr.read()
     assert process.wait() == 130
@@ -269,12 +316,12 @@ def test_a_run_killed_in_one_stage_after_another_goes_on_to_the_same_bytes(finis
             stdout=subprocess.DEVNULL, start_new_session=True, text=True,
         )  # fmt: skip
         assert process.stderr is not None
-        assert any(line.startswith(f"{stage}: runs") for line in process.stderr), f"never came to {stage}"
+        assert any(line.startswith(f"{stage}: running") for line in process.stderr), f"never came to {stage}"
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     done = tsirius("run", "shop.toml", cwd=tmp_path)
-    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": runs, " in line]
+    ran = [line.partition(":")[0] for line in done.stderr.splitlines() if ": running (" in line]
     assert ran == ["predict", "report"], "what was done is not done again"
     for name in ("submission.csv", "predict/predictions.parquet", "evaluate/scores.json", "label/labels.parquet"):
         assert (tmp_path / "runs/shop" / name).read_bytes() == (finished / "runs/shop" / name).read_bytes()

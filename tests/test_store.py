@@ -4,16 +4,19 @@ import errno
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tsirius import store as stores
 from tsirius.errors import UserError
-from tsirius.store import Store, fingerprint, replacing, write_text
+from tsirius.store import Store, file_fingerprint, fingerprint, publishing, replacing, write_text
 
 KEY = {"version": 1, "settings": {"sure": 0.6}, "seed": 0, "inputs": {"label": "abc"}, "files": {"ingest.test": "d"}}
 
@@ -67,7 +70,7 @@ def test_altered_output_runs_again(tmp_path: Path, harm: str) -> None:
         rows.with_name("more.txt").write_text("")
     else:
         rows.unlink()
-    assert store.decide("select", KEY).why == "its files were altered since it ran"
+    assert store.decide("select", KEY).why == "its files were altered or damaged"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}}', '{"key": 5, "output": ""}'])
@@ -206,6 +209,7 @@ def test_a_kill_between_any_two_file_operations_leaves_nothing_half_done(tmp_pat
         go(root, KEY, "after")
         assert exported.read_text() == (stage / "rows.txt").read_text() == "after"
         assert not list((root / ".work").iterdir()), f"killed at operation {at}"
+        assert {path.name for path in root.iterdir()} == {".lock", ".work", "select", "rows.txt"}
         if not died:
             break
     assert at > 20
@@ -220,7 +224,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         lock = tmp_path / ".lock"
         while not lock.exists():
             assert holder.poll() is None
-        with pytest.raises(UserError, match="another run is at work"):
+        with pytest.raises(UserError, match="in use by another run"):
             for _ in range(100_000):
                 with Store(tmp_path).lock():
                     pass
@@ -251,18 +255,133 @@ def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = {process: tmp_path / f".out.csv.{process}.partial" for process in (dead.pid, os.getppid())}
+    host = stores._host()
+    left = {
+        name: tmp_path / f".out.csv.{name}.partial"
+        for name in (f"{dead.pid}-{host}-aa", f"{dead.pid}-elsewhere-aa", f"{os.getppid()}-{host}-aa", "odd")
+    }
+
+    def there() -> list[bool]:
+        write_text(tmp_path / "out.csv", "whole")
+        return [path.exists() for path in left.values()]
+
     for path in left.values():
         path.write_text("half")
-    write_text(tmp_path / "out.csv", "whole")
-    assert all(path.exists() for path in left.values()), "it may be at work on another machine"
-    for path in left.values():
+    assert there() == [False, True, True, True], "it may be at work on another machine"
+    for path in list(left.values())[1:]:
         os.utime(path, (0, 0))
-    write_text(tmp_path / "out.csv", "whole")
-    assert [path.exists() for path in left.values()] == [False, True]
+    assert there() == [False, False, True, True]
+
+
+def test_a_process_of_the_same_number_as_a_killed_one_sweeps_what_that_left(tmp_path: Path) -> None:
+    (tmp_path / f".out.csv.{os.getpid()}-{stores._host()}-aa.partial").write_text("half")
+    with replacing(tmp_path / "out.csv") as mine:
+        mine.write_text("mine")
+        write_text(tmp_path / "out.csv", "other")
+        assert {path.name for path in tmp_path.iterdir()} == {"out.csv", mine.name}
+
+
+def fill_with(folder: Path, text: str) -> None:
+    with publishing(folder) as new:
+        (new / "part").mkdir()
+        (new / "part" / "rows.txt").write_text(text)
+
+
+def test_a_folder_is_published_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model"
+    fill_with(target, "one")
+    fill_with(target, "two")
+    with pytest.raises(RuntimeError), publishing(target) as new:
+        (new / "half.txt").write_text("half")
+        raise RuntimeError
+    assert (target / "part" / "rows.txt").read_text() == "two"
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
+    assert [path.name for path in target.iterdir()] == ["part"]
+
+
+def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("real")
+    for text in ("one", "two"):
+        fill_with(tmp_path / "link", text)
+        assert (tmp_path / "real" / "part" / "rows.txt").read_text() == text
+    assert (tmp_path / "link").is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_that_a_killed_process_was_replacing_is_put_back(tmp_path: Path) -> None:
+    fill_with(tmp_path / "model", "one")
+    (tmp_path / "model").rename(tmp_path / ".model.ab12.replaced")
+    with pytest.raises(RuntimeError), publishing(tmp_path / "model"):
+        raise RuntimeError
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_many_publish_the_same_folder_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: fill_with(tmp_path / "model", str(number)), range(64)))
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() in map(str, range(64))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_is_read_was_published(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    folder = store.read("select")
+    assert folder == store.folder("select")
+    stores.verify(folder / "rows.txt")
+    stores.verify(tmp_path)
+    with pytest.raises(UserError, match="not finished: no label"):
+        store.read("label")
+
+
+def test_a_flip_of_any_bit_of_a_stages_files_is_seen(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    for name in ("rows.txt", "record.json"):
+        path = store.folder("select") / name
+        whole = path.read_bytes()
+        for bit in random.Random(0).sample(range(len(whole) * 8), min(200, len(whole) * 8)):
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            if name == "record.json" and json_or_none(damaged) == json.loads(whole):
+                continue  # white space
+            for reads in (lambda: store.read("select"), lambda: stores.verify(store.folder("select") / "rows.txt")):
+                with pytest.raises(UserError, match=r"damaged|older version"):
+                    reads()
+            assert store.decide("select", KEY).run
+        path.write_bytes(whole)
+        store.read("select")
+
+
+def json_or_none(content: bytearray) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_a_record_without_a_checksum_is_of_an_older_version(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    path = store.folder("select") / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    del record["checksum"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert store.decide("select", KEY).why == "published by an older version"
+    with pytest.raises(UserError, match="published by an older version"):
+        store.read("select")
+
+
+def test_files_are_hashed_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, hashed = made(tmp_path), list[Path]()
+    monkeypatch.setattr(stores, "file_fingerprint", lambda path: hashed.append(path) or file_fingerprint(path))
+    for _ in range(3):
+        store.read("select")
+    assert [path.name for path in hashed] == ["rows.txt"]
+    (store.folder("select") / "more.txt").touch()
+    with pytest.raises(UserError, match="altered or damaged"):
+        store.read("select")
 
 
 def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:

@@ -108,12 +108,12 @@ def run(
     """Run the whole road, or what of it is not done yet; print the scores and where the results are."""
     from tsirius import config as configuration
     from tsirius import pipeline
-    from tsirius.commands import results
+    from tsirius.commands import run as running
     from tsirius.models import distributed
 
     folder = pipeline.run(configuration.load(config, overrides or []), again=again)
     if not distributed.helper():
-        print(results.summary(folder))
+        print(running.summary(folder))
 
 
 @app.command()
@@ -128,10 +128,10 @@ def predict(
     encoding: Encoding = "auto",
 ) -> None:
     """Predict the category of every review of a file, in its order, with the confidence."""
-    from tsirius.commands import results
+    from tsirius.commands import predict as predicting
 
     output = None if output == Path("-") else output
-    results.predict_file(model, reviews, output, text_column=text_column, id_column=id_column, encoding=encoding)
+    predicting.predict_file(model, reviews, output, text_column=text_column, id_column=id_column, encoding=encoding)
 
 
 @app.command()
@@ -140,9 +140,9 @@ def guard(
     submission: Annotated[Path | None, typer.Argument(help="The file to check; the run's own if left out.")] = None,
 ) -> None:
     """Check a submission against the run's test file: every row, its id, the order, the categories, their mix."""
-    from tsirius.commands import results
+    from tsirius.commands import compare as comparing
 
-    print(results.check_submission(folder, submission))
+    print(comparing.check_submission(folder, submission))
 
 
 @app.command()
@@ -156,9 +156,9 @@ def evaluate(
     encoding: Encoding = "auto",
 ) -> None:
     """Score a run or a model against answers that people gave."""
-    from tsirius.commands import results
+    from tsirius.commands import evaluate as evaluating
 
-    print(results.evaluate_file(model, gold, text_column=text_column, id_column=id_column, encoding=encoding))
+    print(evaluating.evaluate_file(model, gold, text_column=text_column, id_column=id_column, encoding=encoding))
 
 
 @app.command()

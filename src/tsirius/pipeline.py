@@ -19,7 +19,7 @@ from tsirius.models import distributed
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
-from tsirius.store import Decision, Key, Store, fingerprint, versions, write_text
+from tsirius.store import Decision, Key, Store, fingerprint, versions
 
 Given = Mapping[str, Path]
 
@@ -116,7 +116,7 @@ def plan(config: Config) -> Iterator[tuple[str, Decision]]:
     for step in steps:
         before = [name for name in step.reads if name in runs]
         if before:
-            decision = Decision(True, f"reads {before[-1]}, which runs before it")
+            decision = Decision(True, f"reads {before[-1]}, which runs first")
         else:
             decision = store.decide(step.name, _key(step, stores))
         if decision.run:
@@ -146,7 +146,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
 
     Args:
         config: what to run.
-        again: run this stage from its start even if nothing that it depends on has changed.
+        again: run this stage from its start even if nothing has changed.
 
     Raises:
         UserError: the input, the configuration or the machine does not allow it; what was published before stays.
@@ -164,25 +164,25 @@ def run(config: Config, *, again: str | None = None) -> Path:
     store = Store(config.runs / config.name)
     stores = dict.fromkeys(names, store)
     with store.lock():
-        write_text(store.root / "config.json", config.model_dump_json(indent=1))
+        store.write_config(config.model_dump_json(indent=1))
         skipped = []
         for step in steps:
             key = _key(step, stores)
             decision = store.decide(step.name, key)
             if step.name == again:
-                decision = Decision(True, "asked for")
+                decision = Decision(True, "--again")
             if decision.run:
-                say(f"{step.name}: runs, {decision.why}")
+                say(f"{step.name}: running ({decision.why})")
                 work = partial(step.work, _given(step, stores))
                 record = store.make(step.name, key, work, _source(), keeps=step.keeps, from_start=step.name == again)
                 say(f"  {record['seconds']:.1f} s")
             else:
-                say(f"{step.name}: skipped, {decision.why}")
+                say(f"{step.name}: skipped ({decision.why})")
                 skipped.append(step.name)
                 store.tidy(step.name, key)
             for name in step.exports:
                 store.export(step.name, name)
-        if "predict" not in names:  # what an earlier run predicted is not this one's
+        if "predict" not in names:  # an earlier run's predictions are not this one's
             store.withdraw("predict", PREDICT_EXPORTS)
         _tell_changes(store, skipped)
     if distributed.started() > 1:
@@ -193,7 +193,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
 
 
 def _tell_changes(store: Store, skipped: list[str]) -> None:
-    """Say once what other code or packages the skipped stages were made with: they are kept all the same."""
+    """Say once with what other code or packages the skipped stages ran: they are skipped all the same."""
     now, changes = versions(), dict[str, None]()
     for stage in skipped:
         record = store.record(stage) or {}
@@ -201,9 +201,9 @@ def _tell_changes(store: Store, skipped: list[str]) -> None:
             changes["the code"] = None
         for package, version in (record.get("versions") or {}).items():
             if now.get(package, version) != version:
-                changes[f"{package} ({version} then, {now[package]} now)"] = None
+                changes[f"{package} ({version} → {now[package]})"] = None
     if changes:
-        say(f"changed since some of the stages kept were made: {', '.join(changes)}; '--again STAGE' runs one anew")
+        say(f"changed since some of the skipped stages ran: {', '.join(changes)}; '--again STAGE' runs one again")
 
 
 def branch(config: Config, root: Path, *, of: Path, first: str, last: str) -> Store:
@@ -211,14 +211,14 @@ def branch(config: Config, root: Path, *, of: Path, first: str, last: str) -> St
 
     Args:
         config: what to run; its settings of the stages before ``first`` are not looked at.
-        root: the folder; it is made.
+        root: the folder, created if it does not exist.
         of: the folder of a finished run, where the stages before ``first`` are read.
     """
     steps = road(config)
     names = [step.name for step in steps]
     start, stop = names.index(first), names.index(last) + 1
     own, other = Store(root), Store(of)
-    stores = {name: own if place >= start else other for place, name in enumerate(names)}
+    stores = {name: own if number >= start else other for number, name in enumerate(names)}
     with own.lock():
         for step in steps[start:stop]:
             key = _key(step, stores)
@@ -228,16 +228,17 @@ def branch(config: Config, root: Path, *, of: Path, first: str, last: str) -> St
 
 
 def rebuild_report(root: Path) -> Path:
-    """Write the report of a finished run anew, from what its folder holds; returns the report's path.
+    """Write the report of a finished run again, from its folder; returns the report's path.
 
     Raises:
         UserError: the folder holds no finished run.
     """
+    store = Store(root)
     try:
-        config = Config.model_validate_json((root / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = Config.model_validate_json(store.config())
+    except ValueError:
         raise UserError("holds no run", where=root, remedy="Name a folder that 'tsirius run' made.") from None
-    store, step = Store(root), road(config)[-1]
+    step = road(config)[-1]
     stores = dict.fromkeys(step.reads, store)
     with store.lock():
         store.check_finished(step.reads)

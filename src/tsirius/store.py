@@ -1,24 +1,31 @@
-"""Stage folders: published whole or not at all, each with a record that says what it was made from.
+"""Files and folders: published whole or not at all; a stage's with a record of what it was computed from.
 
 A stage writes into a work folder; the folder is renamed into ``runs/<name>/<stage>/`` once its ``record.json``,
 written last, is in it. A stage runs again when its key (version, settings, seed, fingerprints of what it reads) differs
-from the record's, or when its files no longer match the recorded hash. A killed stage leaves only its work folder
-behind: what it put under ``scratch`` there is found again by the next run with the same key.
+from the record's, or when its files no longer match the recorded fingerprint. A killed stage leaves only its work
+folder behind: the next run with the same key resumes from what lies under ``scratch`` there.
+
+Whoever reads a run's files verifies them first: :meth:`Store.read` for a stage's folder, :func:`verify` for a path in
+one.
 """
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
+import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +35,19 @@ from filelock import FileLock, Timeout
 from tsirius.errors import UserError
 
 RECORD = "record.json"
+CONFIG, CONFIG_SUMS = "config.json", ".config.sums"
 KEPT = ".kept"
 WORK = ".work"
 PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft", "pymorphy3", "natasha", "navec")
+CHECKSUM = "checksum"
+"""In a record: of all else that it says."""
 PARTIAL_SECONDS = 3600.0
-"""What a process that is gone left half-written is removed after this long: another machine may be at work on it."""
+"""What a process of another machine left unfinished is removed after this long."""
+DEPTH = 6
+"""A model, a member of an ensemble or its adapter lies at most this many folders below its stage's."""
+
+FINISH = "Finish the run with 'tsirius run'."
+REPAIR = "'tsirius run' computes them again."
 
 Key = Mapping[str, Any]
 
@@ -57,66 +72,94 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run's folder against a second process; released by the system when the holder dies.
+        """Hold the run's folder against a second process.
 
         Raises:
             UserError: another process holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError("another run is at work in this folder", where=self.root,
-                            remedy="Wait for it to end, or give this run another name.") from None  # fmt: skip
-        try:
+        busy = UserError("in use by another run", where=self.root,
+                         remedy="Wait for it to end, or give this run another name.")  # fmt: skip
+        with locked(self.root, busy):
             yield
-        finally:
-            lock.release()
+
+    def write_config(self, text: str) -> None:
+        """Write the run's ``config.json``, and its checksum beside it."""
+        path, sums = self.root / CONFIG, self.root / CONFIG_SUMS
+        known = sums.read_text(encoding="utf-8").split() if sums.is_file() else []
+        new = [_text_fingerprint(text)]
+        if path.is_file() and (before := file_fingerprint(path)) in known and before not in new:
+            new.append(before)  # killed between the two writes, the old configuration is still known
+        if new != known:
+            write_text(sums, "\n".join(new) + "\n")
+        write_text(path, text)
+
+    def config(self) -> str:
+        """The text of the run's ``config.json``.
+
+        Raises:
+            UserError: there is none, or it was altered or damaged.
+        """
+        try:
+            text = (self.root / CONFIG).read_text(encoding="utf-8")
+            sums = self.root / CONFIG_SUMS
+            known = sums.read_text(encoding="utf-8").split() if sums.is_file() else []
+        except FileNotFoundError:
+            raise UserError("holds no run", where=self.root,
+                            remedy="Name a folder that 'tsirius run' made.") from None  # fmt: skip
+        except ValueError:
+            text, known = "", ["not text"]
+        if known and _text_fingerprint(text) not in known:
+            raise UserError("was altered or damaged", where=self.root / CONFIG, remedy="'tsirius run' writes it again.")
+        return text
 
     def folder(self, stage: str) -> Path:
-        """Where the published output of ``stage`` lies."""
+        """The folder of ``stage``, whatever is in it; :meth:`read` verifies that."""
         return self.root / stage
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """The record of the published output of ``stage``; None where there is none that can be read."""
-        try:
-            record = json.loads((self.folder(stage) / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        whole = isinstance(record, dict) and isinstance(record.get("key"), dict) and "output" in record
-        return record if whole else None
+        """The record of the published output of ``stage``; None where there is none, or it is damaged or too old."""
+        record = _record(self.folder(stage))
+        return record if isinstance(record, dict) else None
+
+    def read(self, stage: str) -> Path:
+        """The folder of ``stage``, verified: its files are those that the stage published.
+
+        They are hashed once per process, and again only where one has changed.
+
+        Raises:
+            UserError: the stage has not run, or its files or its record were altered or damaged.
+        """
+        if _record(self.folder(stage)) is None:
+            raise UserError(f"the run is not finished: no {stage}", where=self.root, remedy=FINISH)
+        _check_published(self.folder(stage))
+        return self.folder(stage)
 
     def check_finished(self, stages: Iterable[str]) -> None:
-        """Make sure that ``stages`` are as they were made, and from what the stages before them hold now.
+        """Make sure that ``stages`` are as they were published, and from what the stages before them hold now.
 
         Raises:
             UserError: one is missing, altered, or older than what it reads.
         """
-        remedy = "Finish the run with 'tsirius run'."
         for stage in stages:
-            record = self.record(stage)
-            if record is None:
-                raise UserError(f"the run is not finished: no {stage}", where=self.root, remedy=remedy)
-            if fingerprint(self.folder(stage)) != record["output"]:
-                raise UserError("its files were altered or damaged since it ran", where=self.folder(stage),
-                                remedy="'tsirius run' makes them anew.")  # fmt: skip
+            self.read(stage)
+            record = self.record(stage) or {"key": {}}
             for name, output in record["key"].get("inputs", {}).items():
                 if (self.record(name) or {}).get("output") != output:
                     raise UserError(f"the run is not finished: {stage} is older than {name}", where=self.root,
-                                    remedy=remedy)  # fmt: skip
+                                    remedy=FINISH)  # fmt: skip
 
     def decide(self, stage: str, key: Key) -> Decision:
         """Whether ``stage`` has to run to have the output that ``key`` stands for."""
-        record = self.record(stage)
-        if record is None:
-            return Decision(True, "has not run yet")
+        record = _record(self.folder(stage))
+        if not isinstance(record, dict):
+            return Decision(True, record or ("its record is missing" if self.folder(stage).exists() else "first time"))
         change = _first_change(record["key"], _plain(key))
         if change:
             return Decision(True, change)
         if fingerprint(self.folder(stage)) != record["output"]:
-            return Decision(True, "its files were altered since it ran")
-        return Decision(False, "nothing that it depends on has changed")
+            return Decision(True, "its files were altered or damaged")
+        return Decision(False, "unchanged")
 
     def make(
         self,
@@ -133,16 +176,17 @@ class Store:
         Args:
             stage: the stage's name.
             key: what the output depends on.
-            work: fills the empty folder ``out``; may leave in ``scratch`` what the next try goes on from.
+            work: fills the empty folder ``out``; may keep in ``scratch`` what the next try resumes from.
             source: fingerprint of the code, kept to warn when it changes under the same version.
-            keeps: leave ``scratch`` to this stage for good, whatever the key: the stage tells apart what lies in it.
-            from_start: do not go on from what an earlier try left.
+            keeps: keep ``scratch`` for this stage's later runs with other keys: the stage tells apart what lies in it.
+            from_start: do not resume from what an earlier try left.
         """
-        place = self._place(stage, key)
-        for other in place.parent.glob(f"{stage}-*"):
-            if from_start or other != place:
+        recover(self.folder(stage))
+        work_folder = self._work_folder(stage, key)
+        for other in work_folder.parent.glob(f"{stage}-*"):
+            if from_start or other != work_folder:
                 shutil.rmtree(other)
-        out, scratch = place / "out", self.root / KEPT / stage if keeps else place / "scratch"
+        out, scratch = work_folder / "out", self.root / KEPT / stage if keeps else work_folder / "scratch"
         if out.exists():
             shutil.rmtree(out)
         if from_start and scratch.exists():
@@ -163,36 +207,23 @@ class Store:
             "peak_memory_mib": _peak_memory_mib(),
             "versions": versions(),
         }
-        write_text(out / RECORD, json.dumps(record, ensure_ascii=False, indent=1))
-        _sync(out)
-        self._publish(stage, out)
-        shutil.rmtree(place)
+        write_text(out / RECORD, json.dumps(_sealed(record), ensure_ascii=False, indent=1))
+        publish(out, self.folder(stage))
+        shutil.rmtree(work_folder)
         return record
 
-    def _place(self, stage: str, key: Key) -> Path:
+    def _work_folder(self, stage: str, key: Key) -> Path:
         return self.root / WORK / f"{stage}-{digest(key)}"
 
     def tidy(self, stage: str, key: Key) -> None:
-        """Remove what a process killed just after it published ``stage`` had no time to."""
-        for left in (self._place(stage, key), self._replaced(stage)):
-            if left.exists():
-                shutil.rmtree(left)
-
-    def _replaced(self, stage: str) -> Path:
-        return self.root / WORK / f"{stage}-replaced"
-
-    def _publish(self, stage: str, out: Path) -> None:
-        target, old = self.folder(stage), self._replaced(stage)
-        if old.exists():
-            shutil.rmtree(old)
-        if target.exists():
-            target.rename(old)
-        out.rename(target)
-        if old.exists():
-            shutil.rmtree(old)
+        """Remove what a process that was killed just after it published ``stage`` had no time to."""
+        recover(self.folder(stage))
+        work_folder = self._work_folder(stage, key)
+        if work_folder.exists():
+            shutil.rmtree(work_folder)
 
     def withdraw(self, stage: str, exports: Iterable[str]) -> None:
-        """Remove the output of a stage that the run no longer has, and what was exported of it."""
+        """Remove the output of a stage that the run no longer has, and its exported files."""
         if self.folder(stage).exists():
             for name in exports:
                 (self.root / name).unlink(missing_ok=True)
@@ -207,9 +238,12 @@ class Store:
         return target
 
 
+# --- published whole or not at all ------------------------------------------------------------------------------------
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well; else ``path`` stays as it was.
+    """A temporary path beside ``path`` that replaces it when the block ends well; else ``path`` stays as it was.
 
     What is not an ordinary file (a pipe, a device) is not replaced: it is yielded itself. A link stays one: the file
     that it leads to is replaced.
@@ -220,52 +254,169 @@ def replacing(path: Path) -> Iterator[Path]:
             yield path
         return
     _sweep(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with _failures_named(path):
-            yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    except OSError as error:
-        if error.filename == str(temporary):
-            error.filename = str(path)
-        raise
-    finally:
-        with suppress(OSError):  # where it could not be made, on a disk that is only to be read, this fails as well
-            temporary.unlink(missing_ok=True)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what killed processes left half-written of ``target``."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
-        process = left.suffixes[-2].removeprefix(".")
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > PARTIAL_SECONDS:
-                    left.unlink()
+    with _beside(target) as temporary:
+        try:
+            with _failures_named(path):
+                yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            if target.exists():
+                shutil.copymode(target, temporary)
+            temporary.replace(target)
+        except OSError as error:
+            if error.filename == str(temporary):
+                error.filename = str(path)
+            raise
+        finally:
+            with suppress(OSError):  # on a read-only disk, where it could not be written, this fails as well
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _failures_named(place: Path) -> Iterator[None]:
-    """Have a failure of the operating system say where it was, as a library's own error may hide both.
+def publishing(path: Path) -> Iterator[Path]:
+    """A new folder beside the folder ``path`` that replaces it when the block ends well; else it stays as it was.
+
+    A link stays one: the folder that it leads to is replaced. Of several processes that publish the same folder at
+    once, the last one wins.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
+    _sweep(target)
+    with _beside(target) as temporary:
+        temporary.mkdir()
+        try:
+            yield temporary
+            publish(temporary, target)
+        finally:
+            _remove(temporary)
+
+
+def publish(work: Path, target: Path) -> None:
+    """Rename the finished folder ``work`` to ``target``, in place of the folder that is there.
+
+    A process that is killed between its two renames leaves the old folder beside ``target``: see :func:`recover`.
+    """
+    _sync(work)
+    try:
+        while True:  # another process may publish the same folder between two steps
+            try:
+                work.rename(target)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not target.is_symlink():
+                    raise
+            with suppress(FileNotFoundError):
+                target.rename(target.with_name(f".{target.name}.{secrets.token_hex(4)}.replaced"))
+    finally:
+        recover(target)
+
+
+def recover(target: Path) -> None:
+    """Put back the folder that a process killed in :func:`publish` was replacing; remove it where the new one is."""
+    left = _listed(target, "replaced")
+    if left and not target.exists():
+        with suppress(OSError):
+            left[-1].rename(target)
+    for path in left:
+        _remove(path)
+
+
+@contextmanager
+def locked(folder: Path, busy: UserError) -> Iterator[None]:
+    """Hold ``folder`` against other processes; the system releases it when the holder dies.
 
     Raises:
-        OSError: with ``place`` as its file name, where it had none.
+        UserError: ``busy``, where another process holds it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+_OWN = set[str]()
+"""Names of the unfinished files and folders that this process is writing."""
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """An unused hidden name beside ``target`` for what is not finished: it says which process writes it."""
+    path = target.with_name(f".{target.name}.{os.getpid()}-{_host()}-{secrets.token_hex(3)}.partial")
+    _OWN.add(path.name)
+    try:
+        yield path
+    finally:
+        _OWN.discard(path.name)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed processes left unfinished of ``target``."""
+    for left in _listed(target, "partial"):
+        with suppress(OSError):
+            if _abandoned(left):
+                _remove(left)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, as far as that is possible."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether the process that wrote ``path`` is gone, as far as this machine can tell."""
+    process, _, rest = path.suffixes[-2].removeprefix(".").partition("-")
+    if not process.isdigit():
+        return False
+    if rest.partition("-")[0] != _host():
+        return not psutil.pid_exists(int(process)) and time.time() - path.stat().st_mtime > PARTIAL_SECONDS
+    if int(process) == os.getpid():  # in a container each process may get the number of the one before it
+        return path.name not in _OWN
+    return not psutil.pid_exists(int(process))
+
+
+def _listed(target: Path, ending: str) -> list[Path]:
+    """What lies hidden beside ``target`` under its name, the oldest first."""
+    stamped = []
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.{ending}"):
+        with suppress(FileNotFoundError):
+            stamped.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(stamped)]
+
+
+@cache
+def _host() -> str:
+    """A short name of this machine without a dot or a dash."""
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+
+
+@contextmanager
+def _failures_named(path: Path) -> Iterator[None]:
+    """Have a failure of the operating system name its file, as a library's own error may hide both.
+
+    Raises:
+        OSError: with ``path`` as its file name, where it had none.
     """
     try:
         yield
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     except Exception as error:
         hidden = re.search(r"\(os error (\d+)\)", str(error))  # how libraries written in Rust pass it on
         if hidden is None:
             raise
-        raise OSError(int(hidden[1]), os.strerror(int(hidden[1])), str(place)) from error
+        raise OSError(int(hidden[1]), os.strerror(int(hidden[1])), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -274,10 +425,27 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _sync(folder: Path) -> None:
+    """Have the system put a folder's files on the disk before the folder is renamed."""
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# --- fingerprints and records -----------------------------------------------------------------------------------------
+
+
 def file_fingerprint(path: Path) -> str:
     """BLAKE2b of a file's bytes, 128 bits, hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _text_fingerprint(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def fingerprint(path: Path) -> str:
@@ -292,6 +460,79 @@ def fingerprint(path: Path) -> str:
     return total.hexdigest()
 
 
+_HASHED = dict[Path, tuple[Any, str]]()
+"""What :func:`fingerprint_once` hashed, with the state of the files then."""
+
+
+def fingerprint_once(path: Path) -> str:
+    """:func:`fingerprint`, computed once per process, and again where a file has changed since (by time or size)."""
+    real = Path(os.path.realpath(path))
+    files = [real] if real.is_file() else sorted(item for item in real.rglob("*") if item.is_file())
+    states = [(file, file.stat()) for file in files]
+    now = [(file, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for file, state in states]
+    before = _HASHED.get(real)
+    if before is None or before[0] != now:
+        _HASHED[real] = before = now, fingerprint(real)
+    return before[1]
+
+
+def verify(path: Path) -> None:
+    """Make sure that the stage's folder in which ``path`` lies is as it was published; it need not lie in one.
+
+    Raises:
+        UserError: its files or its record were altered or damaged.
+    """
+    real = Path(os.path.realpath(path))
+    for folder in [real, *real.parents][: DEPTH + 1]:
+        if (folder / RECORD).is_file():
+            _check_published(folder)
+            return
+
+
+def seal(folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write a record into a finished folder that is no stage's, so that :func:`sealed` tells whether it is intact."""
+    record = {"key": {}, "output": fingerprint(folder), "notes": _plain(notes)}
+    write_text(folder / RECORD, json.dumps(_sealed(record), ensure_ascii=False, indent=1))
+
+
+def sealed(folder: Path) -> dict[str, Any] | None:
+    """The notes that ``folder`` was sealed with; None where it was not, or was altered or damaged since."""
+    record = _record(folder)
+    if not isinstance(record, dict) or fingerprint(folder) != record["output"]:
+        return None
+    return dict(record.get("notes") or {})
+
+
+def _check_published(folder: Path) -> None:
+    record = _record(folder)
+    if isinstance(record, str):
+        raise UserError(record, where=folder / RECORD, remedy="'tsirius run' runs the stage again.")
+    if record is not None and fingerprint_once(folder) != record["output"]:
+        raise UserError("its files were altered or damaged since they were published", where=folder, remedy=REPAIR)
+
+
+def _record(folder: Path) -> dict[str, Any] | str | None:
+    """The record in a stage's folder; None where there is none, else what is wrong with it, in words."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return "its record is damaged"
+    if not isinstance(record, dict) or not isinstance(record.get("key"), dict) or "output" not in record:
+        return "its record is damaged"
+    if CHECKSUM not in record:
+        return "published by an older version"
+    return record if record[CHECKSUM] == _sealed(record)[CHECKSUM] else "its record is damaged"
+
+
+def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its checksum."""
+    rest = {name: value for name, value in record.items() if name != CHECKSUM}
+    text = json.dumps(rest, ensure_ascii=False, sort_keys=True)
+    return {**rest, CHECKSUM: hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()}
+
+
 def digest(key: Key) -> str:
     """A short name for a key."""
     text = json.dumps(_plain(key), ensure_ascii=False, sort_keys=True)
@@ -300,13 +541,13 @@ def digest(key: Key) -> str:
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide a result."""
-    found = {}
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def _plain(value: Any) -> Any:
@@ -330,16 +571,6 @@ def _first_change(old: Any, new: Any, name: str = "") -> str:
         kind, what = name.split(" ", 1)
         return f"the output of {what} changed" if kind == "inputs" else f"the file of {what} changed"
     return f"{name} changed from {old} to {new}"
-
-
-def _sync(folder: Path) -> None:
-    """Have the system put a folder's files on the disk before the folder is renamed into its place."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _reset_peak_memory() -> None:

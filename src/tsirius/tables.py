@@ -29,10 +29,10 @@ REVIEWS: Schema = {
     "clean": pl.String,
     "group": pl.Int64,
 }
-"""ingest: the reviews that go on."""
+"""ingest: the reviews that are kept."""
 
 REJECTED: Schema = {"id": pl.String, "source": pl.String, "row": pl.Int64, "reason": pl.String}
-"""ingest: the rows that do not go on, and why: ``empty``, ``too long`` or ``nothing left``."""
+"""ingest: the rows that are set aside, and why: ``empty``, ``too long`` or ``nothing left``."""
 
 VOTES: Schema = {"id": pl.String, "labeller": pl.String, "probabilities": PROBABILITIES, "evidence": pl.String}
 """label: one row a review and labeller; ``probabilities`` in the categories' order, null where it abstains."""
@@ -72,7 +72,7 @@ EXAMPLES: Schema = {
     "method": pl.String,
     "weight": pl.Float32,
 }
-"""split, balance, augment: labelled rows. ``origin`` is the id of the review that a row was made from (its own id
+"""split, balance, augment: labelled rows. ``origin`` is the id of the review that a row derives from (its own id
 where ``method`` is ``written``, that is, where a person wrote it); ``weight`` is how much it counts in training, 1 but
 for variants."""
 
@@ -153,9 +153,9 @@ def kept(path: Path) -> pl.DataFrame | None:
         return None
 
 
-def _check(found: Mapping[str, Any], schema: Schema, path: Path) -> None:
+def _check(columns: Mapping[str, Any], schema: Schema, path: Path) -> None:
     for name, kind in schema.items():
-        if name not in found:
+        if name not in columns:
             raise ValueError(f"{path}: column {name!r} is missing")
-        if found[name] != kind:
-            raise ValueError(f"{path}: column {name!r} is {found[name]}, not {kind}")
+        if columns[name] != kind:
+            raise ValueError(f"{path}: column {name!r} is {columns[name]}, not {kind}")

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsirius.errors import UserError
+from tsirius.io.ids import Unique, read_unique
 from tsirius.io.readers import LONGEST_CELL
 from tsirius.io.source import SAMPLE_BYTES, describe_source, open_other, open_source, read_batches
 
@@ -59,7 +60,7 @@ def source_of(path, **settings):
 
 
 def read(path, rows=1000, **settings):
-    return pl.concat(read_batches(source_of(path, **settings), rows=rows))
+    return pl.concat(read_unique(source_of(path, **settings), rows=rows))
 
 
 def refused(path, **settings):
@@ -319,7 +320,7 @@ def test_missing_file_and_folder(tmp_path):
 def test_ids_are_checked_across_files(tmp_path):
     one = source_of(write(tmp_path / "one.csv", "id,text\nx,а\n".encode()))
     two = source_of(write(tmp_path / "two.csv", "id,text\ny,а\nx,б\n".encode()))
-    seen = {}
-    list(read_batches(one, rows=10, seen=seen))
+    unique = Unique()
+    list(read_unique(one, rows=10, unique=unique))
     with pytest.raises(UserError, match=r"two\.csv, row 2: repeats the id 'x' of row 1 of .*one\.csv"):
-        list(read_batches(two, rows=10, seen=seen))
+        list(read_unique(two, rows=10, unique=unique))

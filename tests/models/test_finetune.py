@@ -301,7 +301,7 @@ def test_a_run_killed_between_two_renames_goes_on(
     monkeypatch.setattr(finetune.Training, "step", kill)
     with pytest.raises(Killed):
         fit(tiny_model, tmp_path / "killed")
-    (tmp_path / "killed" / torn).rename(tmp_path / "killed" / f"{torn}.replaced")
+    (tmp_path / "killed" / torn).rename(tmp_path / "killed" / f".{torn}.ab12.replaced")
     taken[:] = [8]
     resumed, _ = fit(tiny_model, tmp_path / "killed")
     assert taken == [8, *range(6, 15)], "steps before the last checkpoint are not taken again"

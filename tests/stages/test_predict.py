@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +24,13 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from tsirius import cli, tables
-from tsirius.commands import results
+from tsirius.commands import predict as predicting
 from tsirius.errors import UserError
 from tsirius.io import ids, writers
 from tsirius.io.source import open_source
 from tsirius.models import linear
 from tsirius.models.classifier import Classifier, Description
+from tsirius.shards import Shards
 from tsirius.stages import predict
 
 NAMES = ["посуда", "обувь", "нет товара"]
@@ -80,7 +82,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("given", ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.csv.gz"])
 def test_every_format_in_gives_the_same_answers(model: Path, tmp_path: Path, given: str) -> None:
     path = reviews(tmp_path / given, 40)
-    results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    predicting.predict_file(model, path, tmp_path / "out.csv", **AUTO)
     rows = read(tmp_path / "out.csv")
     table = [f"r{row * 7 % 40}-{row}" for row in range(40)]
     assert [row["id"] for row in rows] == table
@@ -92,11 +94,11 @@ def test_every_format_in_gives_the_same_answers(model: Path, tmp_path: Path, giv
 )
 def test_every_format_out_holds_the_same_rows_and_bytes(model: Path, tmp_path: Path, name: str) -> None:
     path = reviews(tmp_path / "a.csv", 300)
-    results.predict_file(model, path, tmp_path / "plain.csv", **AUTO)
-    results.predict_file(model, path, tmp_path / name, **AUTO)
+    predicting.predict_file(model, path, tmp_path / "plain.csv", **AUTO)
+    predicting.predict_file(model, path, tmp_path / name, **AUTO)
     assert read(tmp_path / name) == read(tmp_path / "plain.csv")
     before = (tmp_path / name).read_bytes()
-    results.predict_file(model, path, tmp_path / name, **AUTO)
+    predicting.predict_file(model, path, tmp_path / name, **AUTO)
     assert (tmp_path / name).read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
@@ -123,29 +125,44 @@ def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text\n" + "".join(f"кружка {'x' * (row % 13)}{row}\n" for row in range(95)), encoding="utf-8")
     source = open_source(path, **AUTO, text_required=True)
-    whole = pl.concat(predict.windows(classifier(999)[0], source, rows=95, batch_rows=10, parts=None))
-    parts = tmp_path / "parts"
+    whole = pl.concat(predict.windows(classifier(999)[0], source, rows=95, batch_rows=10, shards=None))
+    parts = Shards(tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
-        list(predict.windows(classifier(35)[0], source, rows=95, batch_rows=10, parts=parts))
-    assert len(list(parts.glob("*.parquet"))) == 3 and predict.done(parts, rows=95, batch_rows=10) == 30
+        list(predict.windows(classifier(35)[0], source, rows=95, batch_rows=10, shards=parts))
+    assert parts.names() == ["000000", "000001", "000002"]
+    assert predict.finished(parts, rows=95, batch_rows=10) == 30
     second, scorer = classifier(999)
-    again = pl.concat(predict.windows(second, source, rows=95, batch_rows=10, parts=parts))
+    again = pl.concat(predict.windows(second, source, rows=95, batch_rows=10, shards=parts))
     assert again.equals(whole) and again["id"].to_list() == [str(row) for row in range(95)]
     assert scorer.seen == 65, "what was done is not done again"
-    assert tables.read(parts / "000000.parquet", tables.PREDICTIONS).height == 10
-    assert (
-        predict.done(parts, rows=95, batch_rows=10) == 95 and predict.done(tmp_path / "no", rows=9, batch_rows=2) == 0
-    )
+    first = parts.read("000000")
+    assert first is not None and first.schema == tables.PREDICTIONS and first.height == 10
+    assert predict.finished(parts, rows=95, batch_rows=10) == 95
+    assert predict.finished(Shards(tmp_path / "no"), rows=9, batch_rows=2) == 0
+
+
+def test_a_damaged_window_is_predicted_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\n" + "".join(f"кружка {row}\n" for row in range(30)), encoding="utf-8")
+    source, shards = open_source(path, **AUTO, text_required=True), Shards(tmp_path / "windows")
+    whole = pl.concat(predict.windows(classifier(999)[0], source, rows=30, batch_rows=10, shards=shards))
+    damaged = bytearray((tmp_path / "windows" / "000001.shard").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "windows" / "000001.shard").write_bytes(damaged)
+    second, scorer = classifier(999)
+    again = pl.concat(predict.windows(second, source, rows=30, batch_rows=10, shards=shards))
+    assert again.equals(whole) and scorer.seen == 10
+    assert "000001.shard: damaged, computing it again" in capsys.readouterr().err
 
 
 KILLED = """
 import sys
 from pathlib import Path
-from tsirius.commands import results
+from tsirius.commands import predict as predicting
 from tsirius.stages import predict
 predict.Config.model_fields["batch_rows"].default = 50
 predict.Config.model_rebuild(force=True)
-results.predict_file(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]),
+predicting.predict_file(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]),
                      text_column="auto", id_column="auto", encoding="auto")
 """
 
@@ -156,13 +173,13 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(model: Path, tmp_path: Pa
     subprocess.run([*command, str(tmp_path / "whole.jsonl.gz")], check=True, capture_output=True)
     process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL)
     windows = tmp_path / ".out.jsonl.gz.unfinished" / "windows"
-    while process.poll() is None and not (windows / "000002.parquet").is_file():
+    while process.poll() is None and not (windows / "000002.shard").is_file():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert windows.is_dir() and not out.exists(), "killed in the middle"
     done = subprocess.run([*command, str(out)], check=True, capture_output=True, text=True)
-    assert "goes on after row" in done.stderr
+    assert "resuming after row" in done.stderr
     assert out.read_bytes() == (tmp_path / "whole.jsonl.gz").read_bytes()
     assert not list(tmp_path.glob(".*"))
 
@@ -171,17 +188,17 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(model: Path, tmp_path: Pa
 def test_a_full_disk_is_named(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = reviews(tmp_path / "a.csv", 3)
     with pytest.raises(OSError, match="/dev/full"):
-        results.predict_file(model, path, Path("/dev/full"), **AUTO)
+        predicting.predict_file(model, path, Path("/dev/full"), **AUTO)
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(writers, "to_stream", lambda *_: full)
     with pytest.raises(OSError, match=r"out\.csv"):
-        results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+        predicting.predict_file(model, path, tmp_path / "out.csv", **AUTO)
     monkeypatch.undo()
     assert not (tmp_path / "out.csv").exists()
-    results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    predicting.predict_file(model, path, tmp_path / "out.csv", **AUTO)
     assert len(read(tmp_path / "out.csv")) == 3 and not list(tmp_path.glob(".*"))
 
 
@@ -197,28 +214,55 @@ def test_the_rate_is_of_the_rows_that_were_predicted_now(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, clock = reviews(tmp_path / "a.csv", 40), iter(range(0, 1000, 10))
-    monkeypatch.setattr(results.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(results.predict, "done", lambda *_, **__: 30)
-    monkeypatch.setattr(results.predict, "progress", lambda *_, **__: nullcontext(lambda rows=1: None))
-    results.predict_file(model, path, tmp_path / "out.csv", **AUTO)
-    assert "40 reviews predicted" in (said := capsys.readouterr().err) and "(1/s;" in said
+    monkeypatch.setattr(predict.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(predict, "finished", lambda *_, **__: 30)
+    monkeypatch.setattr(predict, "progress", lambda *_, **__: nullcontext(lambda rows=1: None))
+    predicting.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+    assert "40 reviews predicted" in (said := capsys.readouterr().err) and "(1/s):" in said
 
 
 def test_another_model_or_file_begins_anew(model: Path, tmp_path: Path) -> None:
     path, out = reviews(tmp_path / "a.csv", 30), tmp_path / "out.csv"
     windows = tmp_path / ".out.csv.unfinished" / "windows"
     windows.mkdir(parents=True)
-    (windows / "000000.parquet").write_bytes(b"of something else")
-    results.predict_file(model, path, out, **AUTO)
+    (windows / "000000.shard").write_bytes(b"of something else")
+    predicting.predict_file(model, path, out, **AUTO)
     assert len(read(out)) == 30
+
+
+def test_an_output_behind_a_link_is_written_and_the_link_stays(model: Path, tmp_path: Path) -> None:
+    path = reviews(tmp_path / "a.csv", 30)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out.csv").symlink_to(tmp_path / "elsewhere" / "real.csv")
+    for _ in range(2):
+        predicting.predict_file(model, path, tmp_path / "out.csv", **AUTO)
+        assert (tmp_path / "out.csv").is_symlink() and len(read(tmp_path / "elsewhere" / "real.csv")) == 30
+    assert [item.name for item in (tmp_path / "elsewhere").iterdir()] == ["real.csv"]
+
+
+def test_a_model_that_changes_while_it_is_loaded_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = shutil.copytree(model, tmp_path / "model")
+    load = Classifier.load
+
+    def change(folder: Path) -> Classifier:
+        classifier = load(folder)
+        (own / "model.json").write_text((own / "model.json").read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        return classifier
+
+    monkeypatch.setattr(Classifier, "load", change)
+    with pytest.raises(UserError, match="changed while it was loaded"):
+        predicting.predict_file(own, reviews(tmp_path / "a.csv", 3), tmp_path / "out.csv", **AUTO)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_an_unknown_ending_and_a_missing_folder_are_refused(model: Path, tmp_path: Path) -> None:
     path = reviews(tmp_path / "a.csv", 3)
-    with pytest.raises(UserError, match=r"'\.xlsx' says no known format"):
-        results.predict_file(model, path, tmp_path / "out.xlsx", **AUTO)
+    with pytest.raises(UserError, match=r"unsupported file type '\.xlsx'"):
+        predicting.predict_file(model, path, tmp_path / "out.xlsx", **AUTO)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        results.predict_file(model, path, tmp_path / "nowhere" / "out.csv", **AUTO)
+        predicting.predict_file(model, path, tmp_path / "nowhere" / "out.csv", **AUTO)
 
 
 def test_an_error_at_the_end_of_the_file_shows_before_any_work(model: Path, tmp_path: Path) -> None:
@@ -226,7 +270,7 @@ def test_an_error_at_the_end_of_the_file_shows_before_any_work(model: Path, tmp_
     with path.open("a", encoding="utf-8") as handle:
         handle.write("r0-0,кружка\n")
     with pytest.raises(UserError, match="row 201: repeats the id 'r0-0' of row 1"):
-        results.predict_file(model, path, out, **AUTO)
+        predicting.predict_file(model, path, out, **AUTO)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a.csv"]
 
 

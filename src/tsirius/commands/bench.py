@@ -18,7 +18,8 @@ import polars as pl
 from tsirius import categories, metrics, pipeline, tables
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
-from tsirius.io.source import open_other, read_batches
+from tsirius.io.ids import read_unique
+from tsirius.io.source import open_other
 from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
@@ -254,7 +255,7 @@ def _with_texts(config: Config, gold: Path) -> pl.DataFrame:
         raise UserError("has ids but no texts, and the run has no test file to look them up in", where=gold,
                         remedy="Add a column of texts, or set ingest.test.")  # fmt: skip
     test = open_other(config.ingest.test, **columns, encoding=config.ingest.encoding, text_required=True)
-    texts = {id: text for batch in read_batches(test, rows=20_000) for id, text in batch.select("id", "text").rows()}
+    texts = {id: text for batch in read_unique(test, rows=20_000) for id, text in batch.select("id", "text").rows()}
     unknown = [id for id in answers["id"] if id not in texts]
     if unknown:
         raise UserError(f"the test file has no id {unknown[0]!r} ({len(unknown):,} such ids)", where=gold,

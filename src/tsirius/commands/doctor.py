@@ -1,4 +1,4 @@
-"""What this machine can do, found out without sending anything anywhere."""
+"""Doctor: what this machine can do; nothing is sent anywhere."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tsirius.errors import UserError, nearest
 from tsirius.models import onnx, saved_encoder
 from tsirius.models.classifier import CHUNK, Classifier, Description, describe, find
 from tsirius.progress import progress, say
-from tsirius.store import write_text
+from tsirius.store import publishing, verify, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ TRAINED, REVIEWS = Path("train", "model"), Path("ingest", "reviews.parquet")
 
 @dataclass(frozen=True)
 class Parity:
-    """How an exported model compares with the one that it was made of.
+    """How an exported model compares with the original.
 
     Attributes:
         rows: reviews compared.
@@ -75,7 +75,29 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     if to not in FORMS:
         raise UserError(f"no form {to!r}{nearest(to, FORMS)}", remedy=f"Forms: {', '.join(FORMS)}.")
     folder = find(run)
+    verify(folder)
     description = describe(folder)
+    _check(folder, description, to=to)
+    root = _run(folder)
+    part = folder.resolve().relative_to((root / TRAINED).resolve())  # of an ensemble, one member
+    target = out if out is not None else root / "export" / "-".join([*part.parts, to])
+    if target.exists() and not target.is_dir():
+        raise UserError("is a file", where=target, remedy="Name a folder with -o.")
+    if target.exists() and any(target.iterdir()) and not (target / PARITY).is_file():
+        raise UserError("holds something else", where=target, remedy="Name another folder with -o.")
+    texts = _texts(root)
+    with publishing(target) as new:
+        parity = _write(folder, description, texts, to=to, work=new)
+        if parity.agreement < AGREEMENT:
+            raise UserError(f"{to} does not predict the same: {parity.line()}", where=folder,
+                            remedy=f"{AGREEMENT:.1%} must: nothing was written. Export to another form.")  # fmt: skip
+        write_text(new / PARITY, json.dumps({"form": to, **asdict(parity)}, indent=1))
+    say(f"{to}: {parity.line()}")
+    return target
+
+
+def _check(folder: Path, description: Description, *, to: str) -> None:
+    """Refuse what cannot be exported to ``to``."""
     if description.kind == "linear":
         raise UserError("is a linear model: its folder is all there is to export", where=folder,
                         remedy="Copy this folder to where it is needed.")  # fmt: skip
@@ -86,44 +108,22 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     if to == "adapter" and not _adapter(folder).is_dir():
         raise UserError("has no adapter", where=folder, remedy="Export to another form.")
     if description.kind == "onnx":
-        raise UserError("is an exported model already", where=folder, remedy="Name the run that it was made of.")
+        raise UserError("is an exported model already", where=folder, remedy="Name the run that it was exported from.")
     if to.startswith("onnx"):
         onnx.check()
-    root = _run(folder)
-    part = folder.resolve().relative_to((root / TRAINED).resolve())  # of an ensemble, one member
-    target = out if out is not None else root / "export" / "-".join([*part.parts, to])
-    if target.exists() and any(target.iterdir()) and not (target / PARITY).is_file():
-        raise UserError("holds something else", where=target, remedy="Name another folder with -o.")
-    texts = _texts(root)
-    work = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        parity = _write(folder, description, texts, to=to, work=work)
-        if parity.agreement < AGREEMENT:
-            raise UserError(f"{to} does not predict the same: {parity.line()}", where=folder,
-                            remedy=f"{AGREEMENT:.1%} must: nothing was written. Export to another form.")  # fmt: skip
-        write_text(work / PARITY, json.dumps({"form": to, **asdict(parity)}, indent=1))
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    say(f"{to}: {parity.line()}")
-    return target
 
 
 def _write(folder: Path, description: Description, texts: Sequence[str], *, to: str, work: Path) -> Parity:
     classifier = Classifier.load(folder)
     scorer: Any = classifier.scorer
     shift = np.array(description.prior_shift, dtype=np.float64)
-    asked = _scores("the run's model", scorer.logits, texts)
+    original = _scores("the run's model", scorer.logits, texts)
     if to == "adapter":
         shutil.copytree(_adapter(folder), work, dirs_exist_ok=True)
-        found = _scores("the export", Classifier.load(work).scorer.logits, texts)
-        return compare(asked + shift, found + shift)
+        exported = _scores("the export", Classifier.load(work).scorer.logits, texts)
+        return compare(original + shift, exported + shift)
     if to == "merged" and scorer.windows:  # whoever uses a plain model cuts its texts
-        asked = _scores("the run's model, texts cut", replace(scorer, windows=False).logits, texts)
+        original = _scores("the run's model, texts cut", replace(scorer, windows=False).logits, texts)
     merged, tokenizer = _merged(scorer.model), scorer.tokenizer
     if to == "merged":
         if not fold(merged, description.prior_shift):
@@ -131,22 +131,22 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
                             remedy="Export to onnx or adapter, which keep it beside the weights.")  # fmt: skip
         merged.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        found = _scores("the export", _plain(work, scorer.max_length), texts)
-        return compare(asked + shift, found)
+        exported = _scores("the export", _plain(work, scorer.max_length), texts)
+        return compare(original + shift, exported)
     onnx.write(merged, tokenizer, work, int8=to == "onnx-int8")
     plain = {"base_model": None, "base_fingerprint": None, "parts": [], "max_length": scorer.max_length}
     replace(description, kind="onnx", **plain).save(work)
-    found = _scores("the export", Classifier.load(work).scorer.logits, texts)
-    return compare(asked + shift, found + shift)
+    exported = _scores("the export", Classifier.load(work).scorer.logits, texts)
+    return compare(original + shift, exported + shift)
 
 
-def compare(asked: NDArray[Any], found: NDArray[Any]) -> Parity:
+def compare(original: NDArray[Any], exported: NDArray[Any]) -> Parity:
     """Compare scores, [N, K] each, of the same texts."""
     return Parity(
-        rows=len(asked),
-        agreement=float((asked.argmax(axis=1) == found.argmax(axis=1)).mean()),
-        largest=float(np.abs(asked - found).max()),
-        spread=float(asked.std()),
+        rows=len(original),
+        agreement=float((original.argmax(axis=1) == exported.argmax(axis=1)).mean()),
+        largest=float(np.abs(original - exported).max()),
+        spread=float(original.std()),
     )
 
 
@@ -211,10 +211,11 @@ def _run(folder: Path) -> Path:
 
 
 def _texts(run: Path) -> list[str]:
-    """Reviews of the run, drawn evenly over them, in the order in which a classifier takes them.
+    """Reviews of the run, drawn evenly over them, in a classifier's order.
 
     The order matters: in 8-bit integers a review's scores depend a little on those that share its batch.
     """
+    verify(run / REVIEWS)
     texts = pl.scan_parquet(run / REVIEWS).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
     drawn = texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int))
     return sorted(drawn, key=lambda text: (-len(text), text))

@@ -1,4 +1,4 @@
-"""Latency: how long a model takes for a review on this machine, one by one and many together, and what memory."""
+"""Latency: how long a model takes for a review on this machine, alone and in a batch, and its memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tsirius.io.source import open_source, read_batches
 from tsirius.models import onnx
 from tsirius.models.classifier import Classifier, describe, find
 from tsirius.progress import progress
-from tsirius.store import versions, write_text
+from tsirius.store import verify, versions, write_text
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample" / "reviews.csv"
 WARM_UP = 10
 """Reviews before the clock counts: the first ones load what later ones find loaded."""
 TOGETHER = 2000
-"""Reviews that are classified together at most."""
+"""Reviews of the batch at most."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ def _texts(model: Path, reviews: Path | None) -> list[str]:
     """Reviews from a file, else those of the run, else the sample; empty ones are left out, as they take no time."""
     own = model / "ingest" / "reviews.parquet"
     if reviews is None and own.is_file():
+        verify(own)
         found = pl.scan_parquet(own).select("text").collect()["text"].to_list()
     else:
         source = open_source(
@@ -167,7 +168,7 @@ def _texts(model: Path, reviews: Path | None) -> list[str]:
 
 
 def _evenly(texts: list[str], count: int) -> list[str]:
-    return [texts[place] for place in np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int)]
+    return [texts[row] for row in np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int)]
 
 
 def _machine() -> str:

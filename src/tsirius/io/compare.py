@@ -1,8 +1,7 @@
-"""The guard: nothing is published as the predictions for a file that does not answer that very file.
+"""Compare: predictions are published only once they were compared with the file that they are for.
 
-Row count, ids, their order, and the categories are compared with the file, from what was written, not from what was
-meant to be. The mix of the predictions is compared with what the labellers took for the natural one; a difference is
-told, not refused, since either may be right.
+Row count, ids, their order and the categories are read back from the written file. The class prior of the predictions
+is compared with the one estimated by the labellers; a difference is reported, not refused, since either may be right.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from tsirius.io import ids
 from tsirius.io.source import Source, read_batches
 
 FAR = 0.2
-"""Share of the rows that would have to change their category for the mixes to meet, from which on it is told."""
+"""Total variation between the two priors from which on it is reported."""
 REMEDY = "Predict the file again."
 
 
-def check(written: Source, asked: Source, *, names: Sequence[str]) -> dict[str, int]:
+def check(written: Source, reviews: Source, *, names: Sequence[str]) -> dict[str, int]:
     """Compare predictions as they were written with the file that they are for.
 
     Args:
-        written: the predictions; without ids where ``asked`` has none.
-        asked: the file of reviews.
+        written: the predictions; without ids where ``reviews`` has none.
+        reviews: the file of reviews.
         names: the categories.
 
     Returns:
@@ -39,41 +38,41 @@ def check(written: Source, asked: Source, *, names: Sequence[str]) -> dict[str, 
         UserError: a row is missing, too many, out of order, twice there or of an unknown category.
     """
     counts: Counter[str] = Counter()
-    hashes, known, by_id = ids.Hashes(), set(names), asked.id_column is not None
+    hashes, known, by_id = ids.Hashes(), set(names), reviews.id_column is not None
     if by_id and written.id_column is None:
         raise UserError("has no ids, the test file has", where=written.path, remedy=REMEDY)
-    found_rows = asked_rows = 0
+    written_rows = expected_rows = 0
     nothing = pl.DataFrame(schema={"row": pl.Int64, "id": pl.String, "category": pl.String})
     pairs = zip_longest(
-        read_batches(written, rows=ids.ROWS, check_ids=False),
-        read_batches(asked, rows=ids.ROWS, check_ids=False),
+        read_batches(written, rows=ids.ROWS),
+        read_batches(reviews, rows=ids.ROWS),
         fillvalue=nothing,
     )
     wrong: tuple[int, str, str] | None = None
-    for found, wanted in pairs:
-        for row, name in found.filter(~pl.col("category").is_in(names)).select("row", "category").head(1).iter_rows():
+    for batch, expected in pairs:
+        for row, name in batch.filter(~pl.col("category").is_in(names)).select("row", "category").head(1).iter_rows():
             raise UserError(f"unknown category {name!r}{nearest(name, known)}", where=f"{written.path}, row {row}",
                             remedy=REMEDY)  # fmt: skip
         if by_id:
-            repeated = hashes.repeated(found["id"])
+            repeated = hashes.repeated(batch["id"])
             if repeated:
-                ids.look_closer(written, set(repeated))
-            both = min(found.height, wanted.height)
-            same = found["id"].head(both) == wanted["id"].head(both)
+                ids.look_closer([written], set(repeated))
+            both = min(batch.height, expected.height)
+            same = batch["id"].head(both) == expected["id"].head(both)
             if wrong is None and not same.all():
                 at = int((~same).arg_max() or 0)
-                wrong = (found_rows + at + 1, found["id"][at], wanted["id"][at])
-        counts.update(dict(found["category"].value_counts().iter_rows()))
-        found_rows += found.height
-        asked_rows += wanted.height
-    if found_rows != asked_rows:
-        said = f"; the first that differs is row {wrong[0]}: {wrong[1]!r} for {wrong[2]!r}" if wrong else ""
-        raise UserError(f"has {found_rows:,} rows where the test file has {asked_rows:,}{said}", where=written.path,
-                        remedy=REMEDY)  # fmt: skip
+                wrong = (written_rows + at + 1, batch["id"][at], expected["id"][at])
+        counts.update(dict(batch["category"].value_counts().iter_rows()))
+        written_rows += batch.height
+        expected_rows += expected.height
+    if written_rows != expected_rows:
+        detail = f"; the first that differs is row {wrong[0]}: {wrong[1]!r} for {wrong[2]!r}" if wrong else ""
+        raise UserError(f"has {written_rows:,} rows where the test file has {expected_rows:,}{detail}",
+                        where=written.path, remedy=REMEDY)  # fmt: skip
     if wrong is not None:
         raise UserError(f"has the id {wrong[1]!r} where the test file has {wrong[2]!r}: rows are missing or out of"
                         " order", where=f"{written.path}, row {wrong[0]}", remedy=REMEDY)  # fmt: skip
-    order = {name: place for place, name in enumerate(names)}
+    order = {name: number for number, name in enumerate(names)}
     return dict(sorted(counts.items(), key=lambda one: (-one[1], order[one[0]])))
 
 

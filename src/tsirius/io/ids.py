@@ -1,8 +1,8 @@
-"""Whether ids are there and come once, in a file of any length: eight bytes an id are kept, not the id."""
+"""Whether ids are there and unique, in files of any length: eight bytes an id are kept, not the id."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -12,25 +12,25 @@ from tsirius.errors import UserError
 from tsirius.io.source import Source, read_batches
 
 ROWS = 50_000
-"""Rows that are looked at together."""
+"""Rows of a batch."""
 REMEDY = 'Make ids unique, or set id_column = "none" to number the rows.'
 
 
 class Hashes:
-    """The 64-bit hashes of all ids so far, in sorted arrays that double in length: a new one is soon looked up."""
+    """The 64-bit hashes of all ids so far, in sorted arrays that double in length: quick to look up."""
 
     def __init__(self) -> None:
         self._sorted: list[NDArray[np.uint64]] = []
 
     def repeated(self, ids: pl.Series) -> list[str]:
-        """Those of ``ids`` that seem to have come before; the others are remembered. Two ids may share a hash."""
+        """Those of ``ids`` that seem to repeat an earlier one; the others are remembered. Two ids may share a hash."""
         hashes = ids.hash().to_numpy()
-        found = ids.is_duplicated().to_numpy().copy()
+        repeats = ids.is_duplicated().to_numpy().copy()
         for known in self._sorted:
-            places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-            found |= known[places] == hashes
+            at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+            repeats |= known[at] == hashes
         self._add(np.sort(hashes))
-        return list(ids.filter(pl.Series(found)).unique())
+        return list(ids.filter(pl.Series(repeats)).unique())
 
     def _add(self, new: NDArray[np.uint64]) -> None:
         while self._sorted and len(self._sorted[-1]) <= len(new):
@@ -39,39 +39,65 @@ class Hashes:
             self._sorted.append(new)
 
 
-def check(source: Source) -> int:
-    """Read a file of reviews once to its end, so that nothing is wrong with it that would show only hours later.
+class Unique:
+    """Refuses an id that is empty or comes twice, in one file or in several that are read one after the other."""
 
-    Returns:
-        How many rows it has.
+    def __init__(self) -> None:
+        self._hashes, self._sources = Hashes(), list[Source]()
+
+    def check(self, source: Source, batch: pl.DataFrame) -> None:
+        """Check the next batch of ``source``; where rows are numbered there is nothing to check.
+
+        Raises:
+            UserError: an id is empty or comes twice.
+        """
+        if source.id_column is None:
+            return
+        if source not in self._sources:
+            self._sources.append(source)
+        empty = batch.filter(pl.col("id") == "")
+        if empty.height:
+            raise UserError("has no id", where=f"{source.path}, row {empty['row'][0]}",
+                            remedy='Fill it in, or set id_column = "none" to number the rows.')  # fmt: skip
+        suspects = self._hashes.repeated(batch["id"])
+        if suspects:
+            look_closer(self._sources, set(suspects))
+
+
+def read_unique(source: Source, *, rows: int, unique: Unique | None = None) -> Iterator[pl.DataFrame]:
+    """:func:`tsirius.io.source.read_batches`, with the ids checked; ``unique`` knows those of files read before.
 
     Raises:
         UserError: a row cannot be read, or an id is empty or comes twice.
     """
-    rows, hashes = 0, Hashes()
-    for batch in read_batches(source, rows=ROWS, check_ids=False):
-        if source.id_column is not None:
-            empty = batch.filter(pl.col("id") == "")
-            if empty.height:
-                raise UserError("has no id", where=f"{source.path}, row {empty['row'][0]}",
-                                remedy='Fill it in, or set id_column = "none" to number the rows.')  # fmt: skip
-            suspects = hashes.repeated(batch["id"])
-            if suspects:
-                look_closer(source, set(suspects))
-        rows += batch.height
-    return rows
+    unique = unique or Unique()
+    for batch in read_batches(source, rows=rows):
+        unique.check(source, batch)
+        yield batch
 
 
-def look_closer(source: Source, suspects: Collection[str]) -> None:
-    """Refuse the first of ``suspects`` that does come twice.
+def check(source: Source) -> int:
+    """Read a file of reviews to its end, so that no fault in it shows only hours later; returns how many rows it has.
+
+    Raises:
+        UserError: a row cannot be read, or an id is empty or comes twice.
+    """
+    return sum(batch.height for batch in read_unique(source, rows=ROWS))
+
+
+def look_closer(sources: Sequence[Source], suspects: Collection[str]) -> None:
+    """Refuse the first of ``suspects`` that does come twice in the files.
 
     Raises:
         UserError: one does.
     """
-    first: dict[str, int] = {}
-    for batch in read_batches(source, rows=ROWS, check_ids=False):
-        for row, name in batch.filter(pl.col("id").is_in(list(suspects))).select("row", "id").iter_rows():
-            if name in first:
-                raise UserError(f"repeats the id {name!r} of row {first[name]}", where=f"{source.path}, row {row}",
-                                remedy=REMEDY)  # fmt: skip
-            first[name] = row
+    first: dict[str, tuple[Source, int]] = {}
+    for source in sources:
+        for batch in read_batches(source, rows=ROWS):
+            for row, name in batch.filter(pl.col("id").is_in(list(suspects))).select("row", "id").iter_rows():
+                if name in first:
+                    other, before = first[name]
+                    of = "" if other is source else f" of {other.path}"
+                    raise UserError(f"repeats the id {name!r} of row {before}{of}", where=f"{source.path}, row {row}",
+                                    remedy=REMEDY)  # fmt: skip
+                first[name] = source, row

@@ -1,4 +1,4 @@
-"""Readers: the rows of CSV, JSON Lines and Parquet files in batches, each fault with its place."""
+"""Readers: the rows of CSV, JSON Lines and Parquet files in batches, each fault with its position."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cells = dict[str, list[str | None]]
 
 @dataclass(frozen=True)
 class Source:
-    """A file of reviews as :func:`open_source` found it: which column is which, and how its bytes are read.
+    """A file of reviews: which column is which, and how its bytes are read.
 
     ``text_column`` and ``id_column`` are None where the file has none, ``encoding`` is a Python codec ("" for Parquet),
     ``delimiter`` is "" for formats without one.
@@ -66,7 +66,7 @@ def cells(source: Source, names: list[str], *, rows: int) -> Iterator[Cells]:
 
 
 def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]:
-    places = [source.columns.index(name) for name in names]
+    positions = [source.columns.index(name) for name in names]
     width = len(source.columns)
     raise_cell_limit()
     row, line = 0, 1
@@ -100,7 +100,7 @@ def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]
             if any("\0" in cell for cell in cells):
                 raise UserError("holds a NUL character", where=at(), remedy=MENDS_NUL)
             if row:
-                yield [cells[place] for place in places]
+                yield [cells[position] for position in positions]
             row += 1
 
 

@@ -41,7 +41,7 @@ def open_bytes(path: Path, compression: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def faults(path: Path, encoding: str, compression: str, at: Callable[[], str]) -> Iterator[None]:
-    """Turn what reading can raise into one line. ``at`` tells the place that was reached."""
+    """Turn what reading can raise into one line. ``at`` names the position that was reached."""
     import pyarrow as pa
 
     try:
@@ -83,7 +83,7 @@ def named_encoding(path: Path, wanted: str) -> str:
 
 
 def guessed_encoding(sample: bytes, stream: IO[bytes], path: Path) -> str:
-    """Guess from ``sample``, the file's beginning; where that is plain ASCII, from what ``stream`` goes on with."""
+    """Guess from ``sample``, the file's beginning; where that is plain ASCII, from what follows in ``stream``."""
     for mark, codec in _MARKS:
         if sample.startswith(mark):
             return codec

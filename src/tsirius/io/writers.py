@@ -65,7 +65,7 @@ def layout(output: Path | None, source: Source, *, confidence: bool) -> Layout:
     The id column of ``source`` keeps its name, or is "id" where that would be taken for another column.
 
     Raises:
-        UserError: the name's ending says no known format.
+        UserError: the file type is not supported.
     """
     name = source.id_column
     if name is not None and (name in ID_TAKEN or "\r" in name):

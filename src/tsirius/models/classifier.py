@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from tsirius.errors import UserError
 from tsirius.language.clean import normalise
 from tsirius.progress import Advance
+from tsirius.store import verify
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,6 +123,7 @@ class Classifier:
             UserError: there is no model, a part of it is missing or broken, or its base model is not at hand.
         """
         folder = find(Path(path))
+        verify(folder)
         description = describe(folder)
         return cls(description, _scorer(folder, description, {}))
 

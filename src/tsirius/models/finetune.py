@@ -16,7 +16,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tsirius.errors import UserError
@@ -33,6 +32,7 @@ from tsirius.metrics import weighted_f1
 from tsirius.models import adapters, distributed, encode, load, loss, micro_batches
 from tsirius.models.adapters import Recipe
 from tsirius.progress import Advance, progress, say
+from tsirius.store import publishing, recover, seal, sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -384,44 +384,32 @@ def _save(folder: Path, training: Training, state: Progressed | None) -> None:
     """Write a checkpoint that is there whole or not at all; without ``state``, of the weights alone."""
     if distributed.process():
         return
-    temporary, old = (folder.with_name(f"{folder.name}.{mark}") for mark in ("partial", "replaced"))
-    for path in (temporary, old):
-        if path.exists():
-            shutil.rmtree(path)
-    temporary.mkdir(parents=True)
-    save_file({name: part.detach().cpu().contiguous() for name, part in training.trained.items()}, temporary / WEIGHTS)
-    if state is not None:
-        tensors, numbers = _flat(training.optimiser)
-        save_file(tensors, temporary / OPTIMISER)
-        told = {**asdict(state), "optimiser": numbers}
-        (temporary / STATE).write_text(json.dumps(told), encoding="utf-8")
-    for path in temporary.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    if folder.exists():
-        folder.rename(old)
-    temporary.rename(folder)
-    if old.exists():
-        shutil.rmtree(old)
+    with publishing(folder) as new:
+        save_file({name: part.detach().cpu().contiguous() for name, part in training.trained.items()}, new / WEIGHTS)
+        if state is not None:
+            tensors, numbers = _flat(training.optimiser)
+            save_file(tensors, new / OPTIMISER)
+            told = {**asdict(state), "optimiser": numbers}
+            (new / STATE).write_text(json.dumps(told), encoding="utf-8")
+        seal(new, {})
 
 
 def _resume(training: Training, scratch: Path) -> Progressed:
     """Put a checkpoint's weights and optimiser in their places; without one that can be read, begin anew."""
     if not distributed.process():
         for folder in (scratch / LAST, scratch / BEST):
-            old = folder.with_name(f"{folder.name}.replaced")
-            if old.exists() and not folder.exists():  # killed between two renames
-                old.rename(folder)
+            recover(folder)
     distributed.meet()
     folder = scratch / LAST
+    if sealed(folder) is None:
+        return Progressed()
     try:
         told = json.loads((folder / STATE).read_text(encoding="utf-8"))
         numbers = told.pop("optimiser")
         state = Progressed(**told)
         tensors = load_file(folder / OPTIMISER)
-        if state.best is not None:
-            with safe_open(scratch / BEST / WEIGHTS, framework="pt"):
-                pass
+        if state.best is not None and sealed(scratch / BEST) is None:
+            return Progressed()
         _restore(training.model, folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return Progressed()

@@ -2,12 +2,11 @@
 
 A member scores what it has not seen: its own fold of the rows. These scores, averaged over the seeds, are the
 out-of-fold score, and what a distilled model learns. A finished member stays in the scratch folder: a run that was
-killed goes on with the next one.
+killed resumes with the next one.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,8 @@ from tsirius import metrics
 from tsirius.models import scorer, train_one
 from tsirius.models.train_one import Task
 from tsirius.progress import progress, say
-from tsirius.store import replacing
+from tsirius.shards import Shards
+from tsirius.store import publishing, seal, sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from tsirius.models.classifier import Scorer
     from tsirius.models.linear import Embed
 
-SCORES, NOTES = "scores.npy", "notes.json"
+SCORES = "scores"
 SHARD = 512
-"""Texts that a member scores between two signs of progress, and the most that a killed run scores again."""
+"""Texts of a shard of scores: the most that a killed run scores again."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _train_each(
             asked = np.flatnonzero(_fold(texts["group"], places[member.seed]) == member.fold)
         place = scratch / "members" / member.name
         unseen = texts["clean"].gather(asked).to_list()
-        notes[member.name] = _member(task, own, unseen, member=member, place=place, scratch=scratch)
-        total[asked] += np.load(place / SCORES, allow_pickle=False)
+        notes[member.name], scores = _member(task, own, unseen, member=member, place=place, scratch=scratch)
+        total[asked] += scores
         times[asked] += 1
     mean = (total / np.maximum(times, 1)[:, None]).astype(np.float32)
     return Said(texts, mean, times), notes
@@ -189,41 +189,40 @@ def _fold(groups: pl.Series, places: Mapping[int, int]) -> NDArray[np.int64]:
 
 def _member(
     task: Task, rows: pl.DataFrame, texts: Sequence[str], *, member: Member, place: Path, scratch: Path
-) -> dict[str, Any]:
-    """Train a member into ``place`` and have it score ``texts``, unless that was done before; returns its notes."""
-    if (place / NOTES).is_file():
-        found: dict[str, Any] = json.loads((place / NOTES).read_text(encoding="utf-8"))
-        return found
-    temporary = place.with_name(f"{place.name}.partial")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    (temporary / "model").mkdir(parents=True)
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Train a member into ``place`` and have it score ``texts``, unless an earlier try has: notes and scores."""
+    done = sealed(place)
+    if done is not None and (kept := Shards(place).read_array(SCORES)) is not None:
+        return done, kept
     steps = scratch / "steps" / member.name
     steps.mkdir(parents=True, exist_ok=True)
-    model, notes = train_one.train(
-        task, rows, seed=member.seed, folder=temporary / "model", scratch=steps, whole=False, targets=None
-    )
-    np.save(temporary / SCORES, _scored(model, texts, categories=len(task.names), kept=steps), allow_pickle=False)
-    (temporary / NOTES).write_text(json.dumps(notes), encoding="utf-8")
-    temporary.rename(place)
+    with publishing(place) as folder:
+        (folder / "model").mkdir()
+        model, notes = train_one.train(
+            task, rows, seed=member.seed, folder=folder / "model", scratch=steps, whole=False, targets=None
+        )
+        scores = _scored(model, texts, categories=len(task.names), kept=steps / "scores")
+        Shards(folder).write(SCORES, scores)
+        seal(folder, notes)
     shutil.rmtree(steps)
-    return notes
+    return notes, scores
 
 
 def _scored(model: Scorer, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
-    """What the model says of cleaned texts, [N, K], the longest first; what a killed run left in ``kept`` counts."""
+    """The model's scores of cleaned texts, [N, K], the longest first; shards of a killed run in ``kept`` count."""
     order = np.argsort([-len(text) for text in texts], kind="stable")
-    paths = {start: kept / f"scores-{start}.npy" for start in range(0, len(texts), SHARD)}
-    done = sum(len(order[start : start + SHARD]) for start, path in paths.items() if path.is_file())
+    shards = Shards(kept)
+    done = min(SHARD * len(shards.names()), len(texts))
     found = np.zeros((len(texts), categories), dtype=np.float32)
-    with progress("score what it has not seen", total=len(texts), before=done) as advance:
-        for start, path in paths.items():
-            rows = order[start : start + SHARD]
-            if not path.is_file():
-                with replacing(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, model.logits([texts[row] for row in rows]), allow_pickle=False)
+    with progress("score unseen texts", total=len(texts), before=done) as advance:
+        for start in range(0, len(texts), SHARD):
+            rows, name = order[start : start + SHARD], f"{start:09}"
+            scores = shards.read_array(name)
+            if scores is None:
+                scores = model.logits([texts[row] for row in rows])
+                shards.write(name, scores)
                 advance(len(rows))
-            found[rows] = np.load(path, allow_pickle=False)
+            found[rows] = scores
     return found
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tsirius import metrics, tables
 from tsirius.errors import UserError, nearest
+from tsirius.io import ids
 from tsirius.io.source import Source, open_other, read_batches
 from tsirius.language.clean import normalise
 from tsirius.progress import progress, say
@@ -110,7 +111,8 @@ def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
     if source.text_column is None and source.id_column is None:
         raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
     parts, empty = [], 0
-    for batch in read_batches(source, rows=20_000, check_ids=source.text_column is None):
+    read = ids.read_unique if source.text_column is None else read_batches
+    for batch in read(source, rows=20_000):
         labels = batch.with_columns(label=pl.col("category").str.strip_chars())
         empty += labels.filter(pl.col("label") == "").height
         labels = labels.filter(pl.col("label") != "")

@@ -17,7 +17,8 @@ from pydantic import Field, field_validator
 
 from tsirius import categories, tables
 from tsirius.errors import UserError
-from tsirius.io.source import Source, describe_source, open_other, open_source, read_batches
+from tsirius.io import ids
+from tsirius.io.source import Source, describe_source, open_other, open_source
 from tsirius.language.clean import normalise
 from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
@@ -73,7 +74,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     for source in sources:
         say(f"  {describe_source(source)}")
     part = scratch / "ungrouped.parquet"
-    clean, rejected, places = read(sources, part, out / "rejected.parquet", max_characters=config.max_characters)
+    clean, rejected, where = read(sources, part, out / "rejected.parquet", max_characters=config.max_characters)
     total = len(clean) + rejected.total()
     if not clean:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in rejected.items()) or "no rows"
@@ -87,7 +88,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     near = len(clean) - len(set(groups)) - exact
     for reason, count in rejected.items():
         more = f" and {count - SHOWN_ROWS:,} more" if count > SHOWN_ROWS else ""
-        say(f"  {count:,} {reason}, set aside: {', '.join(places[reason])}{more}")
+        say(f"  {count:,} {reason}, set aside: {', '.join(where[reason])}{more}")
     say(f"  {len(clean):,} of {total:,} reviews kept; {exact:,} exact and {near:,} near duplicates of an earlier one")
     return {
         "rows": total,
@@ -143,17 +144,17 @@ def _listed(train: Path | list[Path]) -> list[Path]:
 def read(
     sources: list[Source], part: Path, set_aside: Path, *, max_characters: int
 ) -> tuple[list[str], Counter[str], dict[str, list[str]]]:
-    """Write the rows that go on to ``part`` (reviews without groups) and the others to ``set_aside``.
+    """Write the rows that are kept to ``part`` (reviews without groups) and the others to ``set_aside``.
 
     With several files, running numbers are preceded by the file's own: "2:17".
 
     Returns:
-        The cleaned texts that go on; for each reason how many rows do not, and where the first few of them are.
+        The cleaned texts that are kept; for each reason how many rows are not, and where the first few of them are.
     """
     clean: list[str] = []
     rejected: Counter[str] = Counter()
-    places: dict[str, list[str]] = {}
-    seen: dict[Path, dict[str, int]] = {}
+    where: dict[str, list[str]] = {}
+    unique = ids.Unique()
     ungrouped = {name: kind for name, kind in tables.REVIEWS.items() if name != "group"}
     several = len(sources) > 1
     with (
@@ -162,7 +163,7 @@ def read(
         progress("read and clean") as advance,
     ):
         for number, source in enumerate(sources, 1):
-            for batch in read_batches(source, rows=BATCH_ROWS, seen=seen):
+            for batch in ids.read_unique(source, rows=BATCH_ROWS, unique=unique):
                 if several and source.id_column is None:
                     batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
                 # What is too long is set aside: cleaning it would be time lost.
@@ -178,10 +179,10 @@ def read(
                 for row, why in bad.select("row", "reason").iter_rows():
                     rejected[why] += 1
                     if rejected[why] <= SHOWN_ROWS:
-                        place = f"{source.path.name} row {row}" if several else f"row {row}"
-                        places.setdefault(why, []).append(place)
+                        position = f"{source.path.name} row {row}" if several else f"row {row}"
+                        where.setdefault(why, []).append(position)
                 advance(batch.height)
-    return clean, rejected, places
+    return clean, rejected, where
 
 
 def _reason(max_characters: int) -> pl.Expr:

@@ -1,15 +1,16 @@
 """Predict: the only stage that opens the test file. Every row of it gets a category, in the file's order.
 
-The file is read once to its end before any work. Then it goes through in windows of ``batch_rows`` rows: within one,
-texts of like length are classified together; a window that is done is kept, so that a killed run goes on after it. What
-was written is compared with the file before it counts.
+The file is read once to its end before any work. Then it is classified in windows of ``batch_rows`` rows: within one,
+texts of like length share a batch; a finished window is kept, so that a killed run resumes after it. What was written
+is compared with the file before it counts.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tsirius.io import compare, ids, writers
 from tsirius.io.source import Source, describe_source, read_batches
 from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
-from tsirius.store import replacing
+from tsirius.shards import Shards
 
 if TYPE_CHECKING:
     from tsirius.models.classifier import Classifier
@@ -36,32 +37,50 @@ class Config(Section):
     speed_only = frozenset({"batch_rows"})
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What became of a file.
+
+    Attributes:
+        rows: reviews in it.
+        categories: reviews of each category, the commonest first.
+        per_second: reviews classified a second, those that an earlier try had finished left out.
+    """
+
+    rows: int
+    categories: Mapping[str, int]
+    per_second: float
+
+    def line(self) -> str:
+        """The counts in one line."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.categories.items())
+        return f"{self.rows:,} reviews predicted ({self.per_second:,.0f}/s): {counts}"
+
+
 def run(config: Config, given: Mapping[str, Path], out: Path, *, source: Source, scratch: Path) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
     say(f"  {describe_source(source)}")
     rows = ids.check(source)
     classifier = Classifier.load(given["train"] / "model")
-    layout = writers.layout(out / "submission.csv", source, confidence=False)
-    parts = scratch / f"windows-{config.batch_rows}"
-    start, before = time.monotonic(), done(parts, rows=rows, batch_rows=config.batch_rows)
-    with (
-        writers.to_file(out / "submission.csv", layout) as add,
-        tables.writer(tables.PREDICTIONS, out / "predictions.parquet") as keep,
-    ):
-        for part in windows(classifier, source, rows=rows, batch_rows=config.batch_rows, parts=parts):
-            add(part)
-            keep(part)
-    counts = compare.check(layout.written(out / "submission.csv"), source, names=classifier.names)
-    seconds = time.monotonic() - start
-    say(f"  {rows:,} reviews predicted ({(rows - before) / max(seconds, 1e-9):,.0f}/s): "
-        + ", ".join(f"{n:,} {name}" for name, n in counts.items()))  # fmt: skip
-    notes: dict[str, Any] = {"rows": rows, "categories": counts}
-    found = compare.drift(counts, _estimated(given))
-    if found is not None:
-        notes["drift"] = found.to_dict()
-        if found.distance > compare.FAR:
-            say(f"  look at the submission: {found.line()}")
+    with tables.writer(tables.PREDICTIONS, out / "predictions.parquet") as keep:
+        predicted = to_file(
+            classifier,
+            source,
+            out / "submission.csv",
+            writers.layout(out / "submission.csv", source, confidence=False),
+            rows=rows,
+            batch_rows=config.batch_rows,
+            shards=Shards(scratch / f"windows-{config.batch_rows}"),
+            also=keep,
+        )
+    say(f"  {predicted.line()}")
+    notes: dict[str, Any] = {"rows": rows, "categories": dict(predicted.categories)}
+    drift = compare.drift(predicted.categories, _estimated(given))
+    if drift is not None:
+        notes["drift"] = drift.to_dict()
+        if drift.distance > compare.FAR:
+            say(f"  look at the submission: {drift.line()}")
     return notes
 
 
@@ -73,42 +92,73 @@ def _estimated(given: Mapping[str, Path]) -> dict[str, float]:
     return {str(name): float(share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
-def done(parts: Path, *, rows: int, batch_rows: int) -> int:
-    """How many of the rows an earlier try has left in ``parts``."""
-    return min(batch_rows * sum(1 for _ in parts.glob("*.parquet")), rows)
+def to_file(
+    classifier: Classifier,
+    source: Source,
+    path: Path,
+    layout: writers.Layout,
+    *,
+    rows: int,
+    batch_rows: int,
+    shards: Shards,
+    also: Callable[[pl.DataFrame], None] | None,
+) -> Predicted:
+    """Classify a file of reviews into ``path``, and compare what was written with it.
+
+    Args:
+        classifier: what predicts.
+        source: the file, whose ids were checked.
+        path: the file to write.
+        layout: how.
+        rows: reviews in the file.
+        batch_rows: rows a window.
+        shards: finished windows, of this file, model and ``batch_rows`` only.
+        also: given each window as well.
+
+    Raises:
+        UserError: a row cannot be read, or what was written does not answer the file.
+    """
+    before, start = finished(shards, rows=rows, batch_rows=batch_rows), time.monotonic()
+    with writers.to_file(path, layout) as add:
+        for window in windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=shards):
+            add(window)
+            if also is not None:
+                also(window)
+    counts = compare.check(layout.written(path), source, names=classifier.names)
+    return Predicted(rows, counts, (rows - before) / max(time.monotonic() - start, 1e-9))
+
+
+def finished(shards: Shards, *, rows: int, batch_rows: int) -> int:
+    """How many of the rows an earlier try has finished."""
+    return min(batch_rows * len(shards.names()), rows)
 
 
 def windows(
-    classifier: Classifier, source: Source, *, rows: int, batch_rows: int, parts: Path | None
+    classifier: Classifier, source: Source, *, rows: int, batch_rows: int, shards: Shards | None
 ) -> Iterator[pl.DataFrame]:
     """Classify a file of reviews a window at a time, in its order.
 
     Args:
         classifier: what predicts.
         source: the file, whose ids were checked.
-        rows: how many it has.
+        rows: reviews in the file.
         batch_rows: rows a window.
-        parts: a folder that keeps what is done, for this file, model and ``batch_rows`` only; None keeps nothing.
+        shards: finished windows, of this file, model and ``batch_rows`` only; None keeps nothing.
 
     Yields:
         Each window's predictions, a table of :data:`tsirius.tables.PREDICTIONS`.
     """
-    if parts is not None:
-        parts.mkdir(parents=True, exist_ok=True)
-    before = 0 if parts is None else done(parts, rows=rows, batch_rows=batch_rows)
+    before = 0 if shards is None else finished(shards, rows=rows, batch_rows=batch_rows)
     if before:
-        say(f"  goes on after row {before:,}")
+        say(f"  resuming after row {before:,}")
     with progress("predict", total=rows, before=before) as advance:
-        for number, batch in enumerate(read_batches(source, rows=batch_rows, check_ids=False)):
-            path = None if parts is None else parts / f"{number:06}.parquet"
-            if path is not None and path.is_file():
-                part = tables.read(path, tables.PREDICTIONS)
-            else:
-                part = _classify(classifier, batch, advance)
-                if path is not None:
-                    with replacing(path) as temporary:
-                        tables.write(part, tables.PREDICTIONS, temporary)
-            yield part
+        for number, batch in enumerate(read_batches(source, rows=batch_rows)):
+            window = None if shards is None else shards.read(f"{number:06}")
+            if window is None:
+                window = _classify(classifier, batch, advance)
+                if shards is not None:
+                    shards.write(f"{number:06}", window)
+            yield window
 
 
 def _classify(classifier: Classifier, batch: pl.DataFrame, advance: Advance) -> pl.DataFrame:

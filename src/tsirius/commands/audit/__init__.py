@@ -22,7 +22,8 @@ from tsirius.categories import Categories
 from tsirius.commands.audit import asking, assessment, survey
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
-from tsirius.io.source import Source, open_source, read_batches
+from tsirius.io.ids import read_unique
+from tsirius.io.source import Source, open_source
 from tsirius.language.clean import normalise
 from tsirius.progress import say
 from tsirius.store import Store, fingerprint, replacing, write_text
@@ -205,7 +206,7 @@ def _texts(subject: Subject, ids: pl.Series) -> dict[str, str]:
         found = dict(reviews.filter(pl.col("id").is_in(ids.implode())).collect().iter_rows())
     else:
         found = {}
-        for batch in read_batches(_test_file(subject.run), rows=20_000):
+        for batch in read_unique(_test_file(subject.run), rows=20_000):
             found |= dict(batch.filter(pl.col("id").is_in(ids.implode())).select("id", "text").iter_rows())
     missing = next((name for name in ids if name not in found), None)
     if missing is not None:
@@ -331,7 +332,7 @@ def _read_answers(path: Path, subject: Subject) -> pl.DataFrame:
     names, ids = subject.categories.names, set(subject.rows["id"])
     spelled = {name.casefold(): name for name in names}
     parts = [pl.DataFrame(schema={"id": pl.String, "category": pl.String})]
-    for batch in read_batches(source, rows=20_000):
+    for batch in read_unique(source, rows=20_000):
         written = [category.strip() for category in batch["category"]]
         for row, name, category in zip(batch["row"], batch["id"], written, strict=True):
             if category and category.casefold() not in spelled:

@@ -1,0 +1,42 @@
+"""Compare a submission with the test file that it answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tsirius.errors import UserError
+from tsirius.io import compare, writers
+from tsirius.io.source import open_other, open_source
+from tsirius.models.classifier import describe, find
+from tsirius.store import Store, verify
+
+
+def check_submission(run: Path, submission: Path | None) -> str:
+    """Compare a run's submission, or another file of categories, with the run's test file; the result in two lines.
+
+    Raises:
+        UserError: it does not answer the test file, or the run has none.
+    """
+    store = Store(run)
+    try:
+        config = json.loads(store.config())["ingest"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError("holds no run", where=run, remedy="Name a folder that 'tsirius run' made.") from None
+    store.read("label")
+    model = find(run)
+    verify(model)
+    if not config.get("test"):
+        raise UserError("the run has no test file", where=run, remedy="Set ingest.test and run again.")
+    columns = {"text_column": config["text_column"], "id_column": config["id_column"]}
+    test = open_other(Path(config["test"]), **columns, encoding=config["encoding"], text_required=True)
+    path = submission if submission is not None else run / "submission.csv"
+    id_column = writers.layout(None, test, confidence=False).id_column
+    written = open_source(path, text_column="auto", id_column=id_column or "none", encoding="auto", text_required=False)
+    if written.category_column is None:
+        raise UserError("has no column of categories", where=path, remedy="Call it category.")
+    counts = compare.check(written, test, names=describe(model).names)
+    lines = [f"{path}: answers {test.path}, {sum(counts.values()):,} rows"]
+    record = store.record("label") or {}
+    drift = compare.drift(counts, record.get("notes", {}).get("estimated_mix", {}))
+    return "\n".join([*lines, *([drift.line()] if drift else [])])

@@ -1,0 +1,133 @@
+"""Predict a file of reviews with a finished run or a model's folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tsirius.errors import UserError
+from tsirius.io import ids, writers
+from tsirius.io.source import Source, describe_source, open_source
+from tsirius.models.classifier import Classifier, find
+from tsirius.progress import say
+from tsirius.shards import Shards
+from tsirius.stages import predict
+from tsirius.store import fingerprint, fingerprint_once, locked, replacing, versions, write_text
+
+
+def predict_file(
+    model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str, encoding: str
+) -> None:
+    """Predict every review of a file, in its order.
+
+    The name of the output says its format, as an input's does. It appears whole or not at all, once it was compared
+    with the reviews; finished windows are kept beside it until then, so that the same command resumes after a kill. To
+    standard output (``output`` is None), or into a pipe, each window of rows goes as it is done.
+
+    Raises:
+        UserError: the model or the file cannot be read, or the output is the file itself or of an unsupported
+            type.
+    """
+    _check_output(output, reviews)
+    source = open_source(reviews, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True)
+    layout = writers.layout(output, source, confidence=True)
+    say(describe_source(source))
+    classifier, loaded = _load(model)
+    rows, batch_rows = ids.check(source), predict.Config().batch_rows
+    if output is None or (output.exists() and not output.is_file()):
+        _stream(classifier, source, output, layout, rows=rows, batch_rows=batch_rows)
+        return
+    key = {
+        "version": predict.VERSION,
+        "reviews": fingerprint(reviews),
+        "columns": [source.text_column, source.id_column, source.encoding],
+        "model": loaded,
+        "batch_rows": batch_rows,
+        "packages": versions(),
+    }
+    with _unfinished(output, key) as folder, replacing(output) as temporary:
+        new = folder / f"new{''.join(output.suffixes[-2:])}"
+        shards = Shards(folder / "windows")
+        predicted = predict.to_file(
+            classifier, source, new, layout, rows=rows, batch_rows=batch_rows, shards=shards, also=None
+        )
+        new.replace(temporary)
+    say(f"{output}: {predicted.line()}")
+
+
+def _check_output(output: Path | None, reviews: Path) -> None:
+    if output is None:
+        if sys.stdout is None:
+            raise UserError("standard output is closed", remedy="Name a file to write with -o.")
+    elif output.is_dir():
+        raise UserError("is a folder", where=output, remedy="Name the file to write.")
+    elif output.exists() and reviews.exists() and output.samefile(reviews):
+        raise UserError("is the file of reviews itself", where=output, remedy="Name another file to write.")
+
+
+def _load(model: Path) -> tuple[Classifier, str]:
+    """The model, and the fingerprint of what was loaded.
+
+    Raises:
+        UserError: there is none, it is damaged, or it was replaced while it was loaded.
+    """
+    folder = find(model)
+    before = fingerprint_once(folder)
+    classifier = Classifier.load(folder)
+    if fingerprint_once(folder) != before:
+        raise UserError("changed while it was loaded", where=folder, remedy="Try again when it is finished.")
+    return classifier, before
+
+
+def _stream(
+    classifier: Classifier,
+    source: Source,
+    output: Path | None,
+    layout: writers.Layout,
+    *,
+    rows: int,
+    batch_rows: int,
+) -> None:
+    """Write each window to standard output, a pipe or a device as it is done."""
+    windows = predict.windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=None)
+    if output is None:
+        add = writers.to_stream(sys.stdout, layout)
+        for window in windows:
+            add(window)
+        return
+    with replacing(output) as path, writers.to_file(path, layout) as add:
+        for window in windows:
+            add(window)
+
+
+@contextmanager
+def _unfinished(output: Path, key: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder beside the file that ``output`` leads to: it outlives a killed process, and is removed at a good end.
+
+    What an earlier try left is kept for the same ``key``, else removed.
+
+    Raises:
+        UserError: another process is writing the same output.
+    """
+    target = Path(os.path.realpath(output))
+    if not target.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output.parent))
+    folder = target.with_name(f".{target.name}.unfinished")
+    folder.mkdir(exist_ok=True)
+    busy = UserError("another process is writing it", where=output,
+                     remedy="Wait for it to end, or name another file.")  # fmt: skip
+    with locked(folder, busy):
+        text = json.dumps(key, ensure_ascii=False, sort_keys=True)
+        mark = folder / "key.json"
+        if not mark.is_file() or mark.read_bytes() != text.encode(errors="surrogateescape"):
+            shutil.rmtree(folder / "windows", ignore_errors=True)
+            write_text(mark, text)
+        yield folder
+        shutil.rmtree(folder)
