@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tsirius.errors import UserError, nearest
-from tsirius.models import load
+from tsirius.models import hub
 
 MIB, GIB = 2**20, 2**30
 
@@ -112,17 +112,17 @@ def shape(model: str) -> Shape:
         UserError: it is neither.
     """
     known = KNOWN.get(model.removeprefix("FacebookAI/"))
-    if known is not None and not load.folder(model).exists():
+    if known is not None and not hub.folder(model).exists():
         return known
-    folder = load.folder(model) if load.is_folder(model) else load.cached(model)
-    if folder is None or not (folder / load.CONFIG).is_file():
-        raise UserError("is not at hand, so that its shape is not known", where=model, remedy=load.REMEDY)
-    found = json.loads((folder / load.CONFIG).read_text(encoding="utf-8"))
+    folder = hub.folder(model) if hub.is_folder(model) else hub.cached(model)
+    if folder is None or not (folder / hub.CONFIG).is_file():
+        raise UserError("is not at hand, so that its shape is not known", where=model, remedy=hub.REMEDY)
+    found = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size",
              "max_position_embeddings")  # fmt: skip
     lacking = [name for name in names if not isinstance(found.get(name), int)]
     if lacking:
-        raise UserError(f"does not say {lacking[0]}", where=folder / load.CONFIG, remedy="Name a BERT-like encoder.")
+        raise UserError(f"does not say {lacking[0]}", where=folder / hub.CONFIG, remedy="Name a BERT-like encoder.")
     return Shape(*(found[name] for name in names))
 
 

@@ -27,12 +27,12 @@ from pydantic import Field, field_validator
 from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
-from tsirius.models import load
+from tsirius.models import hub
 from tsirius.progress import say
 from tsirius.section import Section
 
 if TYPE_CHECKING:
-    from tsirius.models.adapters import Recipe
+    from tsirius.models.finetune import Recipe
     from tsirius.models.train_one import Regression
 
 VERSION = 5
@@ -64,7 +64,7 @@ class Config(Section):
     merged: bool = True
     """lora, qlora: beside the adapter also leave a whole checkpoint (as large as the encoder) that needs no encoder;
     not of the members of an ensemble."""
-    linear_encoder: str = load.EMBEDDED
+    linear_encoder: str = hub.EMBEDDED
     """linear: the encoder of the embeddings, a folder or a hub name; empty: TF-IDF alone."""
     linear_c: float = Field(10.0, gt=0)
     """linear: inverse strength of the L2 penalty; lower is smoother."""
@@ -143,7 +143,7 @@ def check(config: Config) -> None:
     if config.use == "qlora":
         _needs_bitsandbytes()
     if encoder := _encoder(config):
-        load.check(encoder)
+        hub.check(encoder)
 
 
 def _needs_bitsandbytes() -> None:
@@ -157,7 +157,7 @@ def _needs_bitsandbytes() -> None:
 def files(config: Config) -> dict[str, Path]:
     """The folder of the encoder, where one is used that is not the hub's: other weights in it give another model."""
     encoder = _encoder(config)
-    return {"train.encoder": load.fetch(encoder)} if encoder and load.is_folder(encoder) else {}
+    return {"train.encoder": hub.fetch(encoder)} if encoder and hub.is_folder(encoder) else {}
 
 
 def _encoder(config: Config) -> str:
@@ -207,7 +207,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     from tsirius.models import linear, loss, train_ensemble, train_one
-    from tsirius.models.classifier import prior_shift
+    from tsirius.models.scorer import prior_shift
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     train = tables.read(given["augment"] / "train.parquet", tables.EXAMPLES)
@@ -280,9 +280,9 @@ def _base(config: Config) -> tuple[str | None, str | None]:
     encoder = _encoder(config)
     if not encoder:
         return None, None
-    own = load.is_folder(encoder) and encoder != load.EMBEDDED
-    base_model = str(load.folder(encoder).resolve()) if own else encoder
-    return base_model, load.fingerprint(base_model)
+    own = hub.is_folder(encoder) and encoder != hub.EMBEDDED
+    base_model = str(hub.folder(encoder).resolve()) if own else encoder
+    return base_model, hub.fingerprint(base_model)
 
 
 def _regression(config: Config, base_model: str | None) -> Regression:
@@ -300,7 +300,7 @@ def _regression(config: Config, base_model: str | None) -> Regression:
 
 def recipe(config: Config) -> Recipe:
     """The settings of fine-tuning as plain values."""
-    from tsirius.models.adapters import Recipe
+    from tsirius.models.finetune import Recipe
 
     assert config.use != "linear"
     return Recipe(
