@@ -16,7 +16,7 @@ shifted back to the natural mix, which labelling estimates.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -189,16 +189,20 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
             # Special tokens, and about one more for every four letters.
             tokens = (found["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
             texts = {"rows": found.height, "tokens": tokens}
-    return estimate.plan(
-        config.model,
-        device_name=device,
+    use = estimate.Use(
         method=config.use,
         r=config.lora_r,
-        batch_size=config.batch_size,
-        batch_tokens=config.batch_tokens,
-        max_length=config.max_length,
+        rows=config.batch_size,
+        length=config.max_length,
         checkpointing=config.gradient_checkpointing,
         categories=categories,
+        several=False,
+    )
+    return estimate.plan(
+        config.model,
+        use,
+        device_name=device,
+        batch_tokens=config.batch_tokens,
         epochs=config.epochs,
         models=config.folds * max(1, len(config.seeds)) + config.distil,
         texts=texts,
@@ -206,8 +210,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    from tsirius.models import linear, loss, train_ensemble, train_one
-    from tsirius.models.scorer import prior_shift
+    from tsirius.models import train_ensemble, train_one
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     train = tables.read(given["augment"] / "train.parquet", tables.EXAMPLES)
@@ -224,16 +227,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if config.use != "linear" and valid.is_empty():
         say("  no validation rows: trained to the last epoch, without early stopping")
     by_confidence = config.linear_weights if config.use == "linear" else config.row_weights
-    weights = train_one.weights(train, by_confidence=by_confidence)
-    mass = loss.masses(train_one.places(train, names), weights, categories=len(names))
-    if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
-        mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
     prior = [float(mix[name]) for name in names]
-    shift = [0.0] * len(names)
-    if config.prior_correction:
-        shift = prior_shift([share * float(mass.sum()) for share in prior], mass.tolist())
-    if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
-        shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
+    shift = _shift(config, train, prior, names=names, by_confidence=by_confidence)
     base_model, base_fingerprint = _base(config)
     task = train_one.Task(
         how=_regression(config, base_model) if config.use == "linear" else recipe(config),
@@ -273,6 +268,26 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if out_of_fold is not None:
         tables.write(out_of_fold, OUT_OF_FOLD, out / "out_of_fold.parquet")
     return {**counts, **notes}
+
+
+def _shift(
+    config: Config, train: pl.DataFrame, prior: Sequence[float], *, names: Sequence[str], by_confidence: bool
+) -> list[float]:
+    """What is added to the scores of each category: the shift back to the class prior, where that is asked for."""
+    from tsirius.models import linear, loss, train_one
+    from tsirius.models.scorer import prior_shift
+
+    weights = train_one.weights(train, by_confidence=by_confidence)
+    mass = loss.masses(train_one.places(train, names), weights, categories=len(names))
+    learned = train_one.count(train["label"], names)
+    if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
+        mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
+    shift = [0.0] * len(names)
+    if config.prior_correction:
+        shift = prior_shift([share * float(mass.sum()) for share in prior], mass.tolist())
+    if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
+        shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
+    return shift
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:
