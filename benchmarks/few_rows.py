@@ -21,7 +21,7 @@ import polars as pl
 from tsirius import config, metrics, tables
 from tsirius.categories import Categories
 from tsirius.io.source import open_source, read_batches
-from tsirius.models import load
+from tsirius.models import hub, load
 from tsirius.models.classifier import Classifier
 from tsirius.stages import train
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the train stage")
     parser.add_argument("--rows", nargs="+", type=int, default=[100, 500, 2000])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--model", default=load.EMBEDDED)
+    parser.add_argument("--model", default=hub.EMBEDDED)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
 
@@ -68,7 +68,7 @@ def randomised(model: str, folder: Path) -> Path:
     from transformers import AutoConfig, AutoModel
 
     torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.from_pretrained(str(load.fetch(model)))).save_pretrained(folder)
+    AutoModel.from_config(AutoConfig.from_pretrained(str(hub.fetch(model)))).save_pretrained(folder)
     load.tokenizer(model).save_pretrained(folder)
     return folder
 

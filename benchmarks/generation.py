@@ -1,6 +1,6 @@
 """How fast are reviews rewritten in batches, against one ``generate`` a review on the same weights and beams?
 
-    python benchmarks/generation.py REVIEWS.csv [--rows 128] [--beams 5] [--size base|small] [--precision fp32|int8]
+    python benchmarks/generation.py REVIEWS.csv [--rows 128] [--beams 5] [--size base|small] [--precision fp32|auto]
         [--out TABLE.md]
 
 Builds a T5 of version 1.1 and a Marian with random weights in the hub's layout, with a vocabulary learned from the

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsirius.models import adapters, estimate, finetune, load
+from tsirius.models import estimate, finetune, load
 
 NAMES = [f"category {number}" for number in range(9)]
 CASES = [
@@ -60,7 +60,7 @@ def base(of: estimate.Shape) -> Any:
 
 def measure(method: Any, of: estimate.Shape, *, rows: int, length: int, steps: int) -> tuple[float, float]:
     """Peak bytes and tokens a second of ``steps`` steps after two that warm up."""
-    recipe = adapters.Recipe(
+    recipe = finetune.Recipe(
         method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=1, learning_rate=1e-4,
         layer_decay=1.0, batch_size=rows, batch_tokens=rows * length, max_length=length, label_smoothing=0.05,
         imbalance="none", weight_decay=0.05, warmup=0.1, max_grad_norm=1.0, gradient_checkpointing=False,
@@ -68,7 +68,7 @@ def measure(method: Any, of: estimate.Shape, *, rows: int, length: int, steps: i
     )  # fmt: skip
     count = rows * (steps + 2)
     load.base_classifier = lambda model, **settings: base(of)
-    made = adapters.build("random", names=NAMES, recipe=recipe)
+    made = finetune.build("random", names=NAMES, recipe=recipe)
     given = finetune.Rows([str(number) for number in range(count)], [number % 9 for number in range(count)])
     training = finetune.Training(
         made, Words(length), given, recipe=recipe, categories=len(NAMES), max_length=length, seed=0

@@ -5,12 +5,12 @@
 
 Builds an XLM-R of base size (12 layers of 768) with random weights and a vocabulary learned from the reviews, scores
 ROWS reviews, drawn evenly over the file, against all categories, and prints a table: the pipeline, our engine in 32-bit
-floats, by its default (16-bit floats where the processor multiplies them), and in 8-bit integers. Speed needs no
-trained weights. The share of changed labels does: a random model's scores hardly depend on what it reads, and many best
-labels win by a hair. Its head is scaled so that the scores spread as a trained model's do, which also multiplies
-whatever error the layers beneath have made: a harder test than a trained model. The table gives the changed labels of
-all reviews, and of those where the best label leads by MARGIN. With ``--model`` a trained model is measured in its
-place: tsirius-mini, or a folder.
+floats and by its default (16-bit floats where the processor multiplies them), and the same pairs by onnxruntime with
+8-bit integers. Speed needs no trained weights. The share of changed labels does: a random model's scores hardly depend
+on what it reads, and many best labels win by a hair. Its head is scaled so that the scores spread as a trained model's
+do, which also multiplies whatever error the layers beneath have made: a harder test than a trained model. The table
+gives the changed labels of all reviews, and of those where the best label leads by MARGIN. With ``--model`` a trained
+model is measured in its place: tsirius-mini, or a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,40 @@ def by_engine(
     return lambda: probabilities(scorer.logits(texts, asked, advance=None))
 
 
+def by_onnx(
+    folder: Path, texts: Sequence[str], names: Sequence[str], *, template: str, work: Path
+) -> Callable[[], Any]:
+    """The same pairs, scored by the classifier as ONNX with its linear layers in 8-bit integers."""
+    import onnxruntime
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from tsirius.labellers import nli
+    from tsirius.labellers.hypotheses import probabilities
+    from tsirius.labellers.pairs import Batch
+    from tsirius.models import load, onnx
+    from tsirius.models.batching import padded_with_mask, padding
+
+    exact = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    words = load.tokenizer(str(folder))
+    onnx.write(exact, words, work, int8=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(work / onnx.MODEL), options, providers=["CPUExecutionProvider"])
+    columns, pad = list(nli.answers(exact.config.id2label, where=str(folder))), padding(words, exact.config)
+
+    def forward(batch: Batch) -> NDArray[np.float32]:
+        ids, mask = padded_with_mask(batch.ids, pad, left=False, multiple=1)
+        logits: NDArray[np.float32] = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+        return logits[:, columns]
+
+    scorer = nli.scorer(str(folder), precision="fp32", max_length=MAX_LENGTH, batch_tokens=BATCH_TOKENS)
+    scorer = replace(scorer, forward=forward)
+    asked = [template.format(name) for name in names]
+    scorer.logits(texts[:1], asked, advance=None)
+    return lambda: probabilities(scorer.logits(texts, asked, advance=None))
+
+
 def table(found: dict[str, Measured]) -> str:
     """The measurements as a Markdown table; the first is what the others are compared with."""
     first = next(iter(found.values()))
@@ -170,7 +204,7 @@ def main() -> None:
     parser.add_argument("--model", help="to measure in place of a random one")
     parser.add_argument("--template", default=TEMPLATE)
     parser.add_argument("--hypotheses", choices=("name", "description", "joined"), default="name")
-    parser.add_argument("--without-pipeline", action="store_true", help="compare int8 with our own 32-bit floats only")
+    parser.add_argument("--without-pipeline", action="store_true", help="compare with our own 32-bit floats only")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
 
@@ -178,7 +212,7 @@ def main() -> None:
 
     from tsirius import categories
     from tsirius.labellers.hypotheses import descriptions
-    from tsirius.models import load
+    from tsirius.models import hub
 
     torch.set_num_threads(given.threads)
     with given.reviews.open(encoding="utf-8", newline="") as file:
@@ -186,16 +220,18 @@ def main() -> None:
     names = [descriptions(category, given.hypotheses)[0] for category in categories.load(given.categories)]
     chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = load.fetch(given.model) if given.model else Path(temporary)
+        folder = hub.fetch(given.model) if given.model else Path(temporary)
         if not given.model:
             build(folder, texts, std=given.std)
         engines = dict[str, Callable[[], Any]]()
         if not given.without_pipeline:
             engines["pipeline, fp32"] = by_pipeline(folder, chosen, names, template=given.template)
-        for precision in ("fp32", "auto", "int8"):
+        for precision in ("fp32", "auto"):
             engines[f"ours, {precision}"] = by_engine(
                 folder, chosen, names, template=given.template, precision=precision
             )
+        with tempfile.TemporaryDirectory() as work:
+            engines["ONNX, int8"] = by_onnx(folder, chosen, names, template=given.template, work=Path(work))
         found = measure(engines, rounds=given.rounds, threads=given.threads)
     shares = np.bincount(found["ours, fp32"].scores.argmax(axis=1), minlength=len(names))
     text = (

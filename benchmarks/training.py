@@ -4,9 +4,10 @@
 
 The same encoder with a new head, all of its weights trained (``--method lora``: adapters), the same rows with made-up
 labels, one epoch each: by the Trainer with its defaults on reviews padded to 256 tokens, by the Trainer with a collator
-that pads to the longest of a batch, and by our steps. Tokens are those of the reviews: padding is not counted. With one
-thread the processor's time counts, which does not grow while others have the processor. On a GPU the time is the
-clock's, and the table has MFU: the floating-point operations of the reviews' tokens over ``--tflops``, the card's best.
+that pads to the longest of a batch, by the same with ``train_sampling_strategy="group_by_length"``, and by our steps.
+Tokens are those of the reviews: padding is not counted. With one thread the processor's time counts, which does not
+grow while others have the processor. On a GPU the time is the clock's, and the table has MFU: the floating-point
+operations of the reviews' tokens over ``--tflops``, the card's best.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ NAMES = [f"category {number}" for number in range(9)]
 MAX_LENGTH = 256
 
 
-def recipe(method: Any, *, rows: int, tokens: int) -> adapters.Recipe:
-    return adapters.Recipe(
+def recipe(method: Any, *, rows: int, tokens: int) -> finetune.Recipe:
+    return finetune.Recipe(
         method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=1, learning_rate=1e-4,
         layer_decay=1.0, batch_size=rows, batch_tokens=tokens, max_length=MAX_LENGTH, label_smoothing=0.0,
         imbalance="none", weight_decay=0.0, warmup=0.0, max_grad_norm=1.0, gradient_checkpointing=False,
@@ -42,7 +43,9 @@ def recipe(method: Any, *, rows: int, tokens: int) -> adapters.Recipe:
     )  # fmt: skip
 
 
-def by_trainer(model: str, rows: finetune.Rows, of: adapters.Recipe, *, padding: str) -> Callable[[], None]:
+def by_trainer(
+    model: str, rows: finetune.Rows, of: finetune.Recipe, *, padding: str, sampling: str
+) -> Callable[[], None]:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
     words = load.tokenizer(model)
@@ -52,14 +55,14 @@ def by_trainer(model: str, rows: finetune.Rows, of: adapters.Recipe, *, padding:
         {"input_ids": ids, "attention_mask": mask, "labels": label}
         for ids, mask, label in zip(given["input_ids"], given["attention_mask"], rows.labels, strict=True)
     ]
-    made = adapters.build(model, names=NAMES, recipe=of)
+    made = finetune.build(model, names=NAMES, recipe=of)
     made.accepts_loss_kwargs = False
     half = adapters.half()
     with tempfile.TemporaryDirectory() as temporary:
         arguments = TrainingArguments(
             output_dir=temporary, num_train_epochs=1, per_device_train_batch_size=of.batch_size, save_strategy="no",
-            report_to="none", disable_tqdm=True, logging_strategy="no", use_cpu=half is None,
-            fp16=half == torch.float16, bf16=half == torch.bfloat16,
+            report_to="none", train_sampling_strategy=sampling, disable_tqdm=True, logging_strategy="no",
+            use_cpu=half is None, fp16=half == torch.float16, bf16=half == torch.bfloat16,
         )  # fmt: skip
         collator = DataCollatorWithPadding(words) if padding == "longest" else None
         trainer = Trainer(model=made, args=arguments, train_dataset=data, data_collator=collator)
@@ -70,8 +73,8 @@ def by_trainer(model: str, rows: finetune.Rows, of: adapters.Recipe, *, padding:
     return work
 
 
-def by_steps(model: str, rows: finetune.Rows, of: adapters.Recipe) -> tuple[Callable[[], None], int]:
-    made = adapters.build(model, names=NAMES, recipe=of)
+def by_steps(model: str, rows: finetune.Rows, of: finetune.Recipe) -> tuple[Callable[[], None], int]:
+    made = finetune.build(model, names=NAMES, recipe=of)
     training = finetune.Training(
         made, load.tokenizer(model), rows, recipe=of, categories=len(NAMES), max_length=MAX_LENGTH, seed=0
     )
@@ -116,8 +119,13 @@ def main() -> None:
     of = recipe(given.method, rows=given.batch, tokens=given.tokens)
     ours, tokens = by_steps(given.model, rows, of)
     engines = {
-        f"Trainer, padded to {MAX_LENGTH}": by_trainer(given.model, rows, of, padding="max_length"),
-        "Trainer, padded to the longest of a batch": by_trainer(given.model, rows, of, padding="longest"),
+        f"Trainer, padded to {MAX_LENGTH}": by_trainer(given.model, rows, of, padding="max_length", sampling="random"),
+        "Trainer, padded to the longest of a batch": by_trainer(
+            given.model, rows, of, padding="longest", sampling="random"
+        ),
+        "Trainer, the same grouped by length": by_trainer(
+            given.model, rows, of, padding="longest", sampling="group_by_length"
+        ),
         "our steps": ours,
     }
     found: dict[str, float] = {}

@@ -14,7 +14,7 @@ import tiny
 from tsirius import tables
 from tsirius.commands import export as exporting
 from tsirius.errors import UserError
-from tsirius.models import adapters, finetune, linear, load, saved_encoder
+from tsirius.models import finetune, hub, linear, saved_encoder
 from tsirius.models.classifier import Classifier, Description
 from tsirius.store import fingerprint
 
@@ -22,7 +22,7 @@ NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 SHIFT = [0.4, -0.3, 0.2, 0.0]
 TEXTS = [*tiny.SENTENCES, "ок", "доставка быстрая " * 30, "Ботинки жмут, «кружка» цела!"]
 
-RECIPE = adapters.Recipe(
+RECIPE = finetune.Recipe(
     method="lora", r=4, alpha=8, dropout=0.05, classifier_dropout=0.1, epochs=2, learning_rate=1e-3, layer_decay=1.0,
     batch_size=4, batch_tokens=4096, max_length=32, label_smoothing=0.05, imbalance="none", weight_decay=0.05,
     warmup=0.1, max_grad_norm=1.0, gradient_checkpointing=False, evaluations_per_epoch=1, evaluation_steps=0,
@@ -47,7 +47,7 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (*parts, model):
         Description(
             kind="lora", names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=base,
-            base_fingerprint=load.fingerprint(base), max_length=notes["max_length"],
+            base_fingerprint=hub.fingerprint(base), max_length=notes["max_length"],
             parts=[part.name for part in parts] if folder == model else [],
         ).save(folder)  # fmt: skip
     (root / "ingest").mkdir()

@@ -5,7 +5,7 @@ import pytest
 
 from tsirius.categories import Categories, Category
 from tsirius.labellers import matcher
-from tsirius.models import encode, load
+from tsirius.models import encode, hub, load
 
 CATEGORIES = Categories(
     [
@@ -27,7 +27,7 @@ def test_the_nearest_category_wins_and_is_the_evidence() -> None:
 
 
 def test_the_embedded_encoder_knows_what_a_text_speaks_of() -> None:
-    model, tokenizer = load.encoder(load.EMBEDDED, precision="auto"), load.tokenizer(load.EMBEDDED)
+    model, tokenizer = load.encoder(hub.EMBEDDED, precision="auto"), load.tokenizer(hub.EMBEDDED)
 
     def embed(texts: list[str]) -> np.ndarray:
         return encode.embeddings(model, tokenizer, texts, max_length=256)

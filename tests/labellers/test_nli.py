@@ -1,6 +1,6 @@
 """The zero-shot teacher: the pipeline's scores, in any order, on little memory, and what follows from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.labellers import hypotheses, nli, pairs
+from tsirius.labellers import hypotheses, nli
 from tsirius.labellers.pairs import Batch, Scorer
 
 CATEGORIES = Categories(
@@ -211,13 +211,6 @@ def test_a_text_is_scored_once_and_by_itself(model: Path) -> None:
     np.testing.assert_allclose(found[: len(TEXTS)], alone, atol=1e-4)
 
 
-def test_int8_is_close_and_row_by_row(model: Path) -> None:
-    exact, coarse = probabilities(scorer(model), TEXTS), probabilities(scorer(model, precision="int8"), TEXTS)
-    assert 0 < np.abs(exact - coarse).max() < 0.1  # the tiny model multiplies an error as no trained one does
-    alone = np.concatenate([probabilities(scorer(model, precision="int8"), [text]) for text in TEXTS])
-    np.testing.assert_allclose(coarse, alone, atol=5e-3)
-
-
 def test_a_hypothesis_that_leaves_no_room_is_refused(model: Path) -> None:
     with pytest.raises(UserError, match="leaves no room for a text in 40 tokens"):
         scorer(model, max_length=40).logits(TEXTS, [" ".join(tiny.SENTENCES[:5])], advance=None)
@@ -294,9 +287,3 @@ def test_questions_that_ask_nothing_are_refused(change: dict[str, Any], message:
 
 def test_no_texts_give_no_votes(model: Path) -> None:
     assert teacher(model).label([]).probabilities.shape == (0, len(CATEGORIES))
-
-
-def test_padding() -> None:
-    fill: Callable[..., Any] = pairs.padded
-    assert fill([[5, 6], [7]], 1, left=True).tolist() == [[5, 6], [1, 7]]
-    assert fill([[5, 6], [7]], 1, left=False).tolist() == [[5, 6], [7, 1]]

@@ -75,12 +75,6 @@ def test_it_labels_behind_the_same_interface(model: Path) -> None:
     np.testing.assert_allclose(votes.probabilities[:-1], alone, atol=1e-4)
 
 
-def test_int8_is_close(model: Path) -> None:
-    exact = probabilities(scorer(model).logits(TEXTS, QUERIES, advance=None))
-    coarse = probabilities(scorer(model, precision="int8").logits(TEXTS, QUERIES, advance=None))
-    assert 0 < np.abs(exact - coarse).max() < 0.1
-
-
 def test_a_model_that_cannot_say_yes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no token 'yes'"):
         scorer(tiny.build_reranker(tmp_path / "mute", answers=["maybe", "no"]))

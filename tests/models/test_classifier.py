@@ -6,15 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tsirius.errors import UserError
 from tsirius.models import linear
-from tsirius.models.classifier import CHUNK, Classifier, Description, prior_shift
+from tsirius.models.classifier import CHUNK, Classifier, Description
 
 NAMES = ["посуда", "обувь", "нет товара"]
-COUNTS = st.lists(st.integers(0, 500), min_size=2, max_size=9)
 
 
 class Recorder:
@@ -65,19 +62,6 @@ def test_no_texts_and_many_texts() -> None:
 
 def test_the_shift_moves_the_scores() -> None:
     assert Classifier(description([-4, 0, 0]), Recorder()).predict(["чашка"]) == ["обувь"]
-
-
-@given(COUNTS)
-def test_an_unchanged_mix_is_not_shifted(counts: list[int]) -> None:
-    assert prior_shift(counts, counts) == pytest.approx([0.0] * len(counts))
-
-
-@given(COUNTS, st.data())
-def test_the_shift_undoes_the_change_of_the_mix(natural: list[int], data: st.DataObject) -> None:
-    training = data.draw(st.lists(st.integers(0, 500), min_size=len(natural), max_size=len(natural)))
-    prior = np.array(training) + 1
-    moved = prior / prior.sum() * np.exp(prior_shift(natural, training))
-    assert np.allclose(moved, (np.array(natural) + 1) / (sum(natural) + len(natural)))
 
 
 def test_a_model_and_a_run_are_loaded(tmp_path: Path) -> None:

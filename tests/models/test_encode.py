@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import tiny
 import torch
@@ -13,8 +14,10 @@ import transformers
 from test_finetune import NAMES, NOBODY, SHIFT, TEXTS, fit, scores
 
 from tsirius.errors import UserError
-from tsirius.models import encode, finetune, load, saved_encoder
+from tsirius.models import encode, finetune, hub, load, saved_encoder
+from tsirius.models.batching import BATCH_TOKENS
 from tsirius.models.classifier import Classifier, Description
+from tsirius.stages import evaluate, predict
 
 POSITIONS = 40
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": POSITIONS, "pad_token_id": 1}
@@ -57,7 +60,7 @@ def test_every_kind_of_encoder_is_trained_and_loaded(encoder: Path, tmp_path: Pa
     for part in saved_encoder.save(made, tmp_path, method=method, base_model=str(encoder), names=NAMES, merged=True):
         Description(
             kind=method, names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=str(encoder),
-            base_fingerprint=load.fingerprint(str(encoder)), max_length=32, parts=[],
+            base_fingerprint=hub.fingerprint(str(encoder)), max_length=32, parts=[],
         ).save(part)  # fmt: skip
         assert np.allclose(Classifier.load(part).scorer.logits(TEXTS), scores(made, encoder), atol=1e-5)
 
@@ -89,7 +92,65 @@ def test_a_batch_on_a_cpu_has_no_more_tokens_than_its_bound(tiny_model: Path) ->
     sizes: list[int] = []
     made.register_forward_pre_hook(lambda _, args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True)
     encode.embeddings(made, words, texts, max_length=32)
-    assert encode.BATCH_TOKENS / 2 < max(sizes) <= encode.BATCH_TOKENS
+    assert BATCH_TOKENS / 2 < max(sizes) <= BATCH_TOKENS
+
+
+def test_embeddings_do_not_depend_on_the_batch(tiny_model: Path) -> None:
+    made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
+    texts = [f"{'кружка ' * (number % 9)}{number}" for number in range(60)]
+    together = encode.embeddings(made, words, texts, max_length=32)
+    alone = np.concatenate([encode.embeddings(made, words, [text], max_length=32) for text in texts])
+    assert np.ptp(together, axis=0).max() > 0.1
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(encode.embeddings(made, words, texts[::-1], max_length=32)[::-1], together, atol=1e-6)
+
+
+def tight(model: Any, *, tokens: int) -> list[int]:
+    """Let a model run out of memory where a batch has more than so many tokens; returns the sizes that did."""
+    failed: list[int] = []
+
+    def before(_: Any, args: Any, given: dict[str, Any]) -> None:
+        if given["input_ids"].numel() > tokens:
+            failed.append(given["input_ids"].numel())
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    model.register_forward_pre_hook(before, with_kwargs=True)
+    return failed
+
+
+def test_embedding_runs_out_of_memory_and_continues_in_smaller_batches(tiny_model: Path) -> None:
+    made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
+    texts = ["кружка " * (number % 12) for number in range(300)]
+    expected = encode.embeddings(made, words, texts, max_length=32)
+    failed = tight(made, tokens=300)
+    np.testing.assert_allclose(encode.embeddings(made, words, texts, max_length=32), expected, atol=1e-6)
+    assert failed and max(failed) > 600, "halved at least twice"
+    with pytest.raises(UserError, match="one text of 32 tokens does not fit into memory"):
+        tight(made, tokens=20)
+        encode.embeddings(made, words, ["кружка " * 40], max_length=32)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_predicting_and_evaluating_run_out_of_memory_and_continue_in_smaller_batches(
+    tiny_model: Path, windows: bool
+) -> None:
+    made, _ = load.base_classifier(str(tiny_model), names=NAMES, dropout=None)
+    encoder = saved_encoder.Encoder(made, load.tokenizer(str(tiny_model)), 32, windows, half=None, adapter=None)
+    classifier = Classifier(
+        Description("full", NAMES, NAMES[-1], None, [0.0] * len(NAMES), None, None, 32, []), encoder
+    )
+    texts = [f"{'тапки ' * (number % 40)}{number}" for number in range(150)]
+    rows = pl.DataFrame({"id": texts, "clean": texts, "label": NAMES[0]})
+    batch = pl.DataFrame({"id": texts, "text": texts})
+    expected, done = classifier.predict_proba(texts), []
+    failed = tight(made, tokens=200)
+    evaluated = evaluate.predict(classifier, rows)
+    assert failed
+    failed.clear()
+    predicted = predict._classify(classifier, batch, lambda rows=1: done.append(rows))
+    assert failed and sum(done) == len(texts)
+    for found in (evaluated, predicted):
+        np.testing.assert_allclose(found["confidence"], expected.max(axis=1), atol=1e-6)
 
 
 def test_members_that_ask_for_the_same_texts_have_them_embedded_once(

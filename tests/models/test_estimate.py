@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tsirius import config, pipeline
 from tsirius.errors import UserError
-from tsirius.models import estimate, load
+from tsirius.models import estimate, hub
 
 BASE = estimate.KNOWN["xlm-roberta-base"]
 LARGE = estimate.KNOWN["xlm-roberta-large"]
@@ -27,11 +27,11 @@ def use(**changes: Any) -> estimate.Use:
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_weights_are_counted_as_they_are(tiny_model: Path, method: str) -> None:
-    from tsirius.models import adapters
+    from tsirius.models import finetune
     from tsirius.stages import train
 
     settings = train.Config(use=method, model=str(tiny_model), lora_r=3)  # type: ignore[arg-type]  # a method
-    made = adapters.build(str(tiny_model), names=["а", "б", "в"], recipe=train.recipe(settings))
+    made = finetune.build(str(tiny_model), names=["а", "б", "в"], recipe=train.recipe(settings))
     found = sum(part.numel() for part in made.parameters() if part.requires_grad)
     of = estimate.shape(str(tiny_model))
     assert estimate.trained(of, use(method=method, r=3, categories=3)) == found
@@ -146,7 +146,7 @@ def test_a_plan_says_what_does_not_fit_and_what_needs_no_card(monkeypatch: pytes
 
 def test_the_shape_of_a_folder_is_read(tiny_model: Path, tmp_path: Path) -> None:
     assert estimate.shape(str(tiny_model)).layers == 2
-    assert estimate.shape(load.EMBEDDED).hidden == 256
+    assert estimate.shape(hub.EMBEDDED).hidden == 256
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
     with pytest.raises(UserError, match="num_hidden_layers"):
         estimate.shape(str(tmp_path))

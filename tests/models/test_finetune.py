@@ -21,7 +21,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from tsirius.errors import UserError
-from tsirius.models import adapters, encode, finetune, load, saved_encoder
+from tsirius.models import adapters, checkpoint, encode, finetune, hub, load, saved_encoder
 from tsirius.models.classifier import Classifier, Description
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
@@ -33,7 +33,7 @@ TRAIN = finetune.Rows(
 VALID = finetune.Rows(["кружка", "ботинки", "спасибо"], [0, 1, 3])
 NOBODY = finetune.Rows([], [])
 SHIFT = [0.0, 0.5, 0.0, -0.5]
-RECIPE = adapters.Recipe(
+RECIPE = finetune.Recipe(
     method="lora",
     r=4,
     alpha=8,
@@ -95,7 +95,7 @@ def scores(made: Any, model: Path, texts: list[str] = TEXTS) -> np.ndarray:
 def training(model: Path, rows: finetune.Rows = TRAIN, **changes: Any) -> finetune.Training:
     recipe = dataclasses.replace(RECIPE, **changes)
     torch.manual_seed(0)
-    made = adapters.build(str(model), names=NAMES, recipe=recipe)
+    made = finetune.build(str(model), names=NAMES, recipe=recipe)
     for part in made.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -105,10 +105,10 @@ def training(model: Path, rows: finetune.Rows = TRAIN, **changes: Any) -> finetu
 
 
 def describe(folder: Path, method: Any, base: Path, parts: list[str]) -> None:
-    known = load.missing({path.name for path in base.iterdir()}) == ""
+    known = hub.missing({path.name for path in base.iterdir()}) == ""
     Description(
         kind=method, names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=str(base),
-        base_fingerprint=load.fingerprint(str(base)) if known else "", max_length=32, parts=parts,
+        base_fingerprint=hub.fingerprint(str(base)) if known else "", max_length=32, parts=parts,
     ).save(folder)  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valid: finetune.Rows, method: str, at: int
 ) -> None:
     """Killed before the first checkpoint, in the middle of an epoch of 5 steps, and while a checkpoint is written."""
-    step, save = finetune.Training.step, finetune.save_file
+    step, save = finetune.Training.step, checkpoint.save_file
 
     def kill(self: finetune.Training, number: int) -> None:
         if number == at and at != 8:
@@ -258,7 +258,7 @@ def test_a_killed_run_ends_with_the_same_weights(
         step(self, number)
 
     def tear(tensors: Any, path: Path) -> None:
-        if at == 8 and path.name == finetune.OPTIMISER and (tmp_path / "killed" / "last").exists():
+        if at == 8 and path.name == checkpoint.OPTIMISER and (tmp_path / "killed" / "last").exists():
             path.write_bytes(b"torn")
             raise Killed
         save(tensors, path)
@@ -266,7 +266,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     whole, notes = fit(tiny_model, tmp_path / "whole", valid=valid, method=method)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(finetune.Training, "step", kill)
-        patch.setattr(finetune, "save_file", tear)
+        patch.setattr(checkpoint, "save_file", tear)
         fit(tiny_model, tmp_path / "killed", valid=valid, method=method)
     torch.manual_seed(99)
     resumed, notes_resumed = fit(tiny_model, tmp_path / "killed", valid=valid, method=method)
@@ -343,7 +343,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from test_finetune import NAMES, RECIPE, SHIFT, TRAIN, VALID
-from tsirius.models import finetune, adapters
+from tsirius.models import adapters, finetune
 real = adapters.build
 def build(model, **settings):
     made = real(model, **settings)
@@ -427,7 +427,7 @@ def test_evaluation_by_steps(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"label_smoothing": 0.0}, {}, {"imbalance": "weights"}, {"imbalance": "logits"}])
-def test_the_passes_of_a_step_add_up_to_its_mean_loss(tiny_model: Path, changes: dict[str, Any]) -> None:
+def test_the_micro_batches_of_a_step_add_up_to_its_mean_loss(tiny_model: Path, changes: dict[str, Any]) -> None:
     found = []
     for tokens in (4096, 8):
         made = training(tiny_model, batch_tokens=tokens, **changes)
@@ -453,22 +453,22 @@ def test_the_step_is_that_of_the_reference_loss(tiny_model: Path) -> None:
         assert torch.allclose(gradient, made.trained[name].grad, atol=1e-6), name
 
 
-def test_memory_that_is_short_halves_the_passes(
+def test_out_of_memory_halves_the_micro_batches(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, _ = fit(tiny_model, tmp_path / "whole", valid=NOBODY)
     real, failed = finetune.Training.gradients, []
 
     def gradients(self: finetune.Training, rows: Any) -> None:
-        if self.budget > 1024 and self.budget not in failed:
-            failed.append(self.budget)
+        if self.budget.tokens > 1024 and self.budget.tokens not in failed:
+            failed.append(self.budget.tokens)
             real(self, rows[:1])  # what is left of a failed try must not count
             raise torch.cuda.OutOfMemoryError
         real(self, rows)
 
     monkeypatch.setattr(finetune.Training, "gradients", gradients)
     made, _ = fit(tiny_model, tmp_path / "scratch", valid=NOBODY)
-    assert failed == [4096, 2048] and "1,024 tokens at a time" in capsys.readouterr().err
+    assert failed == [4096, 2048] and "micro-batches of 1,024 tokens" in capsys.readouterr().err
     assert np.array_equal(scores(made, tiny_model), scores(whole, tiny_model))
 
 
@@ -601,7 +601,7 @@ def test_a_long_text_is_cut_to_what_the_model_can_read(tiny_model: Path, tmp_pat
 def test_the_rounded_encoder_is_what_qlora_trained(tiny_model: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="bitsandbytes (the extra gpu) is not installed")
     torch.manual_seed(0)
-    made = adapters.build(str(tiny_model), names=NAMES, recipe=dataclasses.replace(RECIPE, method="qlora"))
+    made = finetune.build(str(tiny_model), names=NAMES, recipe=dataclasses.replace(RECIPE, method="qlora"))
     base, new = load.base_classifier(str(tiny_model), names=NAMES, dropout=None)
     exact = base.roberta.encoder.layer[0].attention.self.query.weight.clone()
     adapters.rounded_to_nf4(base, adapters.parts(base, new, "tiny")[0])

@@ -1,86 +1,17 @@
-"""Encoders are checked before any work, without torch."""
+"""Models and tokenizers are read into memory whole, from a folder or the hub's cache, or refused."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from tsirius.errors import UserError
-from tsirius.models import load
-
-
-def test_a_whole_model_is_accepted(tiny_model: Path) -> None:
-    load.check(str(tiny_model))
-
-
-def test_the_check_needs_no_torch(tiny_model: Path) -> None:
-    code = (
-        "import sys; from tsirius.models import load; load.check(sys.argv[1]);"
-        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tiny_model)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def cut(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-10])
-
-
-def no_tokenizer(folder: Path) -> None:
-    for name in load.TOKENIZERS:
-        (folder / name).unlink(missing_ok=True)
-
-
-def lost_shard(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    shards = {"weight_map": {"a": "model-1-of-2.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(shards))
-
-
-@pytest.mark.parametrize(
-    ("harm", "message"),
-    [
-        (lambda folder: (folder / "config.json").unlink(), "the model has no config.json"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json: not valid JSON"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "names no model_type"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "the model has no weights"),
-        (lost_shard, "no weights model-1-of-2"),
-        (cut, "the weights are broken"),
-        (no_tokenizer, "the model has no tokenizer"),
-        (shutil.rmtree, "no such model"),
-    ],
-)
-def test_a_broken_model_is_refused(
-    tiny_model: Path, tmp_path: Path, harm: Callable[[Path], object], message: str
-) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_model, folder)
-    harm(folder)
-    with pytest.raises(UserError, match=message):
-        load.check(str(folder))
-
-
-@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "nobody/nothing", "some words", ""])
-def test_what_is_not_at_hand_is_refused(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError):
-        load.check(model)
-
-
-def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*args: object, **settings: object) -> None:
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
-    with pytest.raises(UserError, match=r"cannot be reached \(no route to host\)"):
-        load.check("nobody/nothing")
+from tsirius.models import hub, load
 
 
 def test_a_model_of_another_kind_is_refused(tiny_model: Path, tmp_path: Path) -> None:
@@ -99,8 +30,8 @@ from pathlib import Path
 def refuse(*args): raise AssertionError("the network was asked")
 socket.getaddrinfo = socket.socket.connect = refuse
 from test_finetune import RECIPE, saved_encoder, finetune, TRAIN, VALID, NAMES, SHIFT
-from tsirius.models import load
-load.check("nobody/tiny")
+from tsirius.models import hub, load
+hub.check("nobody/tiny")
 for folder in ("scratch", "saved"):
     Path(folder).mkdir()
 made, _ = finetune.fit(finetune.Job(
@@ -131,53 +62,17 @@ def test_a_model_in_the_cache_is_trained_without_the_network(tiny_model: Path, t
     assert adapter["base_model_name_or_path"] == "nobody/tiny"
 
 
-def test_a_model_that_is_not_in_the_cache_is_downloaded(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def download(model: str, *, allow_patterns: list[str]) -> str:
-        asked.append(model)
-        for path in tiny_model.iterdir():
-            if any(path.match(pattern) for pattern in allow_patterns):
-                shutil.copy(path, tmp_path)
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert load.fetch("nobody/nothing") == tmp_path
-    assert asked == ["nobody/nothing"]
-    load.check(str(tmp_path))
-
-
-def test_the_fingerprint_is_of_all_that_decides_what_a_model_says(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_model, folder)
-    assert load.fingerprint(str(folder)) == load.fingerprint(str(tiny_model))
-    (folder / "README.md").write_text("of no account")
-    found = {load.fingerprint(str(folder))}
-    assert found == {load.fingerprint(str(tiny_model))}
-    for number, name in enumerate(("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"), 2):
-        path = folder / name
-        path.write_bytes(path.read_bytes()[:-1] + b" ")
-        found.add(load.fingerprint(str(folder)))
-        assert len(found) == number, name
-    monkeypatch.setattr(load, "cached", lambda model: {"nobody/nothing": folder}.get(model))
-    assert load.fingerprint("nobody/nothing") == load.fingerprint(str(folder))
-
-
 def test_the_encoder_of_the_package_is_checked_on_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / load.EMBEDDED
-    shutil.copytree(load.EMBEDDED_FOLDER, folder)
-    monkeypatch.setattr(load, "EMBEDDED_FOLDER", folder)
-    load.encoder(load.EMBEDDED, precision="auto")
+    folder = tmp_path / hub.EMBEDDED
+    shutil.copytree(hub.EMBEDDED_FOLDER, folder)
+    monkeypatch.setattr(hub, "EMBEDDED_FOLDER", folder)
+    load.encoder(hub.EMBEDDED, precision="auto")
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    for reads in (load.check, lambda model: load.encoder(model, precision="auto"), load.fingerprint):
+    for reads in (hub.check, lambda model: load.encoder(model, precision="auto"), hub.fingerprint):
         with pytest.raises(UserError, match="not those that the package came with"):
-            reads(load.EMBEDDED)
+            reads(hub.EMBEDDED)
 
 
 def test_a_head_for_other_labels_is_made_anew(tiny_model: Path, tmp_path: Path) -> None:
@@ -222,7 +117,7 @@ def test_a_head_that_was_tied_on_loading_is_noticed(tiny_t5: Path, monkeypatch: 
 
 def test_a_marian_is_read_from_a_bin_of_weights_alone(tiny_marian: Path, tmp_path: Path) -> None:
     assert not list(tiny_marian.glob("*.safetensors"))
-    load.check(str(tiny_marian))
+    hub.check(str(tiny_marian))
     words = load.tokenizer(str(tiny_marian))
     assert words.decode(words("Суп варится быстро").input_ids, skip_special_tokens=True)
     assert load.seq2seq(str(tiny_marian), precision="auto").config.model_type == "marian"
@@ -236,15 +131,13 @@ def test_a_marian_is_read_from_a_bin_of_weights_alone(tiny_marian: Path, tmp_pat
         load.seq2seq(str(broken), precision="auto")
 
 
-@pytest.mark.parametrize("name", ["source.spm", "target.spm", "vocab.json"])
-def test_a_marian_without_a_part_of_its_tokenizer_is_refused(name: str, tiny_marian: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "marian"
-    shutil.copytree(tiny_marian, folder)
-    (folder / name).unlink()
-    with pytest.raises(UserError, match="the model has no tokenizer files"):
-        load.check(str(folder))
-
-
 def test_an_encoder_writes_nothing(tiny_model: Path) -> None:
     with pytest.raises(UserError, match="cannot be loaded"):
         load.seq2seq(str(tiny_model), precision="auto")
+
+
+def test_8_bits_are_refused_with_the_reason() -> None:
+    precision = TypeAdapter(load.Precision)
+    assert [precision.validate_python(one) for one in ("auto", "fp32")] == ["auto", "fp32"]
+    with pytest.raises(ValidationError, match="int8 is no longer offered: 16-bit floats"):
+        precision.validate_python("int8")

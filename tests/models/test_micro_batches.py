@@ -1,10 +1,11 @@
-"""Steps and passes: every row once, like lengths together, never more tokens than there is room for."""
+"""Steps and micro-batches: every row once, like lengths in one, never more tokens than the budget."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tsirius.models import micro_batches
+from tsirius.models.batching import Budget
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=120)
 
@@ -19,8 +20,8 @@ def test_an_epoch_has_every_row_once(lengths: list[int], rows: int, seed: int, e
 
 
 @given(LENGTHS, st.integers(1, 200))
-def test_passes_keep_within_their_tokens(lengths: list[int], tokens: int) -> None:
-    found = micro_batches.passes(range(len(lengths)), lengths, tokens=tokens)
+def test_micro_batches_keep_within_their_tokens(lengths: list[int], tokens: int) -> None:
+    found = micro_batches.split(range(len(lengths)), lengths, budget=Budget(tokens))
     assert sorted(row for members in found for row in members) == list(range(len(lengths)))
     for members in found:
         assert len(members) == 1 or len(members) * max(lengths[row] for row in members) <= tokens
@@ -32,9 +33,3 @@ def test_epochs_differ_and_like_lengths_share_a_step() -> None:
     assert first != second
     taken = sum(max(lengths[row] for row in step) * len(step) for step in first)
     assert taken < 1.06 * sum(lengths)
-
-
-def test_padding() -> None:
-    table, mask = micro_batches.padded([[5, 6, 7], [8]], pad=1, multiple=2)
-    assert table.tolist() == [[5, 6, 7, 1], [8, 1, 1, 1]]
-    assert mask.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]

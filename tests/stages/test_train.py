@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, linear, load, train_ensemble, train_one
+from tsirius.models import finetune, hub, linear, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 
@@ -423,5 +423,5 @@ def test_every_setting_reaches_the_recipe() -> None:
 
 def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
     assert files(Config(linear_encoder="")) == files(Config(use="lora")) == {}
-    assert files(Config()) == files(Config(use="full", model="tsirius-mini")) == {"train.encoder": load.EMBEDDED_FOLDER}
+    assert files(Config()) == files(Config(use="full", model="tsirius-mini")) == {"train.encoder": hub.EMBEDDED_FOLDER}
     assert files(Config(use="lora", model=str(tiny_model))) == {"train.encoder": tiny_model}

@@ -1,9 +1,8 @@
 """Texts rewritten by a sequence-to-sequence model: quickly, in little memory, and each as if it were alone.
 
-Sources are sorted by length and batched by a budget of tokens. How long an output may be follows from its source's
-length, rounded up to a multiple of ``STEP``; a batch holds sources of one such length, so that each is written exactly
-as it would be by itself (but for the rounding of floats), and little of a batch is padding. Where memory runs out the
-budget is halved; after some good batches it grows back.
+How long an output may be follows from its source's length, rounded up to a multiple of ``STEP``; a batch holds sources
+of one such length, so that each is written exactly as it would be by itself (but for the rounding of floats), and
+little of a batch is padding. Batches keep within a budget of tokens, see :mod:`tsirius.models.batching`.
 """
 
 from __future__ import annotations
@@ -13,14 +12,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from tsirius.labellers.pairs import padded
-from tsirius.models.batching import Budget, attempt, batch_size
+from tsirius.models.batching import Budget, batch_size, in_batches, longest_first, padded_with_mask, padding
 from tsirius.models.load import Precision, seq2seq, tokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 STEP = 8
 LONGER, MORE = 1.5, 10
@@ -83,30 +84,26 @@ class Writer:
         """
         found: Rewritten = [None] * len(texts)
         tokens = self.tokens(texts) if texts else []
-        order = sorted(
-            (row for row in range(len(texts)) if len(tokens[row]) <= self.search.max_tokens),
-            key=lambda row: (-len(tokens[row]), row),
-        )
+        order = [row for row in longest_first([len(row) for row in tokens]).tolist()
+                 if len(tokens[row]) <= self.search.max_tokens]  # fmt: skip
         ways = self.search.candidates if self.search.sample else self.search.beams
-        budget, start = Budget(self.batch_tokens), 0
-        while start < len(order):
-            most = limit(len(tokens[order[start]]))
-            each = ways * (_rounded(len(tokens[order[start]])) + most)
-            rows = order[start : start + budget.rows(each)]
-            rows = [row for row in rows if limit(len(tokens[row])) == most]
-            batch = partial(self.write, [tokens[row] for row in rows], most, [keys[row] for row in rows])
-            outputs = attempt(batch)
-            if outputs is None:
-                if len(rows) == 1:  # this one does not fit; others may
-                    start += 1
-                budget.ran_out(max(2, len(rows) * each))
-                continue
-            written = self.text(outputs)
-            for place, row in enumerate(rows):
-                own = written[place * self.search.candidates : (place + 1) * self.search.candidates]
-                found[row] = list(dict.fromkeys(own))
-            start += len(rows)
-            budget.fitted()
+        budget = Budget(self.batch_tokens)
+
+        def write(members: list[int], most: int, batch: NDArray[np.int64]) -> list[list[int]]:
+            rows = [members[number] for number in batch]
+            return self.write([tokens[row] for row in rows], most, [keys[row] for row in rows])
+
+        for size, rows in groupby(order, key=lambda row: _rounded(len(tokens[row]))):
+            members = list(rows)
+            each = ways * (size + limit(size))
+            work = partial(write, members, limit(size))
+            for batch, outputs in in_batches([each] * len(members), work, budget=budget):
+                if outputs is None:  # this one does not fit; others may
+                    continue
+                written = self.text(outputs)
+                for place, number in enumerate(batch):
+                    own = written[place * self.search.candidates : (place + 1) * self.search.candidates]
+                    found[members[number]] = list(dict.fromkeys(own))
         return found
 
 
@@ -123,7 +120,7 @@ def load(model: str, *, prefix: str, search: Search, precision: Precision, batch
     """A writer.
 
     Args:
-        model: a folder or hub name that :func:`tsirius.models.load.check` accepts.
+        model: a folder or hub name that :func:`tsirius.models.hub.check` accepts.
         prefix: put before each text, where the model was trained so.
         search: how outputs are looked for.
         precision: see :func:`tsirius.models.load.judge`.
@@ -144,22 +141,28 @@ def load(model: str, *, prefix: str, search: Search, precision: Precision, batch
 
     return Writer(
         tokens=tokens,
-        write=partial(_write, made, search),
+        write=partial(_write, made, search, padding(words, made.config)),
         text=partial(words.batch_decode, skip_special_tokens=True),
         search=Search(**(vars(search) | {"max_tokens": longest})),
         batch_tokens=batch_size(batch_tokens, device=made.device),
     )
 
 
-def _write(made: Any, search: Search, ids: list[list[int]], most: int, keys: Sequence[str]) -> list[list[int]]:
+def _write(
+    made: Any, search: Search, pad: int, ids: list[list[int]], most: int, keys: Sequence[str]
+) -> list[list[int]]:
     """The token ids of the outputs, without padding."""
+    import torch
+
     ways = search.candidates if search.sample else 1
     ids = [row for row in ids for _ in range(ways)]
     config = settings(made, search, most)
     drawn = [Drawn([f"{key}:{n}" for key in keys for n in range(ways)], search)] if search.sample else []
+    table = padded_with_mask(ids, pad, left=False, multiple=1)
+    given, mask = (torch.from_numpy(part).to(made.device) for part in table)
     outputs = made.generate(
-        input_ids=padded(ids, config.pad_token_id, left=False).to(made.device),
-        attention_mask=padded([[1] * len(row) for row in ids], 0, left=False).to(made.device),
+        input_ids=given,
+        attention_mask=mask,
         generation_config=config,
         logits_processor=drawn,
     )

@@ -11,6 +11,7 @@ import polars as pl
 from tsirius import tables
 from tsirius.augmenters import Augmenter, Refused, Source
 from tsirius.errors import UserError
+from tsirius.models.batching import longest_first
 from tsirius.progress import progress, say
 from tsirius.store import replacing
 
@@ -42,8 +43,8 @@ def kept(name: str, made: Callable[[], Rewrite], folder: Path) -> Augmenter:
 
     def augment(sources: Sequence[Source]) -> list[Iterator[str]]:
         nonlocal rewrite
-        new = [source for source in sources if source.id not in done]
-        new.sort(key=lambda source: (-len(source.text), source.id))
+        new = sorted((source for source in sources if source.id not in done), key=lambda source: source.id)
+        new = [new[row] for row in longest_first([len(source.text) for source in new])]
         failed: dict[str, Exception] = {}
         failures = 0
         with progress(f"augment ({name})", total=len(sources)) as advance:

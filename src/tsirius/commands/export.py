@@ -20,6 +20,7 @@ import polars as pl
 
 from tsirius.errors import UserError, nearest
 from tsirius.models import onnx, saved_encoder
+from tsirius.models.batching import longest_first
 from tsirius.models.classifier import CHUNK, Classifier, Description, describe, find
 from tsirius.progress import progress, say
 from tsirius.store import publishing, verify, write_text
@@ -218,4 +219,5 @@ def _texts(run: Path) -> list[str]:
     verify(run / REVIEWS)
     texts = pl.scan_parquet(run / REVIEWS).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
     drawn = texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int))
-    return sorted(drawn, key=lambda text: (-len(text), text))
+    ordered = sorted(drawn)
+    return [ordered[row] for row in longest_first([len(text) for text in ordered])]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.special import softmax
 
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
@@ -215,8 +216,7 @@ def two_steps(products: Floats, statements: Floats, *, none: int) -> Floats:
     """
     top = products.max(axis=1)
     gone = _sigmoid(statements.max(axis=1) - top)
-    share = np.exp(products - top[:, None])
-    share = share / share.sum(axis=1, keepdims=True) * (1 - gone)[:, None]
+    share = softmax(products, axis=1) * (1 - gone)[:, None]
     found: Floats = np.insert(share, none, gone, axis=1)
     return found
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from tsirius.categories import Categories
 from tsirius.labellers import Votes
@@ -113,8 +114,7 @@ class Lexicon:
         log_all = counts @ np.log(all_words)
         silent = np.exp(np.minimum(counts @ np.log(common) - log_all, 0))
         log_shares = log_all + np.log(self.share)
-        shares = np.exp(log_shares - log_shares.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True), silent
+        return softmax(log_shares, axis=1), silent
 
     def _likelihoods(self) -> tuple[Floats, Floats]:
         """Of each lemma and category, how likely the lemma is without and with the category's own words, relative to
@@ -268,8 +268,7 @@ def _widened(words: Sequence[str], seeded: Mapping[str, Floats], *, near: float)
             affinity[:, category] = np.sort(lent, axis=1)[:, -NEAREST_SEEDS:].mean(axis=1)
     nobody = np.maximum(near, affinity.mean(axis=1, keepdims=True) + LEAD)
     scores = np.concatenate([affinity, nobody], axis=1) / SHARPNESS
-    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-    belongs: Floats = (scores / scores.sum(axis=1, keepdims=True))[:, :-1]
+    belongs: Floats = softmax(scores, axis=1)[:, :-1]
     return belongs
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from tsirius.categories import Categories
 from tsirius.labellers import Votes
@@ -71,8 +72,7 @@ def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Se
             trained with.
     """
     logits = scale * (embedded @ anchors.T)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    found = softmax(logits, axis=1).astype(np.float32)
     silent = ~embedded.any(axis=1)
     found[silent] = np.nan
     best = np.where(silent, -1, logits.argmax(axis=1))

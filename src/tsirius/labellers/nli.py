@@ -14,7 +14,7 @@ from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import batch_size
+from tsirius.models.batching import batch_size, padding
 from tsirius.models.load import Precision
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     words = tokenizer(model)
     length = encode.longest(made, words, max_length)
     kinds = "token_type_ids" in words.model_input_names
-    pad = words.pad_token_id if words.pad_token_id is not None else 0
+    pad = padding(words, made.config)
 
     def forward(batch: Batch) -> NDArray[np.float32]:
         logits = made(**inputs(batch, pad=pad, kinds=kinds, left=False, device=made.device)).logits
@@ -96,7 +96,7 @@ def check(model: str) -> None:
     Raises:
         UserError: it does not.
     """
-    from tsirius.models.load import described
+    from tsirius.models.hub import described
 
     if config := described(model):
         labels = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named

@@ -1,8 +1,7 @@
 """Many texts against a few hypotheses through a model that reads one pair at a time: quickly, and in little memory.
 
-Each text and each hypothesis is tokenised once and the pairs are joined by their token ids. Pairs are sorted by length,
-so that little of a batch is padding, and a batch holds as many as a budget of tokens allows. Where memory runs out the
-budget is halved; after some good batches it grows back.
+Each text and each hypothesis is tokenised once and the pairs are joined by their token ids. They go through the model
+longest first within a budget of tokens, see :mod:`tsirius.models.batching`.
 """
 
 from __future__ import annotations
@@ -10,17 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsirius.errors import UserError
-from tsirius.models.batching import Budget, attempt
+from tsirius.models.batching import Budget, does_not_fit, in_batches, padded, padded_with_mask
 from tsirius.progress import Advance
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
 
@@ -112,25 +109,18 @@ class Scorer:
         sizes = np.array([len(row) for row in tokens])
         around = np.array([len(frame.before) + len(frame.after) for frame in frames])
         lengths = np.minimum(sizes[:, None] + around, self.max_length)
-        order = np.argsort(-lengths, axis=None, kind="stable")
-        order = order[sizes[order // len(frames)] > 0]
+        pairs = np.flatnonzero(np.repeat(sizes > 0, len(frames)))
         left = np.full(len(tokens), len(frames))
-        budget, start = Budget(self.batch_tokens), 0
-        while start < len(order):
-            longest = int(lengths.flat[order[start]])
-            pairs = order[start : start + budget.rows(longest)]
-            rows, columns = np.divmod(pairs, len(frames))
-            batch = self._batch([tokens[row] for row in rows], [frames[column] for column in columns])
-            logits = attempt(partial(self.forward, batch))
+
+        def forward(batch: NDArray[np.int64]) -> NDArray[np.float32]:
+            rows, columns = np.divmod(pairs[batch], len(frames))
+            return self.forward(self._batch([tokens[row] for row in rows], [frames[column] for column in columns]))
+
+        for batch, logits in in_batches(lengths.flat[pairs], forward, budget=Budget(self.batch_tokens)):
+            rows, columns = np.divmod(pairs[batch], len(frames))
             if logits is None:
-                if len(pairs) == 1:
-                    raise UserError(f"one text of {longest} tokens does not fit into memory", where=self.model,
-                                    remedy="Use a smaller model, or let it read fewer tokens of a text.")  # fmt: skip
-                budget.ran_out(len(pairs) * longest)
-                continue
+                raise does_not_fit(int(lengths[rows[0], columns[0]]), where=self.model)
             found[rows, columns] = logits
-            start += len(pairs)
-            budget.fitted()
             np.subtract.at(left, rows, 1)
             done = np.unique(rows)
             if advance and (ended := int(repeats[done[left[done] == 0]].sum())):
@@ -145,16 +135,6 @@ class Scorer:
         return Batch(ids, kinds)
 
 
-def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool) -> torch.Tensor:
-    """Rows of integers as one tensor, [B, L], the shorter ones filled up with ``value`` on the left or the right."""
-    import torch
-
-    width = max(len(row) for row in rows)
-    filled = [[value] * (width - len(row)) + list(row) if left else [*row, *[value] * (width - len(row))]
-              for row in rows]  # fmt: skip
-    return torch.tensor(filled)
-
-
 def inputs(batch: Batch, *, pad: int, kinds: bool, left: bool, device: Any) -> dict[str, Any]:
     """What a transformers model is called with.
 
@@ -165,10 +145,10 @@ def inputs(batch: Batch, *, pad: int, kinds: bool, left: bool, device: Any) -> d
         left: pad on the left.
         device: where the model is.
     """
-    given = {
-        "input_ids": padded(batch.ids, pad, left=left),
-        "attention_mask": padded([[1] * len(row) for row in batch.ids], 0, left=left),
-    }
+    import torch
+
+    ids, mask = padded_with_mask(batch.ids, pad, left=left, multiple=1)
+    given = {"input_ids": ids, "attention_mask": mask}
     if kinds:
-        given["token_type_ids"] = padded(batch.kinds, 0, left=left)
-    return {name: tensor.to(device) for name, tensor in given.items()}
+        given["token_type_ids"] = padded(batch.kinds, 0, left=left, multiple=1)
+    return {name: torch.from_numpy(table).to(device) for name, table in given.items()}

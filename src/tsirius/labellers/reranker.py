@@ -15,7 +15,7 @@ from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import batch_size
+from tsirius.models.batching import batch_size, padding
 from tsirius.models.load import Precision
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
         raise UserError(f"its tokenizer has no token {lacking[0]!r}", where=model,
                         remedy="Name a reranker that says yes or no, such as Qwen/Qwen3-Reranker-0.6B.")  # fmt: skip
     columns = [vocabulary[answer] for answer in ANSWERS]
-    pad = words.pad_token_id if words.pad_token_id is not None else 0
+    pad = padding(words, made.config)
     length = min(max_length, int(words.model_max_length), int(made.config.max_position_embeddings))
 
     def ids(texts: Sequence[str]) -> list[list[int]]:

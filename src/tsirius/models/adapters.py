@@ -14,70 +14,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from tsirius.errors import UserError
-from tsirius.models import load
-from tsirius.models.loss import Imbalance
+from tsirius.models import hub, load
 
 Method = Literal["lora", "qlora", "full"]
-Metric = Literal["weighted_f1", "eval_loss"]
 
 GPU_EXTRA = "Install it with: pip install 'tsirius[gpu]'."
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
 """Where a parameter's name says which of the encoder's layers it belongs to."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        method: what is trained.
-        r, alpha, dropout: of the adapters: rank, scale times rank, dropout before them.
-        classifier_dropout: in the head.
-        epochs: passes over the rows at most.
-        learning_rate: of AdamW at its height, which it reaches after ``warmup`` (a share of all steps); it falls to 0
-            linearly.
-        layer_decay: full: each layer's learning rate is that of the layer above it times this.
-        batch_size: rows of a step.
-        batch_tokens: tokens at a time in memory, padding included; changes no result but by rounding and dropout.
-        max_length: tokens of a text that are read.
-        label_smoothing: share of each label that is spread over all categories.
-        imbalance: what is done about rare categories, see :mod:`tsirius.models.loss`.
-        weight_decay: of AdamW, but for biases and normalisation layers.
-        max_grad_norm: gradients longer than this are shortened to it.
-        gradient_checkpointing: compute activations again in the backward pass; qlora always does.
-        evaluations_per_epoch: how often an epoch scores the validation rows and leaves a checkpoint.
-        evaluation_steps: do so every so many steps instead; 0: by epoch.
-        early_stopping_metric: what says which checkpoint is best.
-        early_stopping_patience: stop after so many evaluations without a better one.
-    """
-
-    method: Method
-    r: int
-    alpha: int
-    dropout: float
-    classifier_dropout: float
-    epochs: int
-    learning_rate: float
-    layer_decay: float
-    batch_size: int
-    batch_tokens: int
-    max_length: int
-    label_smoothing: float
-    imbalance: Imbalance
-    weight_decay: float
-    warmup: float
-    max_grad_norm: float
-    gradient_checkpointing: bool
-    evaluations_per_epoch: int
-    evaluation_steps: int
-    early_stopping_metric: Metric
-    early_stopping_patience: int
 
 
 def check(method: str) -> None:
@@ -102,27 +50,43 @@ def half() -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def build(model: str, *, names: Sequence[str], recipe: Recipe) -> Any:
+def build(
+    model: str,
+    *,
+    names: Sequence[str],
+    method: Method,
+    r: int,
+    alpha: int,
+    dropout: float,
+    classifier_dropout: float,
+    gradient_checkpointing: bool,
+) -> Any:
     """An encoder with a new head for ``names`` on :func:`tsirius.models.load.device`, its trainable part marked so.
+
+    Args:
+        model: a folder or hub name that :func:`tsirius.models.hub.check` accepts.
+        names: the categories.
+        method, r, alpha, dropout, classifier_dropout, gradient_checkpointing: as of
+            :class:`tsirius.models.finetune.Recipe`.
 
     Raises:
         UserError: the model cannot be trained so.
     """
-    base, new = load.base_classifier(model, names=names, dropout=recipe.classifier_dropout)
+    base, new = load.base_classifier(model, names=names, dropout=classifier_dropout)
     heads, linear = parts(base, new, model)
     compute = half()
-    if recipe.method == "full":
+    if method == "full":
         made = base
     else:
         base.requires_grad_(False)
-        if recipe.method == "qlora":
+        if method == "qlora":
             _quantise(base, heads, compute=compute or torch.float32)
         if compute is not None:
             _halve(base, heads, compute)
-        made = _adapted(base, heads, linear, r=recipe.r, alpha=recipe.alpha, dropout=recipe.dropout)
+        made = _adapted(base, heads, linear, r=r, alpha=alpha, dropout=dropout)
         if compute is not None:
             _keep_input_types(made)
-    if recipe.gradient_checkpointing or recipe.method == "qlora":
+    if gradient_checkpointing or method == "qlora":
         base.config.use_cache = False
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return made.to(load.device())
@@ -151,7 +115,7 @@ def parts(base: Any, new: Collection[str], model: str) -> tuple[list[str], list[
     heads = sorted(outer | inner)
     linear = sorted({name.rpartition(".")[2] for name, _ in _linear(encoder, heads)})
     if not linear or not outer:
-        raise UserError("has no linear layers to adapt, or no head of its own", where=model, remedy=load.REMEDY)
+        raise UserError("has no linear layers to adapt, or no head of its own", where=model, remedy=hub.REMEDY)
     return heads, linear
 
 

@@ -1,21 +1,41 @@
-"""How much a model is given at a time: a budget of tokens that gives way where memory runs out, and grows back."""
+"""How rows of tokens go through a model: longest first, padded to the longest of a batch, within a budget of tokens.
+
+Rows of like length share a batch, so that little of it is padding, and a lack of memory shows at once. Where memory
+runs out the budget is halved and the batch is tried again; after some batches that fit, the budget grows back.
+Labelling, encoding, ONNX, generation and training all take their batches, padding and masks from here. Torch is not
+needed, and not loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tsirius.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
 
 T = TypeVar("T")
 
+BATCH_TOKENS = 1024
+"""Tokens of a batch on a CPU, padding included: enough to keep two cores busy; more falls out of their caches."""
 GOOD_BATCHES = 8
-"""After so many batches that fit, a halved budget is doubled; where that was too much, after twice as many."""
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""What a RuntimeError says then: of CUDA, of the CPU on Linux, and on Windows."""
+"""After this many batches that fit, a halved budget is doubled; where that was too much, after twice as many."""
+OUT_OF_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "failed to allocate memory", "bad_alloc",
+)  # fmt: skip
+"""What an error says then: of CUDA, of the CPU on Linux and on Windows, and of onnxruntime."""
 GPU_TIMES = 16
-"""A GPU takes so many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
+"""A GPU takes this many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
 base-sized model were 1.2 times as fast as 4,096), a GPU needs a large one to be busy."""
 
 
@@ -27,39 +47,122 @@ class Budget:
     """
 
     def __init__(self, tokens: int) -> None:
-        self._most = self._tokens = tokens
+        self._most = self.tokens = tokens
         self._good, self._patience, self._grown = 0, GOOD_BATCHES, False
 
     def rows(self, tokens: int) -> int:
-        """How many rows of so many tokens each a batch takes: one at least."""
-        return max(1, self._tokens // tokens)
+        """How many rows of ``tokens`` tokens each a batch takes: one at least."""
+        return max(1, self.tokens // max(1, tokens))
 
     def fitted(self) -> None:
         """A batch fitted."""
         self._good += 1
-        if self._good >= self._patience and self._tokens < self._most:
-            self._tokens, self._good, self._grown = min(2 * self._tokens, self._most), 0, True
+        if self._good >= self._patience and self.tokens < self._most:
+            self.tokens, self._good, self._grown = min(2 * self.tokens, self._most), 0, True
 
     def ran_out(self, tokens: int) -> None:
-        """A batch of so many tokens did not."""
-        self._tokens, self._good = tokens // 2, 0
+        """A batch of ``tokens`` tokens did not fit."""
+        self.tokens, self._good = max(1, tokens // 2), 0
         self._patience, self._grown = self._patience * (1 + self._grown), False
+
+
+def longest_first(lengths: Sequence[int] | Rows) -> Rows:
+    """The numbers of the rows, [N], the longest row first; rows of one length keep their order."""
+    return np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+
+
+def batches(lengths: Sequence[int] | Rows, *, budget: Budget) -> Iterator[Rows]:
+    """The numbers of the rows of each batch, longest first, each batch as large as the budget has it by then.
+
+    Args:
+        lengths: tokens of each row.
+        budget: of a batch, padding included.
+    """
+    order, start = longest_first(lengths), 0
+    while start < len(order):
+        rows = order[start : start + budget.rows(int(lengths[order[start]]))]
+        yield rows
+        start += len(rows)
+
+
+def in_batches(
+    lengths: Sequence[int] | Rows, compute: Callable[[Rows], T], *, budget: Budget
+) -> Iterator[tuple[Rows, T | None]]:
+    """Compute something of each row, in batches; a batch that does not fit into memory is tried again in parts.
+
+    Args:
+        lengths: tokens of each row.
+        compute: takes the numbers of a batch's rows; called without gradients.
+        budget: of a batch, padding included.
+
+    Yields:
+        The numbers of a batch's rows with what ``compute`` gives; with None a single row that does not fit.
+    """
+    order, start = longest_first(lengths), 0
+    while start < len(order):
+        longest = int(lengths[order[start]])
+        rows = order[start : start + budget.rows(longest)]
+        found = attempt(partial(compute, rows))
+        if found is not None:
+            budget.fitted()
+        else:
+            budget.ran_out(max(2, len(rows) * longest))
+            if len(rows) > 1:
+                continue
+        start += len(rows)
+        yield rows, found
+
+
+def filled(
+    lengths: Sequence[int] | Rows, compute: Callable[[Rows], NDArray[Any]], *, width: int, budget: Budget, where: str
+) -> NDArray[np.float32]:
+    """What ``compute`` gives of each row, [N, width], in the order of ``lengths``.
+
+    Args:
+        lengths: tokens of each row.
+        compute: the numbers of a batch's rows → [B, width].
+        width: numbers of a row.
+        budget: of a batch, padding included.
+        where: the model's name, for the message.
+
+    Raises:
+        UserError: a single row does not fit into memory.
+    """
+    found = np.zeros((len(lengths), width), dtype=np.float32)
+    for rows, given in in_batches(lengths, compute, budget=budget):
+        if given is None:
+            raise does_not_fit(int(lengths[rows[0]]), where=where)
+        found[rows] = given
+    return found
+
+
+def does_not_fit(tokens: int, *, where: str) -> UserError:
+    """What is said where a single row is too much for the memory."""
+    return UserError(f"one text of {tokens} tokens does not fit into memory", where=where,
+                     remedy="Use a smaller model, or let it read fewer tokens of a text.")  # fmt: skip
 
 
 def attempt(work: Callable[[], T]) -> T | None:
     """What ``work`` gives, called without gradients; None where memory ran out."""
-    import torch
-
+    torch = sys.modules.get("torch")
     try:
-        with torch.inference_mode():
+        with contextlib.nullcontext() if torch is None else torch.inference_mode():
             return work()
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:  # onnxruntime's errors are of kinds of its own
         if not is_out_of_memory(error):
             raise
     # Only here, where the error and the tensors that it held are gone.
-    if torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, a GPU's or the computer's."""
+    torch, message = sys.modules.get("torch"), str(error).lower()
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
+        return True
+    return any(part in message for part in OUT_OF_MEMORY)
 
 
 def batch_size(batch_tokens: int, *, device: torch.device) -> int:
@@ -67,9 +170,50 @@ def batch_size(batch_tokens: int, *, device: torch.device) -> int:
     return batch_tokens * (GPU_TIMES if device.type == "cuda" else 1)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, a GPU's or the computer's."""
-    import torch
+def padding(tokenizer: Any, config: Any) -> int:
+    """The token that fills up short rows.
 
-    said = str(error).lower()
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(part in said for part in OUT_OF_MEMORY)
+    Args:
+        tokenizer: of the model.
+        config: the model's own, which counts where the tokenizer names none.
+
+    Raises:
+        UserError: neither names one.
+    """
+    for token in (tokenizer.pad_token_id, config.pad_token_id):
+        if token is not None:
+            return int(token)
+    raise UserError("neither its tokenizer nor its config.json names a token for padding", where=config.name_or_path,
+                    remedy="Set pad_token in its tokenizer_config.json.")  # fmt: skip
+
+
+def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool, multiple: int) -> NDArray[np.int64]:
+    """Rows of integers as one table, [B, L], the shorter ones filled up with ``value``.
+
+    Args:
+        rows: one row at least.
+        value: what fills up.
+        left: on the left; else on the right.
+        multiple: L is the longest row's length, rounded up to a multiple of this: a GPU's matrix units like 8.
+    """
+    size = -(-max(map(len, rows)) // multiple) * multiple
+    table = np.full((len(rows), size), value, dtype=np.int64)
+    for number, row in enumerate(rows):
+        if left:
+            table[number, size - len(row) :] = row
+        else:
+            table[number, : len(row)] = row
+    return table
+
+
+def padded_with_mask(
+    rows: Sequence[Sequence[int]], pad: int, *, left: bool, multiple: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of tokens as one table and its attention mask, 1 for a token and 0 for padding, both [B, L].
+
+    Arguments as of :func:`padded`; ``pad`` is the token of :func:`padding`.
+    """
+    ids = padded(rows, pad, left=left, multiple=multiple)
+    lengths, columns = np.array([len(row) for row in rows])[:, None], np.arange(ids.shape[1])
+    mask = columns >= ids.shape[1] - lengths if left else columns < lengths
+    return ids, mask.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The model card: what a model was made of and how good it is, as the hub shows it (README.md with a YAML head)."""
+"""The model card: what a model was made of and how good it is, as the hub shows it (README.md with a YAML header)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from tsirius.metrics import Score
 
+TASK = "text-classification"
 LIBRARY = {"linear": "scikit-learn", "ensemble": "transformers", "full": "transformers"}
 
 
@@ -50,32 +53,34 @@ def render(card: Card, *, adapter: bool) -> str:
         card: what it tells.
         adapter: whether it lies beside an adapter, that needs its base model, and not beside whole weights.
     """
-    return "\n".join([*_head(card, adapter=adapter), "", *_body(card, adapter=adapter)]) + "\n"
+    return "\n".join(["---", _header(card, adapter=adapter), "---", "", *_body(card, adapter=adapter)]) + "\n"
 
 
-def _head(card: Card, *, adapter: bool) -> list[str]:
-    """The YAML head. JSON's strings and lists are YAML's."""
-    library = "peft" if adapter else LIBRARY.get(card.kind, "transformers")
-    lines = ["---", f"library_name: {library}", "pipeline_tag: text-classification", "tags:", "- text-classification",
-             "- product-reviews", "- tsirius"]  # fmt: skip
+def _header(card: Card, *, adapter: bool) -> str:
+    """What the hub reads of a card, as YAML."""
+    base: dict[str, Any] = {}
     if card.base_model is not None and not card.base_model.startswith("/"):  # a folder of this machine is no one else's
-        lines += [f"base_model: {json.dumps(card.base_model, ensure_ascii=False)}",
-                  f"base_model_relation: {'adapter' if adapter else 'finetune'}"]  # fmt: skip
-    if card.scores:
-        lines += ["model-index:", "- name: tsirius-classifier", "  results:"]
-        for against, score in card.scores.items():
-            lines += [
-                "  - task:",
-                "      type: text-classification",
-                "    dataset:",
-                f"      name: {json.dumps(f'reviews, {against}', ensure_ascii=False)}",
-                "      type: private",
-                "    metrics:",
-                "    - type: f1",
-                "      name: weighted F1",
-                f"      value: {score.weighted_f1:.4f}",
-            ]
-    return [*lines, "---"]
+        base = {"base_model": card.base_model, "base_model_relation": "adapter" if adapter else "finetune"}
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type="private",
+            dataset_name=f"reviews, {against}",
+            metric_type="f1",
+            metric_name="weighted F1",
+            metric_value=round(score.weighted_f1, 4),
+        )
+        for against, score in card.scores.items()
+    ]
+    data = ModelCardData(
+        library_name="peft" if adapter else LIBRARY.get(card.kind, "transformers"),
+        pipeline_tag=TASK,
+        tags=[TASK, "product-reviews", "tsirius"],
+        model_name="tsirius-classifier",
+        eval_results=results or None,
+        **base,
+    )
+    return str(data.to_yaml())
 
 
 def _body(card: Card, *, adapter: bool) -> list[str]:

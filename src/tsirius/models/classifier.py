@@ -11,14 +11,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from scipy.special import softmax
 
 from tsirius.errors import UserError
 from tsirius.language.clean import normalise
+from tsirius.models.batching import longest_first
+from tsirius.models.scorer import Mean, Scorer
 from tsirius.progress import Advance
 from tsirius.store import verify
 
@@ -32,14 +35,6 @@ CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
 
-class Scorer(Protocol):
-    """What every kind of model can do."""
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Scores of cleaned texts before the softmax, [N, K]."""
-        ...
-
-
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class Description:
     """What ``model.json`` says.
@@ -49,9 +44,10 @@ class Description:
         names: the categories, in the order of the scores.
         none: the one without a product.
         prior: the share of each category where nothing was done to the reviews; None: not known.
-        prior_shift: added to the scores, one number a category; see :func:`prior_shift`.
+        prior_shift: added to the scores, one number a category; see
+            :func:`tsirius.models.scorer.prior_shift`.
         base_model: the encoder that an adapter belongs to or that gives embeddings, a path or hub name; or None.
-        base_fingerprint: of the base model, see :func:`tsirius.models.load.fingerprint`; None where there is none.
+        base_fingerprint: of the base model, see :func:`tsirius.models.hub.fingerprint`; None where there is none.
         max_length: tokens of a text that are read at a time; None where there is no limit.
         parts: the folders beside ``model.json`` that hold the weights, each with a ``model.json``: the members of an
             ensemble; of a fine-tuned model the same one in up to two forms. Empty: they lie beside it.
@@ -142,8 +138,8 @@ class Classifier:
         """
         cleaned = [normalise(text) for text in texts]
         copies = Counter(cleaned)
-        # Longest first: texts of like length share a batch, and a lack of memory shows at once.
-        unique = sorted((text for text in copies if text), key=lambda text: (-len(text), text))
+        unique = sorted(text for text in copies if text)
+        unique = [unique[row] for row in longest_first([len(text) for text in unique])]
         place = {text: row for row, text in enumerate(unique)}
         probabilities = np.zeros((len(unique) + 1, len(self.names)), dtype=np.float32)
         probabilities[-1, self.names.index(self.none)] = 1.0
@@ -151,32 +147,10 @@ class Classifier:
             advance(copies[""])
         for start in range(0, len(unique), CHUNK):
             chunk = unique[start : start + CHUNK]
-            probabilities[start : start + len(chunk)] = softmax(self.scorer.logits(chunk) + self._shift)
+            probabilities[start : start + len(chunk)] = softmax(self.scorer.logits(chunk) + self._shift, axis=1)
             if advance:
                 advance(sum(copies[text] for text in chunk))
         return probabilities[[place.get(text, -1) for text in cleaned]]
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Probabilities of scores, along the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
-
-
-def prior_shift(natural: Sequence[float], training: Sequence[float]) -> list[float]:
-    """What to add to the scores of a model trained at one mix of categories to use it at another.
-
-    Quotas and augmentation change how often each category occurs; the model learns that mix along with the rest.
-    Adding log(natural prior / training prior) undoes it (logit adjustment, Menon et al. 2021, arXiv 2007.07314). One
-    row is added to every category on both sides, so that a rare category is held back, not ruled out.
-
-    Args:
-        natural: how many of as many rows would be of each category where nothing was done to them.
-        training: rows of each category that the model learns from.
-    """
-    priors = [(np.array(counts) + 1) / (sum(counts) + len(counts)) for counts in (natural, training)]
-    return [float(shift) for shift in np.log(priors[0] / priors[1])]
 
 
 def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> Scorer:
@@ -203,16 +177,12 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
 
         return onnx.load(folder, categories=len(names), max_length=length, windows=windows)
     if description.kind == "ensemble":
-        from tsirius.models import scorer
-
         members = [describe(folder / part) for part in description.parts]
         for part, member in zip(description.parts, members, strict=True):
             if member.names != names:
                 raise UserError("tells other categories apart than the ensemble", where=folder / part,
                                 remedy="Train the model again.")  # fmt: skip
-        return scorer.Mean(
-            [_scorer(folder / part, one, shared) for part, one in zip(description.parts, members, strict=True)]
-        )
+        return Mean([_scorer(folder / part, one, shared) for part, one in zip(description.parts, members, strict=True)])
     from tsirius.models import saved_encoder
 
     if description.parts:
@@ -237,11 +207,11 @@ def _check_base(description: Description) -> None:
     Raises:
         UserError: it is not.
     """
-    from tsirius.models import load
+    from tsirius.models import hub
 
     base_model = str(description.base_model)
-    load.check(base_model)
-    if load.fingerprint(base_model) != description.base_fingerprint:
+    hub.check(base_model)
+    if hub.fingerprint(base_model) != description.base_fingerprint:
         raise UserError("its weights, config.json or tokenizer are not those that the model was trained on",
                         where=base_model, remedy="Put those back, or train the model again.")  # fmt: skip
 
@@ -253,10 +223,10 @@ def find(path: Path) -> Path:
         UserError: there is none.
     """
     if not path.exists():
-        from tsirius.models import load
+        from tsirius.models import hub
 
-        if load.HUB_NAME.fullmatch(str(path)) and "/" in str(path):
-            return load.fetch_classifier(str(path), DESCRIPTION)
+        if hub.HUB_NAME.fullmatch(str(path)) and "/" in str(path):
+            return hub.fetch_classifier(str(path), DESCRIPTION)
         raise UserError("no such folder", where=path, remedy="Name a run's folder or a model's folder.")
     for folder in (path, path / "train" / "model"):
         if (folder / DESCRIPTION).is_file():

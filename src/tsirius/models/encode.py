@@ -1,4 +1,4 @@
-"""Texts through an encoder in batches of like length."""
+"""Texts through an encoder: scores of a classifier, embeddings, and how far a model reads."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsirius.errors import UserError
 from tsirius.models import windows
-from tsirius.models.batching import batch_size
+from tsirius.models.batching import BATCH_TOKENS, Budget, batch_size, filled, padded_with_mask, padding
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
-
-BATCH_TOKENS = 1024
-"""Tokens of a batch on a CPU, its padding counted; see :func:`tsirius.models.batching.batch_size`."""
 
 
 def logits(
@@ -107,27 +103,20 @@ def _read(
     *,
     width: int,
 ) -> NDArray[np.float32]:
-    """What ``forward`` gives of each row of tokens and its mask, [N, width], on the device that the model is on.
-
-    Rows are sorted by their tokens, so that little of a batch is padding; the result keeps the order of ``given``.
-    """
+    """What ``forward`` gives of each row of tokens and its mask, [N, width], on the device that the model is on."""
     import torch
 
     model.eval()
-    pad, most = padding(model, tokenizer), batch_size(BATCH_TOKENS, device=model.device)
-    rows = [torch.tensor(ids) for ids in given]
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-    found = np.zeros((len(rows), width), dtype=np.float32)
-    start = 0
-    with torch.inference_mode():
-        while start < len(order):
-            batch = order[start : start + max(1, most // max(1, len(rows[order[start]])))]
-            padded = torch.nn.utils.rnn.pad_sequence([rows[row] for row in batch], batch_first=True, padding_value=pad)
-            lengths = torch.tensor([[len(rows[row])] for row in batch])
-            mask = (torch.arange(padded.shape[1]) < lengths).long()
-            found[batch] = forward(padded.to(model.device), mask.to(model.device)).float().cpu().numpy()
-            start += len(batch)
-    return found
+    pad, tokens = padding(tokenizer, model.config), batch_size(BATCH_TOKENS, device=model.device)
+
+    def compute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        table = padded_with_mask([given[row] for row in rows], pad, left=False, multiple=1)
+        ids, mask = (torch.from_numpy(part).to(model.device) for part in table)
+        found: NDArray[np.float32] = forward(ids, mask).float().cpu().numpy()
+        return found
+
+    lengths = [len(ids) for ids in given]
+    return filled(lengths, compute, width=width, budget=Budget(tokens), where=model.config.name_or_path)
 
 
 def longest(model: Any, tokenizer: Any, max_length: int) -> int:
@@ -145,19 +134,6 @@ def longest(model: Any, tokenizer: Any, max_length: int) -> int:
     ]
     said = getattr(model.config, "max_position_embeddings", None) or max_length
     return min(max_length, int(tokenizer.model_max_length), *(tables or [int(said)]))
-
-
-def padding(model: Any, tokenizer: Any) -> int:
-    """The token that fills up short texts.
-
-    Raises:
-        UserError: neither the tokenizer nor the model names one.
-    """
-    for token in (tokenizer.pad_token_id, model.config.pad_token_id):
-        if token is not None:
-            return int(token)
-    raise UserError("neither its tokenizer nor its config.json names a token for padding",
-                    where=model.config.name_or_path, remedy="Set pad_token in its tokenizer_config.json.")  # fmt: skip
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> list[list[int]]:

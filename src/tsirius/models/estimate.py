@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tsirius.errors import UserError, nearest
-from tsirius.models import load
+from tsirius.models import hub
 
 MIB, GIB = 2**20, 2**30
 
@@ -112,17 +112,17 @@ def shape(model: str) -> Shape:
         UserError: it is neither.
     """
     known = KNOWN.get(model.removeprefix("FacebookAI/"))
-    if known is not None and not load.folder(model).exists():
+    if known is not None and not hub.folder(model).exists():
         return known
-    folder = load.folder(model) if load.is_folder(model) else load.cached(model)
-    if folder is None or not (folder / load.CONFIG).is_file():
-        raise UserError("is not at hand, so that its shape is not known", where=model, remedy=load.REMEDY)
-    found = json.loads((folder / load.CONFIG).read_text(encoding="utf-8"))
+    folder = hub.folder(model) if hub.is_folder(model) else hub.cached(model)
+    if folder is None or not (folder / hub.CONFIG).is_file():
+        raise UserError("is not at hand, so that its shape is not known", where=model, remedy=hub.REMEDY)
+    found = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size",
              "max_position_embeddings")  # fmt: skip
     lacking = [name for name in names if not isinstance(found.get(name), int)]
     if lacking:
-        raise UserError(f"does not say {lacking[0]}", where=folder / load.CONFIG, remedy="Name a BERT-like encoder.")
+        raise UserError(f"does not say {lacking[0]}", where=folder / hub.CONFIG, remedy="Name a BERT-like encoder.")
     return Shape(*(found[name] for name in names))
 
 
@@ -220,15 +220,10 @@ def device(name: str) -> Device:
 
 def plan(
     model: str,
+    use: Use,
     *,
     device_name: str,
-    method: str,
-    r: int,
-    batch_size: int,
     batch_tokens: int,
-    max_length: int,
-    checkpointing: bool,
-    categories: int,
     epochs: int,
     models: int,
     texts: Mapping[str, Any] | None,
@@ -237,11 +232,9 @@ def plan(
 
     Args:
         model: the encoder.
+        use: how it is trained, with the rows of a step and the tokens of a review that are read.
         device_name: of :data:`DEVICES`.
-        method, r, checkpointing, categories: as of :class:`Use`.
-        batch_size: rows of a step.
-        batch_tokens: tokens at a time, as it is set.
-        max_length: tokens of a review that are read.
+        batch_tokens: tokens of a micro-batch, as it is set.
         epochs: passes over the rows.
         models: how many are trained.
         texts: ``rows`` and mean ``tokens`` of the training rows, where they are known.
@@ -250,47 +243,54 @@ def plan(
         UserError: the card or the encoder's shape is not known.
     """
     card, of = device(device_name), shape(model)
-    length = min(max_length, of.positions - 2)
-    use = Use(method, r, batch_size, length, checkpointing, categories, several=False)
-    own = trained(of, use)
+    step = replace(use, length=min(use.length, of.positions - 2), several=False)
     lines = [
         f"card     {card.name}: {card.gib:g} GiB, {card.half}, {card.tflops:g} TFLOP/s at best",
         f"model    {model}: {of.layers} layers of {of.hidden}, {(of.linear + of.others) / 1e6:,.0f} million weights",
-        f"method   {method}: trains {own / 1e6:,.1f} million weights",
+        f"method   {use.method}: trains {trained(of, step) / 1e6:,.1f} million weights",
     ]
-    rows = rows_that_fit(of, use, card)
+    rows = rows_that_fit(of, step, card)
     if not rows:
-        one = sum(peak(of, _with_rows(use, 1)).values()) * SLACK + CONTEXT
-        cure = "train.use=qlora" if method != "qlora" else "a smaller model"
-        cure = "train.gradient_checkpointing=true or train.use=lora" if method == "full" else cure
-        return [*lines, f"fits     not even one row of {length} tokens: it takes {one / GIB:.1f} GiB; try {cure}"]
-    chosen = _with_rows(use, rows)
-    lines.append(f"memory   of a pass of {rows} rows of {length} tokens, in MiB")
-    parts = peak(of, chosen)
-    lines += [f"{value / MIB:14,.0f}  {name}" for name, value in parts.items() if value]
+        one = sum(peak(of, _with_rows(step, 1)).values()) * SLACK + CONTEXT
+        cure = "train.use=qlora" if use.method != "qlora" else "a smaller model"
+        cure = "train.gradient_checkpointing=true or train.use=lora" if use.method == "full" else cure
+        return [*lines, f"fits     not even one row of {step.length} tokens: it takes {one / GIB:.1f} GiB; try {cure}"]
+    chosen = _with_rows(step, rows)
+    lines += _memory(of, chosen, card)
+    passes = -(-step.rows // rows)
+    lines.append(
+        f"set      train.batch_size={step.rows} train.batch_tokens={rows * step.length}: a step's {step.rows} rows go"
+        f" in at most {passes} {'micro-batch' if passes == 1 else 'micro-batches'}"
+    )
+    if batch_tokens < rows * step.length:
+        lines.append(f"         (it is {batch_tokens} now: less memory, more micro-batches)")
+    elif batch_tokens > rows * step.length:
+        lines.append(f"         (it is {batch_tokens} now, which may be too many for this card)")
+    return [*lines, _time(of, chosen, card, epochs=epochs, models=models, texts=texts)]
+
+
+def _memory(of: Shape, use: Use, card: Device) -> list[str]:
+    """What the memory of a micro-batch is for, as lines of text."""
+    parts = peak(of, use)
     total = sum(parts.values())
-    lines += [
-        f"{total / MIB:14,.0f}  together: the peak that torch counts and the run's record shows",
+    return [
+        f"memory   of a micro-batch of {use.rows} rows of {use.length} tokens, in MiB",
+        *(f"{value / MIB:14,.0f}  {name}" for name, value in parts.items() if value),
+        f"{total / MIB:14,.0f}  in all: the peak that torch counts and the run's record shows",
         f"{total * (SLACK - 1) / MIB:14,.0f}  gaps that torch's allocator leaves",
         f"{CONTEXT / MIB:14,.0f}  CUDA and its libraries",
         f"{(total * SLACK + CONTEXT) / MIB:14,.0f}  of {card.gib * 1024:,.0f} on the card",
     ]
-    passes = -(-batch_size // rows)
-    lines.append(
-        f"set      train.batch_size={batch_size} train.batch_tokens={rows * length}: a step's {batch_size} rows go in"
-        f" at most {passes} {'pass' if passes == 1 else 'passes'}"
-    )
-    if batch_tokens < rows * length:
-        lines.append(f"         (it is {batch_tokens} now: less memory, more passes)")
-    elif batch_tokens > rows * length:
-        lines.append(f"         (it is {batch_tokens} now, which may be too many for this card)")
-    speed = card.tflops * 1e12 * SHARE / flops(of, chosen)
+
+
+def _time(of: Shape, use: Use, card: Device, *, epochs: int, models: int, texts: Mapping[str, Any] | None) -> str:
+    """How long the training takes, as a line of text. Arguments as of :func:`plan`."""
+    speed = card.tflops * 1e12 * SHARE / flops(of, use)
     known = dict(texts) if texts else {"rows": 1000, "tokens": REVIEW_TOKENS}
     seconds = known["rows"] * known["tokens"] * epochs * models / speed
     of_what = "the run's" if texts else "for"
     several = f", {models} models" if models > 1 else ""
-    lines.append(
+    return (
         f"time     {speed:,.0f} tokens a second if a quarter of the card's best is reached: {of_what}"
         f" {known['rows']:,} rows of {known['tokens']:.0f} tokens, {epochs} epochs{several}: {seconds / 60:.1f} minutes"
     )
-    return lines

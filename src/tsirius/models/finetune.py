@@ -1,46 +1,99 @@
-"""Fine-tuning: a loop of steps that can be killed at any of them and goes on from its last checkpoint.
+"""Fine-tuning: a loop of steps that can be killed at any of them and resumes from its last checkpoint.
 
-All chance in a step (dropout, the order of the rows) comes from the seed and the step's number, so that a run that goes
-on takes the same steps as one that was never stopped; on a CPU the weights are the same to the bit. (On a GPU some sums
-are added up in another order each time.) The loop is our own: transformers' Trainer draws its order from the global
-random state, which a resumed run no longer has, and takes batches of a number of rows, not of tokens.
+All chance in a step (dropout, the order of the rows) comes from the seed and the step's number, so that a resumed run
+takes the same steps as one that was never stopped; on a CPU the weights are the same to the bit. (On a GPU some sums
+are added up in another order each time.)
+
+The loop is our own, and not transformers' Trainer, for two reasons. Its micro-batches are a number of rows, not of
+tokens: the memory of a step depends on its longest review, and where memory runs out the training starts over with
+fewer rows (``auto_find_batch_size``); here the same step is taken again in smaller micro-batches. And with
+``train_sampling_strategy="group_by_length"``, without which much of a batch is padding, it draws its order from the
+global random state, which a run that resumes within an epoch no longer has. Speed is no reason: see
+benchmarks/training.py.
 
 Where several processes train (see :mod:`tsirius.models.distributed`), each takes its share of every step's rows, and
-the
-gradients are added up: the rows of a step, and what is learned, do not depend on the number of GPUs.
+the gradients are summed: the rows of a step, and what is learned, do not depend on the number of GPUs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from scipy.special import log_softmax
 
 from tsirius.errors import UserError
 from tsirius.metrics import weighted_f1
-from tsirius.models import adapters, distributed, encode, load, loss, micro_batches
-from tsirius.models.adapters import Recipe
+from tsirius.models import adapters, batching, checkpoint, distributed, encode, load, loss, micro_batches
+from tsirius.models.adapters import Method
+from tsirius.models.checkpoint import BEST, LAST, WEIGHTS, State
+from tsirius.models.loss import Imbalance
 from tsirius.progress import Advance, progress, say
-from tsirius.store import publishing, recover, seal, sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LAST, BEST = "last", "best"
-WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
+Metric = Literal["weighted_f1", "eval_loss"]
+
 SMALLEST = 512
 """A budget of fewer tokens is not tried when memory is short."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        method: what is trained.
+        r, alpha, dropout: of the adapters: rank, scale times rank, dropout before them.
+        classifier_dropout: in the head.
+        epochs: passes over the rows at most.
+        learning_rate: of AdamW at its height, which it reaches after ``warmup`` (a share of all steps); it falls to 0
+            linearly.
+        layer_decay: full: each layer's learning rate is that of the layer above it times this.
+        batch_size: rows of a step.
+        batch_tokens: tokens at a time in memory, padding included; changes no result but by rounding and dropout.
+        max_length: tokens of a text that are read.
+        label_smoothing: share of each label that is spread over all categories.
+        imbalance: what is done about rare categories, see :mod:`tsirius.models.loss`.
+        weight_decay: of AdamW, but for biases and normalisation layers.
+        max_grad_norm: gradients longer than this are shortened to it.
+        gradient_checkpointing: compute activations again in the backward pass; qlora always does.
+        evaluations_per_epoch: how often an epoch scores the validation rows and leaves a checkpoint.
+        evaluation_steps: do so every so many steps instead; 0: by epoch.
+        early_stopping_metric: what says which checkpoint is best.
+        early_stopping_patience: stop after so many evaluations without a better one.
+    """
+
+    method: Method
+    r: int
+    alpha: int
+    dropout: float
+    classifier_dropout: float
+    epochs: int
+    learning_rate: float
+    layer_decay: float
+    batch_size: int
+    batch_tokens: int
+    max_length: int
+    label_smoothing: float
+    imbalance: Imbalance
+    weight_decay: float
+    warmup: float
+    max_grad_norm: float
+    gradient_checkpointing: bool
+    evaluations_per_epoch: int
+    evaluation_steps: int
+    early_stopping_metric: Metric
+    early_stopping_patience: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +120,7 @@ class Job:
     Attributes:
         train: what to learn from.
         valid: what to stop early on and to choose the best checkpoint by; where it is empty the last one counts.
-        model: a folder or hub name of an encoder that :func:`tsirius.models.load.check` accepts.
+        model: a folder or hub name of an encoder that :func:`tsirius.models.hub.check` accepts.
         names: the categories.
         shift: added to the scores on ``valid``, as it is when the model is used; see
             :func:`tsirius.models.classifier.prior_shift`.
@@ -90,31 +143,18 @@ NOTHING: Job | None = None
 """In place of a job: there is nothing more to train."""
 
 
-@dataclass
-class Progressed:
-    """How far a training is: what a checkpoint's ``state.json`` says.
-
-    Attributes:
-        step: steps that are done.
-        best: the best evaluation's value of the metric, higher is better; None before the first.
-        best_step: its step.
-        waited: evaluations since then.
-        finished: nothing is left to do.
-        scale: of the loss, and steps since it last grew, where 16-bit floats need one; see torch's GradScaler.
-        evaluations: step, weighted F1 and loss of each.
-        seconds: that the steps took.
-        tokens: that the steps learned from, padding not counted.
-    """
-
-    step: int = 0
-    best: float | None = None
-    best_step: int = 0
-    waited: int = 0
-    finished: bool = False
-    scale: dict[str, Any] = field(default_factory=dict)
-    evaluations: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-    tokens: int = 0
+def build(model: str, *, names: Sequence[str], recipe: Recipe) -> Any:
+    """The model that is trained, see :func:`tsirius.models.adapters.build`."""
+    return adapters.build(
+        model,
+        names=names,
+        method=recipe.method,
+        r=recipe.r,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+        classifier_dropout=recipe.classifier_dropout,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+    )
 
 
 def fit(job: Job) -> tuple[Any, dict[str, Any]]:
@@ -156,7 +196,7 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with load.quiet():
-        made = adapters.build(job.model, names=job.names, recipe=recipe)
+        made = build(job.model, names=job.names, recipe=recipe)
         tokenizer = load.tokenizer(job.model)
     length = encode.longest(made, tokenizer, recipe.max_length)
     if length < recipe.max_length:
@@ -164,20 +204,20 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     training = Training(
         made, tokenizer, job.train, recipe=recipe, categories=len(job.names), max_length=length, seed=job.seed
     )
-    state = _resume(training, scratch)
+    state = checkpoint.resume(scratch, made, optimiser=training.optimiser, scaler=training.scaler, device=place)
     judge = _judge(made, tokenizer, job.valid, shift=job.shift, max_length=length) if job.valid.texts else None
     if not state.finished:
         if state.step:
-            say(f"  goes on after step {state.step:,}")
+            say(f"  resumes after step {state.step:,}")
         with progress("train", total=training.total) as advance:
             advance(state.step)
             _train(training, state, judge, scratch, advance)
     distributed.meet()  # the first process writes the checkpoints
     if judge is not None:
-        _restore(made, scratch / BEST / WEIGHTS)
+        checkpoint.restore(made, scratch / BEST / WEIGHTS)
     sample = encode.logits(made, tokenizer, job.train.texts[:1], max_length=length, half=adapters.half())
     if not np.isfinite(sample).all():
-        raise UserError("training diverged: the scores are no numbers any more", where="train.learning_rate",
+        raise UserError("training diverged: scores are NaN or infinite", where="train.learning_rate",
                         remedy=f"Lower it from {recipe.learning_rate:g}.")  # fmt: skip
     notes = {
         "max_length": length,
@@ -198,7 +238,7 @@ class Training:
     """A model with its rows and its optimiser, one step at a time.
 
     Args:
-        model: from :func:`tsirius.models.adapters.build`.
+        model: from :func:`build`.
         tokenizer: of the model.
         rows: what to learn from.
         recipe: how.
@@ -210,14 +250,14 @@ class Training:
         per_epoch: steps of an epoch.
         total: steps of the whole training.
         every: steps between two evaluations.
-        budget: tokens that are put through the model at a time.
+        budget: tokens of a micro-batch.
     """
 
     def __init__(
         self, model: Any, tokenizer: Any, rows: Rows, *, recipe: Recipe, categories: int, max_length: int, seed: int
     ) -> None:
         self.model, self.recipe, self.seed = model, recipe, seed
-        self.pad = encode.padding(model, tokenizer)
+        self.pad = batching.padding(tokenizer, model.config)
         self.ids = encode.token_ids(tokenizer, rows.texts, max_length=max_length)
         self.lengths = [len(ids) for ids in self.ids]
         self.targets = loss.targets(rows.labels, categories=categories) if rows.targets is None else rows.targets
@@ -245,7 +285,7 @@ class Training:
         self.per_epoch = math.ceil(len(self.ids) / recipe.batch_size)
         self.total = self.per_epoch * recipe.epochs
         self.every = recipe.evaluation_steps or math.ceil(self.per_epoch / recipe.evaluations_per_epoch)
-        self.budget = recipe.batch_tokens
+        self.budget = batching.Budget(recipe.batch_tokens)
         self._epoch, self._order = -1, list[list[int]]()
 
     def rows(self, step: int) -> list[int]:
@@ -268,11 +308,11 @@ class Training:
                 self.gradients(self.rows(step))
                 break
             except torch.cuda.OutOfMemoryError:
-                if self.budget // 2 < SMALLEST or distributed.processes() > 1:  # the others would wait for this one
+                if self.budget.tokens // 2 < SMALLEST or distributed.processes() > 1:  # others would wait for this one
                     raise
-                self.budget //= 2
+                self.budget.ran_out(self.budget.tokens)
             torch.cuda.empty_cache()
-            say(f"  memory is short: {self.budget:,} tokens at a time from here on")
+            say(f"  out of memory: micro-batches of {self.budget.tokens:,} tokens from here on")
         self.scaler.unscale_(self.optimiser)
         if self.recipe.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self.trained.values(), self.recipe.max_grad_norm)
@@ -280,14 +320,15 @@ class Training:
         self.scaler.update()
 
     def gradients(self, rows: Sequence[int]) -> None:
-        """Add up the gradients of the mean loss of ``rows``, in as many passes as the budget asks for."""
+        """Accumulate the gradients of the mean loss of ``rows``, in as many micro-batches as the budget asks for."""
         self.model.train()
         divisor = float(self.weights[list(rows)].sum()) or 1.0
         own = sorted(rows, key=lambda row: self.lengths[row])[distributed.process() :: distributed.processes()]
-        for members in micro_batches.passes(own, self.lengths, tokens=self.budget):
-            ids, mask = micro_batches.padded(
-                [self.ids[row] for row in members], pad=self.pad, multiple=8 if self.place.type == "cuda" else 1
+        for members in micro_batches.split(own, self.lengths, budget=self.budget):
+            table = batching.padded_with_mask(
+                [self.ids[row] for row in members], self.pad, left=False, multiple=8 if self.place.type == "cuda" else 1
             )
+            ids, mask = map(torch.from_numpy, table)
             targets = torch.from_numpy(self.targets[members])
             weights = torch.tensor(self.weights[members] / divisor, dtype=torch.float32)
             ids, mask, targets, weights = (self._there(part) for part in (ids, mask, targets, weights))
@@ -308,7 +349,7 @@ class Training:
 
 def _train(
     training: Training,
-    state: Progressed,
+    state: State,
     judge: Callable[[], Mapping[str, float]] | None,
     scratch: Path,
     advance: Advance,
@@ -328,14 +369,14 @@ def _train(
         if judge is not None:
             _note(state, judge(), recipe)
             if state.best_step == state.step:
-                _save(scratch / BEST, training, None)
+                checkpoint.save(scratch / BEST, training.trained, optimiser=training.optimiser, state=None)
         state.finished = last or state.waited >= recipe.early_stopping_patience
         state.scale = training.scaler.state_dict()
-        _save(scratch / LAST, training, state)
+        checkpoint.save(scratch / LAST, training.trained, optimiser=training.optimiser, state=state)
         start = time.monotonic()
 
 
-def _note(state: Progressed, found: Mapping[str, float], recipe: Recipe) -> None:
+def _note(state: State, found: Mapping[str, float], recipe: Recipe) -> None:
     """Write an evaluation down: is it the best, and how long ago was that?"""
     shared = distributed.from_first(dict(found))
     state.evaluations.append({"step": state.step, **shared})
@@ -362,12 +403,8 @@ def _judge(
         scores = found.astype(np.float64) + np.array(shift)
         cells = labels * size + scores.argmax(axis=1)
         confusion = np.bincount(cells, minlength=size * size).reshape(size, size)
-        top = scores.max(axis=1)
-        logs = np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top
-        return {
-            "weighted_f1": float(weighted_f1(confusion)),
-            "eval_loss": float((logs - scores[np.arange(len(labels)), labels]).mean()),
-        }
+        losses = -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]
+        return {"weighted_f1": float(weighted_f1(confusion)), "eval_loss": float(losses.mean())}
 
     return score
 
@@ -378,83 +415,6 @@ def _rate(step: int, *, total: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return max(0.0, (total - step) / max(1, total - rising))
-
-
-def _save(folder: Path, training: Training, state: Progressed | None) -> None:
-    """Write a checkpoint that is there whole or not at all; without ``state``, of the weights alone."""
-    if distributed.process():
-        return
-    with publishing(folder) as new:
-        save_file({name: part.detach().cpu().contiguous() for name, part in training.trained.items()}, new / WEIGHTS)
-        if state is not None:
-            tensors, numbers = _flat(training.optimiser)
-            save_file(tensors, new / OPTIMISER)
-            told = {**asdict(state), "optimiser": numbers}
-            (new / STATE).write_text(json.dumps(told), encoding="utf-8")
-        seal(new, {})
-
-
-def _resume(training: Training, scratch: Path) -> Progressed:
-    """Put a checkpoint's weights and optimiser in their places; without one that can be read, begin anew."""
-    if not distributed.process():
-        for folder in (scratch / LAST, scratch / BEST):
-            recover(folder)
-    distributed.meet()
-    folder = scratch / LAST
-    if sealed(folder) is None:
-        return Progressed()
-    try:
-        told = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        numbers = told.pop("optimiser")
-        state = Progressed(**told)
-        tensors = load_file(folder / OPTIMISER)
-        if state.best is not None and sealed(scratch / BEST) is None:
-            return Progressed()
-        _restore(training.model, folder / WEIGHTS)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return Progressed()
-    training.scaler.load_state_dict(state.scale)
-    places = _places(training.optimiser)
-    fused = training.optimiser.defaults.get("fused")
-    for name, value in {**numbers, **tensors}.items():
-        number, _, key = name.partition(".")
-        # AdamW counts its steps on the CPU unless it is fused.
-        moves = isinstance(value, torch.Tensor) and (key != "step" or fused)
-        training.optimiser.state[places[int(number)]][key] = value.to(training.place) if moves else value
-    return state
-
-
-def _restore(model: Any, path: Path) -> None:
-    """Put saved weights in the place of the model's trainable ones.
-
-    Raises:
-        KeyError: they are not the same ones.
-    """
-    saved = load_file(path)
-    trained = {name: part for name, part in model.named_parameters() if part.requires_grad}
-    if saved.keys() != trained.keys():
-        raise KeyError("other weights")
-    with torch.no_grad():
-        for name, part in trained.items():
-            part.copy_(saved[name])
-
-
-def _flat(optimiser: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """An optimiser's state as tensors and numbers, each named by its parameter's place and its own name."""
-    tensors, numbers = {}, {}
-    order = {id(part): place for place, part in enumerate(_places(optimiser))}
-    for part, held in optimiser.state.items():
-        for key, value in held.items():
-            name = f"{order[id(part)]}.{key}"
-            if isinstance(value, torch.Tensor):
-                tensors[name] = value.detach().cpu().clone()
-            else:
-                numbers[name] = value
-    return tensors, numbers
-
-
-def _places(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
-    return [part for group in optimiser.param_groups for part in group["params"]]
 
 
 def _wait(place: torch.device) -> None:

@@ -20,14 +20,13 @@ import numpy as np
 
 from tsirius.errors import UserError
 from tsirius.models import windows as cutting
+from tsirius.models.batching import BATCH_TOKENS, Budget, filled, padded_with_mask, padding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 PAD = "tsirius_pad_id"
-BATCH_TOKENS = 1024
-"""Tokens of a batch, its padding counted: enough to keep two cores busy; more falls out of their caches."""
 ONE_FILE = 1_800_000_000
 """Bytes of weights up to which they fit into the model's own file: protobuf ends at 2 GiB."""
 OPSET = 18
@@ -54,20 +53,13 @@ class Onnx:
         return cutting.mean(self._score([window for cut in cuts for window in cut]), [len(cut) for cut in cuts])
 
     def _score(self, rows: list[list[int]]) -> NDArray[np.float32]:
-        order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-        scores = np.zeros((len(rows), self.categories), dtype=np.float32)
-        start = 0
-        while start < len(order):
-            longest = len(rows[order[start]])
-            batch = order[start : start + max(1, BATCH_TOKENS // max(1, longest))]
-            ids = np.full((len(batch), longest), self.pad, dtype=np.int64)
-            mask = np.zeros_like(ids)
-            for place, row in enumerate(batch):
-                ids[place, : len(rows[row])] = rows[row]
-                mask[place, : len(rows[row])] = 1
-            scores[batch] = self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-            start += len(batch)
-        return scores
+        def compute(batch: NDArray[np.int64]) -> NDArray[np.float32]:
+            ids, mask = padded_with_mask([rows[row] for row in batch], self.pad, left=False, multiple=1)
+            found: NDArray[np.float32] = self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+            return found
+
+        lengths = [len(row) for row in rows]
+        return filled(lengths, compute, width=self.categories, budget=Budget(BATCH_TOKENS), where=MODEL)
 
 
 def load(folder: Path, *, categories: int, max_length: int, windows: bool) -> Onnx:
@@ -147,15 +139,13 @@ def write(model: Any, tokenizer: Any, folder: Path, *, int8: bool) -> None:
     """
     import onnx
 
-    from tsirius.models.encode import padding
-
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None:
         raise UserError("the tokenizer is of the slow kind, which only transformers can use", where=folder,
                         remedy="Export to merged.")  # fmt: skip
     fast.save(str(folder / TOKENIZER))
     exact = folder / ("exact.onnx" if int8 else MODEL)
-    pad = padding(model, tokenizer)
+    pad = padding(tokenizer, model.config)
     _trace(model, exact, pad=pad)
     if not int8:
         return

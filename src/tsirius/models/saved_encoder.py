@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 
 from tsirius.errors import UserError
-from tsirius.models import adapters, encode, load
+from tsirius.models import adapters, encode, hub, load
 from tsirius.models.adapters import Method
 
 if TYPE_CHECKING:
@@ -187,15 +187,15 @@ def read_plain(folder: Path, *, names: Sequence[str], max_length: int, windows: 
     Raises:
         UserError: a part is missing or broken, its labels are others than ``names``, or it would come back random.
     """
-    lack = load.missing({path.name for path in folder.iterdir()} if folder.is_dir() else ())
+    lack = hub.missing({path.name for path in folder.iterdir()} if folder.is_dir() else ())
     if lack:
         raise UserError(f"has no {lack}", where=folder, remedy=REMEDY)
     try:
-        config = json.loads((folder / load.CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError("is not valid JSON", where=folder / load.CONFIG, remedy=REMEDY) from None
+        raise UserError("is not valid JSON", where=folder / hub.CONFIG, remedy=REMEDY) from None
     if config.get("id2label") != {str(place): name for place, name in enumerate(names)}:
-        raise UserError("its labels are not those of model.json", where=folder / load.CONFIG, remedy=REMEDY)
+        raise UserError("its labels are not those of model.json", where=folder / hub.CONFIG, remedy=REMEDY)
     model, new = load.base_classifier(str(folder), names=names, dropout=None)
     if new:
         raise UserError(f"has no trained weights for {new[0]}", where=folder, remedy=REMEDY)
@@ -203,8 +203,8 @@ def read_plain(folder: Path, *, names: Sequence[str], max_length: int, windows: 
 
 
 def _ready(model: Any, folder: Path, max_length: int, *, windows: bool) -> Encoder:
-    if not any((folder / name).is_file() for name in load.TOKENIZERS):
-        raise UserError(f"has no tokenizer files ({load.TOKENIZERS[0]})", where=folder, remedy=REMEDY)
+    if not any((folder / name).is_file() for name in hub.TOKENIZERS):
+        raise UserError(f"has no tokenizer files ({hub.TOKENIZERS[0]})", where=folder, remedy=REMEDY)
     try:
         from transformers import AutoTokenizer
 

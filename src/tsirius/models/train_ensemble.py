@@ -8,7 +8,9 @@ killed resumes with the next one.
 from __future__ import annotations
 
 import os
+import random
 import shutil
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from scipy.special import softmax
 
 from tsirius import metrics
-from tsirius.models import scorer, train_one
+from tsirius.models import loss, train_one
+from tsirius.models.batching import longest_first
+from tsirius.models.scorer import Scorer
 from tsirius.models.train_one import Task
 from tsirius.progress import progress, say
 from tsirius.shards import Shards
@@ -27,9 +32,10 @@ from tsirius.store import publishing, seal, sealed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tsirius.models.classifier import Scorer
     from tsirius.models.linear import Embed
 
+ALWAYS = -1
+"""The fold of rows that every member learns from."""
 SCORES = "scores"
 SHARD = 512
 """Texts of a shard of scores: the most that a killed run scores again."""
@@ -178,9 +184,55 @@ def _folds(rows: pl.DataFrame, written: pl.DataFrame, *, folds: int, seed: int) 
     """The fold of each group of rows. Groups that no quota has left in training are spread evenly."""
     if folds == 1:
         return {}
-    found = scorer.assign(rows["group"].to_list(), rows["label"].to_list(), folds=folds, seed=seed)
+    found = assign(rows["group"].to_list(), rows["label"].to_list(), folds=folds, seed=seed)
     left = sorted(set(written["group"]) - found.keys())
     return found | {group: place % folds for place, group in enumerate(left)}
+
+
+def assign(groups: Sequence[int], labels: Sequence[str], *, folds: int, seed: int) -> dict[int, int]:
+    """Give each group of rows a fold, so that every fold has about the same share of each label.
+
+    The rarest labels come first, and of each the groups with most rows; a group goes to the fold that has least of its
+    label so far. Where a fold would have all groups with some label, so that its members would never see that label,
+    one such group stays in every member's training (``ALWAYS``). (scikit-learn's StratifiedGroupKFold leaves folds
+    without a class, or empty, where labels are rare.)
+
+    Args:
+        groups: of the rows.
+        labels: of the rows.
+        folds: how many, 2 at least.
+        seed: of the order in which groups of one size come.
+    """
+    rows = Counter(labels)
+    members: dict[int, Counter[str]] = defaultdict(Counter)  # group → label → rows
+    for group, label in zip(groups, labels, strict=True):
+        members[group][label] += 1
+    chance = random.Random(seed)
+    order = [(group, chance.random()) for group in members]
+    owner = {
+        group: max(found, key=lambda label: (found[label], -rows[label], label)) for group, found in members.items()
+    }
+    order.sort(key=lambda one: (rows[owner[one[0]]], owner[one[0]], -members[one[0]].total(), one[1]))
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    place: dict[int, int] = {}
+    for group, _ in order:
+        label = owner[group]
+        place[group] = min(
+            range(folds), key=lambda fold: (held[fold][label], held[fold].total(), (fold + seed) % folds)
+        )
+        held[place[group]] += members[group]
+    where: dict[str, set[int]] = defaultdict(set)  # label → the folds of its groups
+    for group, found in members.items():
+        for label in found:
+            where[label].add(place[group])
+    for label in sorted(where):
+        if len(where[label]) == 1 and not any(place[group] == ALWAYS for group in members if label in members[group]):
+            smallest = min(
+                (group for group in members if label in members[group]),
+                key=lambda group: (members[group].total(), group),
+            )
+            place[smallest] = ALWAYS
+    return place
 
 
 def _fold(groups: pl.Series, places: Mapping[int, int]) -> NDArray[np.int64]:
@@ -210,7 +262,7 @@ def _member(
 
 def _scored(model: Scorer, texts: Sequence[str], *, categories: int, kept: Path) -> NDArray[np.float32]:
     """The model's scores of cleaned texts, [N, K], the longest first; shards of a killed run in ``kept`` count."""
-    order = np.argsort([-len(text) for text in texts], kind="stable")
+    order = longest_first([len(text) for text in texts])
     shards = Shards(kept)
     done = min(SHARD * len(shards.names()), len(texts))
     found = np.zeros((len(texts), categories), dtype=np.float32)
@@ -242,12 +294,10 @@ def _out_of_fold(
     task: Task, written: pl.DataFrame, said: Said, *, seed: int
 ) -> tuple[metrics.Score | None, pl.DataFrame]:
     """How the members do on the reviews that they had not seen, at the natural mix, and what they say of each."""
-    from tsirius.models.classifier import softmax
-
     at = said.places(written)
     seen = said.times[at] > 0
     rows, mean = written.filter(pl.Series(seen)), said.mean[at[seen]]
-    chance = softmax(mean.astype(np.float64) + np.array(task.shift))
+    chance = softmax(mean.astype(np.float64) + np.array(task.shift), axis=1)
     table = rows.select("id", "clean", "label").with_columns(
         predicted=pl.Series([task.names[place] for place in chance.argmax(axis=1)], dtype=pl.String),
         confidence=pl.Series(chance.max(axis=1) if rows.height else [], dtype=pl.Float32),
@@ -259,10 +309,7 @@ def _out_of_fold(
 
 def _soft(task: Task, rows: pl.DataFrame, said: Said) -> NDArray[np.float32]:
     """What members that had not seen them say of the training rows, [N, K]; of a row that all have seen, its label."""
-    from tsirius.models import loss
-    from tsirius.models.classifier import softmax
-
     at = said.places(rows)
     labels = loss.targets(train_one.places(rows, task.names), categories=len(task.names))
-    shares = softmax(said.mean[at].astype(np.float64)).astype(np.float32)
+    shares = softmax(said.mean[at].astype(np.float64), axis=1).astype(np.float32)
     return np.where((said.times[at] > 0)[:, None], shares, labels)

@@ -22,9 +22,10 @@ from tsirius.models import linear, load
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tsirius.models.adapters import Recipe
-    from tsirius.models.classifier import Kind, LongTexts, Scorer
+    from tsirius.models.classifier import Kind, LongTexts
+    from tsirius.models.finetune import Recipe
     from tsirius.models.linear import Embed
+    from tsirius.models.scorer import Scorer
 
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""

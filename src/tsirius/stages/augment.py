@@ -28,7 +28,7 @@ from tsirius.augmenters.grow import Grown, grow
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories
 from tsirius.language.words import lemmas
-from tsirius.models import load
+from tsirius.models import hub, load
 from tsirius.progress import say
 from tsirius.section import Section
 
@@ -96,8 +96,8 @@ class Config(Section):
     max_tokens: int = Field(256, ge=8)
     """paraphrase, backtranslate: longer reviews are not rewritten."""
     precision: load.Precision = "auto"
-    """paraphrase, backtranslate: "fp32"; "int8" on a CPU; "auto": "fp32" on a CPU and for a T5 on a
-    GPU without bfloat16, else 16-bit floats."""
+    """paraphrase, backtranslate: "fp32"; "auto": "fp32" on a CPU and for a T5 on a GPU without bfloat16, else 16-bit
+    floats."""
     shortest: float = Field(0.5, ge=0, le=1)
     """A variant has at least this share of its source's number of words."""
     longest: float = Field(1.5, ge=1)
@@ -149,13 +149,13 @@ def check(config: Config) -> None:
         UserError: one is not, or a part of it is missing.
     """
     for model in models(config).values():
-        load.check(model)
+        hub.check(model)
 
 
 def files(config: Config) -> dict[str, Path]:
     """The folders of the models that are not the hub's: other weights write other variants."""
     return {
-        f"augment.{setting}": load.folder(model) for setting, model in models(config).items() if load.is_folder(model)
+        f"augment.{setting}": hub.folder(model) for setting, model in models(config).items() if hub.is_folder(model)
     }
 
 

@@ -34,7 +34,7 @@ from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Votes, hypotheses, lexicon, matcher, student, vote
 from tsirius.language.words import lemmas
-from tsirius.models import encode, load
+from tsirius.models import encode, hub, load
 from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
 from tsirius.store import digest, replacing
@@ -79,13 +79,13 @@ class Config(Section):
     """lexicon: a word that fewer reviews hold is unknown."""
     lexicon_none_despite_unknown: float = Field(0.9, ge=0, le=1)
     """lexicon: a review with an unknown noun, maybe a product, counts as "no product" only from this probability on."""
-    encoder: str = Field(load.EMBEDDED, min_length=1)
+    encoder: str = Field(hub.EMBEDDED, min_length=1)
     """matcher, student: the encoder of the embeddings, a folder or a hub name."""
     matcher_parts: hypotheses.Parts = "both"
     """matcher: what of a category is embedded: its "name", its "description", "both" averaged, or "joined"."""
     matcher_scale: float = Field(20.0, gt=0)
     """matcher: what cosines are multiplied by, the inverse of the temperature that the encoder was trained with."""
-    nli_model: str = Field(load.EMBEDDED, min_length=1)
+    nli_model: str = Field(hub.EMBEDDED, min_length=1)
     """nli: a classifier with an entailment label, a folder or a hub name (joeddav/xlm-roberta-large-xnli, say)."""
     nli_templates: list[str] = Field(default=["Этот отзыв о товаре: {}."], min_length=1)
     """nli: the hypotheses, with {} where a category goes; the answers to several are averaged."""
@@ -97,8 +97,7 @@ class Config(Section):
     nli_correct_bias: bool = False
     """nli: take off what the model says of texts without content."""
     nli_precision: load.Precision = "auto"
-    """nli, reranker: "fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a
-    GPU and on a CPU that multiplies them, else "fp32"."""
+    """nli, reranker: "fp32"; "auto": 16-bit floats on a GPU and on a CPU that multiplies them, else "fp32"."""
     nli_batch_tokens: int = Field(1024, ge=1)
     """nli, reranker: tokens of a batch to begin with; fewer are taken where memory is short."""
     reranker_model: str = Field("Qwen/Qwen3-Reranker-0.6B", min_length=1)
@@ -243,7 +242,7 @@ def check(config: Config) -> None:
         UserError: one is not, or a part of it is missing; a template has no {}.
     """
     for model in _models(config).values():
-        load.check(model)
+        hub.check(model)
     hypotheses.check_templates(config.nli_templates)
     if "nli" in config.use:
         from tsirius.labellers import nli
@@ -253,7 +252,7 @@ def check(config: Config) -> None:
 
 def files(config: Config) -> dict[str, Path]:
     """The folders of the models that are used and are not the hub's: other weights give other votes."""
-    return {f"label.{name}": load.fetch(model) for name, model in _models(config).items() if load.is_folder(model)}
+    return {f"label.{name}": hub.fetch(model) for name, model in _models(config).items() if hub.is_folder(model)}
 
 
 def _models(config: Config) -> dict[str, str]:
@@ -317,7 +316,7 @@ def _embed_all(
         advance(len(part))
         return found
 
-    key = {"model": load.fingerprint(model), "max_length": MAX_LENGTH}
+    key = {"model": hub.fingerprint(model), "max_length": MAX_LENGTH}
     return _in_shards("embeddings", work, texts, scratch, key=key)["embedding"].to_numpy()
 
 
@@ -330,7 +329,7 @@ def _label_all(name: str, config: Config, categories: Categories, texts: pl.Seri
 
     settings = config.model_dump(exclude=set(config.speed_only))
     key = {
-        "model": load.fingerprint(_models(config)[f"{name}_model"]),
+        "model": hub.fingerprint(_models(config)[f"{name}_model"]),
         "settings": {key: value for key, value in settings.items() if key.startswith(("nli", name))},
         "categories": categories.to_json(),
     }

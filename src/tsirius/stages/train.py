@@ -16,7 +16,7 @@ shifted back to the natural mix, which labelling estimates.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,12 +27,12 @@ from pydantic import Field, field_validator
 from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
-from tsirius.models import load
+from tsirius.models import hub
 from tsirius.progress import say
 from tsirius.section import Section
 
 if TYPE_CHECKING:
-    from tsirius.models.adapters import Recipe
+    from tsirius.models.finetune import Recipe
     from tsirius.models.train_one import Regression
 
 VERSION = 5
@@ -64,7 +64,7 @@ class Config(Section):
     merged: bool = True
     """lora, qlora: beside the adapter also leave a whole checkpoint (as large as the encoder) that needs no encoder;
     not of the members of an ensemble."""
-    linear_encoder: str = load.EMBEDDED
+    linear_encoder: str = hub.EMBEDDED
     """linear: the encoder of the embeddings, a folder or a hub name; empty: TF-IDF alone."""
     linear_c: float = Field(10.0, gt=0)
     """linear: inverse strength of the L2 penalty; lower is smoother."""
@@ -143,7 +143,7 @@ def check(config: Config) -> None:
     if config.use == "qlora":
         _needs_bitsandbytes()
     if encoder := _encoder(config):
-        load.check(encoder)
+        hub.check(encoder)
 
 
 def _needs_bitsandbytes() -> None:
@@ -157,7 +157,7 @@ def _needs_bitsandbytes() -> None:
 def files(config: Config) -> dict[str, Path]:
     """The folder of the encoder, where one is used that is not the hub's: other weights in it give another model."""
     encoder = _encoder(config)
-    return {"train.encoder": load.fetch(encoder)} if encoder and load.is_folder(encoder) else {}
+    return {"train.encoder": hub.fetch(encoder)} if encoder and hub.is_folder(encoder) else {}
 
 
 def _encoder(config: Config) -> str:
@@ -189,16 +189,20 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
             # Special tokens, and about one more for every four letters.
             tokens = (found["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
             texts = {"rows": found.height, "tokens": tokens}
-    return estimate.plan(
-        config.model,
-        device_name=device,
+    use = estimate.Use(
         method=config.use,
         r=config.lora_r,
-        batch_size=config.batch_size,
-        batch_tokens=config.batch_tokens,
-        max_length=config.max_length,
+        rows=config.batch_size,
+        length=config.max_length,
         checkpointing=config.gradient_checkpointing,
         categories=categories,
+        several=False,
+    )
+    return estimate.plan(
+        config.model,
+        use,
+        device_name=device,
+        batch_tokens=config.batch_tokens,
         epochs=config.epochs,
         models=config.folds * max(1, len(config.seeds)) + config.distil,
         texts=texts,
@@ -206,8 +210,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    from tsirius.models import linear, loss, train_ensemble, train_one
-    from tsirius.models.classifier import prior_shift
+    from tsirius.models import train_ensemble, train_one
 
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     train = tables.read(given["augment"] / "train.parquet", tables.EXAMPLES)
@@ -224,16 +227,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if config.use != "linear" and valid.is_empty():
         say("  no validation rows: trained to the last epoch, without early stopping")
     by_confidence = config.linear_weights if config.use == "linear" else config.row_weights
-    weights = train_one.weights(train, by_confidence=by_confidence)
-    mass = loss.masses(train_one.places(train, names), weights, categories=len(names))
-    if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
-        mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
     prior = [float(mix[name]) for name in names]
-    shift = [0.0] * len(names)
-    if config.prior_correction:
-        shift = prior_shift([share * float(mass.sum()) for share in prior], mass.tolist())
-    if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
-        shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
+    shift = _shift(config, train, prior, names=names, by_confidence=by_confidence)
     base_model, base_fingerprint = _base(config)
     task = train_one.Task(
         how=_regression(config, base_model) if config.use == "linear" else recipe(config),
@@ -275,14 +270,34 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     return {**counts, **notes}
 
 
+def _shift(
+    config: Config, train: pl.DataFrame, prior: Sequence[float], *, names: Sequence[str], by_confidence: bool
+) -> list[float]:
+    """What is added to the scores of each category: the shift back to the class prior, where that is asked for."""
+    from tsirius.models import linear, loss, train_one
+    from tsirius.models.scorer import prior_shift
+
+    weights = train_one.weights(train, by_confidence=by_confidence)
+    mass = loss.masses(train_one.places(train, names), weights, categories=len(names))
+    learned = train_one.count(train["label"], names)
+    if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
+        mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
+    shift = [0.0] * len(names)
+    if config.prior_correction:
+        shift = prior_shift([share * float(mass.sum()) for share in prior], mass.tolist())
+    if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
+        shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
+    return shift
+
+
 def _base(config: Config) -> tuple[str | None, str | None]:
     """The encoder's name, which stays right wherever the command is run from, and its fingerprint."""
     encoder = _encoder(config)
     if not encoder:
         return None, None
-    own = load.is_folder(encoder) and encoder != load.EMBEDDED
-    base_model = str(load.folder(encoder).resolve()) if own else encoder
-    return base_model, load.fingerprint(base_model)
+    own = hub.is_folder(encoder) and encoder != hub.EMBEDDED
+    base_model = str(hub.folder(encoder).resolve()) if own else encoder
+    return base_model, hub.fingerprint(base_model)
 
 
 def _regression(config: Config, base_model: str | None) -> Regression:
@@ -300,7 +315,7 @@ def _regression(config: Config, base_model: str | None) -> Regression:
 
 def recipe(config: Config) -> Recipe:
     """The settings of fine-tuning as plain values."""
-    from tsirius.models.adapters import Recipe
+    from tsirius.models.finetune import Recipe
 
     assert config.use != "linear"
     return Recipe(
