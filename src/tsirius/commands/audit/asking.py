@@ -1,4 +1,4 @@
-"""Ask a person, in the terminal, which category each review is of. One key an answer, each saved at once."""
+"""Ask a person, in the terminal, for the category of each review. One key is an answer, and each is saved at once."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def ask(
 
     show("Which category is each review of? Answer by what the text says.")
     for number, (name, description) in enumerate(zip(names, descriptions, strict=True), 1):
-        said = f"{number:>3}  {name}" + (f": {description}" if description else "")
-        show(textwrap.fill(said, width, subsequent_indent=" " * 5))
+        line = f"{number:>3}  {name}" + (f": {description}" if description else "")
+        show(textwrap.fill(line, width, subsequent_indent=" " * 5))
     keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
     keys = textwrap.fill(keys, width, break_long_words=False)
 
-    at = _next(ids, answers, 0)
+    index = _next(ids, answers, 0)
     with _reader(keyboard, screen, single=single) as pressed:
-        while at < len(ids):
-            name = ids[at]
-            show(f"\n--- {at + 1} of {len(ids)} ".ljust(width, "-"))
+        while index < len(ids):
+            name = ids[index]
+            show(f"\n--- {index + 1} of {len(ids)} ".ljust(width, "-"))
             for paragraph in printable(texts[name]).splitlines():
                 show(textwrap.fill(paragraph, width))
             if hints.get(name):
@@ -86,16 +86,16 @@ def ask(
             if meaning == "stop":
                 return
             if meaning == "back":
-                at = max(0, at - 1)
+                index = max(0, index - 1)
                 continue
             if meaning != "keep":
                 answers[name] = chosen or ""
                 save()
-            at = at + 1 if before is not None else _next(ids, answers, at)
+            index = index + 1 if before is not None else _next(ids, answers, index)
 
 
 def _next(ids: Sequence[str], answers: Mapping[str, str], start: int) -> int:
-    return next((place for place in range(start, len(ids)) if ids[place] not in answers), len(ids))
+    return next((index for index in range(start, len(ids)) if ids[index] not in answers), len(ids))
 
 
 def printable(text: str) -> str:
@@ -107,7 +107,11 @@ def printable(text: str) -> str:
 
 @contextmanager
 def _reader(keyboard: TextIO, screen: TextIO, *, single: bool) -> Iterator[Iterator[str]]:
-    """What the person types: keys one by one from a terminal, where one key is an answer; else lines."""
+    """What the person types: keys one by one from a terminal, where one key is an answer; else lines.
+
+    ``getchar`` of click and typer is not enough: between two calls the terminal echoes, and keys that are pressed then,
+    while an answer is being saved, are lost.
+    """
     try:
         import termios
         import tty
@@ -119,7 +123,7 @@ def _reader(keyboard: TextIO, screen: TextIO, *, single: bool) -> Iterator[Itera
     handle = keyboard.fileno()
     before = termios.tcgetattr(handle)
     try:
-        tty.setcbreak(handle, termios.TCSANOW)  # Ctrl-C still interrupts
+        tty.setcbreak(handle, termios.TCSANOW)  # no echo, no Enter; Ctrl-C still interrupts
         yield _keys(handle)
     finally:
         termios.tcsetattr(handle, termios.TCSANOW, before)  # not after output that nobody may read
