@@ -50,6 +50,7 @@ def ask(
     ids = list(texts)
     width = min(WIDEST, shutil.get_terminal_size().columns)
     single = len(names) <= SINGLE_KEYS
+    keys = _keys_line(names, width)
 
     def show(line: str = "") -> None:
         print(line, file=screen, flush=True)
@@ -58,9 +59,6 @@ def ask(
     for number, (name, description) in enumerate(zip(names, descriptions, strict=True), 1):
         line = f"{number:>3}  {name}" + (f": {description}" if description else "")
         show(textwrap.fill(line, width, subsequent_indent=" " * 5))
-    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
-    keys = textwrap.fill(keys, width, break_long_words=False)
-
     index = _next(ids, answers, 0)
     with _reader(keyboard, screen, single=single) as pressed:
         while index < len(ids):
@@ -74,14 +72,7 @@ def ask(
             before = answers.get(name)
             if before is not None:
                 show(f"Your answer: {before or 'skipped'} (Enter keeps it)")
-            while True:
-                print("> ", end="", file=screen, flush=True)
-                key = next(pressed, "q").strip().lower()
-                meaning = KEYS.get(key, "keep" if not key and before is not None else "")
-                chosen = names[int(key) - 1] if key.isdecimal() and 1 <= int(key) <= len(names) else None
-                if meaning or chosen is not None:
-                    break
-                show(f"Press 1 to {len(names)}, s, b or q{'' if single else ', then Enter'}.")
+            meaning, chosen = _answer(pressed, names, before=before, single=single, screen=screen)
             show(chosen or meaning)
             if meaning == "stop":
                 return
@@ -92,6 +83,25 @@ def ask(
                 answers[name] = chosen or ""
                 save()
             index = index + 1 if before is not None else _next(ids, answers, index)
+
+
+def _answer(
+    pressed: Iterator[str], names: Sequence[str], *, before: str | None, single: bool, screen: TextIO
+) -> tuple[str, str | None]:
+    """What the next valid key means, "" for a category, and the category, None for none."""
+    while True:
+        print("> ", end="", file=screen, flush=True)
+        key = next(pressed, "q").strip().lower()
+        meaning = KEYS.get(key, "keep" if not key and before is not None else "")
+        chosen = names[int(key) - 1] if key.isdecimal() and 1 <= int(key) <= len(names) else None
+        if meaning or chosen is not None:
+            return meaning, chosen
+        print(f"Press 1 to {len(names)}, s, b or q{'' if single else ', then Enter'}.", file=screen, flush=True)
+
+
+def _keys_line(names: Sequence[str], width: int) -> str:
+    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
+    return textwrap.fill(keys, width, break_long_words=False)
 
 
 def _next(ids: Sequence[str], answers: Mapping[str, str], start: int) -> int:
