@@ -153,12 +153,16 @@ def weighted_f1(confusion: Counts) -> NDArray[np.float64]:
     return _weighted_f1(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2))
 
 
-def _weighted_f1(hits: Counts, support: Counts, answered: Counts) -> NDArray[np.float64]:
-    import numpy as np
+def weighted_f1_of_cells(counts: Counts, answer: Counts, prediction: Counts, *, size: int) -> NDArray[np.float64]:
+    """The weighted F1 of confusion matrices of which only the cells that are not zero are given, [rounds].
 
-    f1 = 2 * hits / np.maximum(support + answered, 1)
-    total: NDArray[np.float64] = (f1 * support).sum(axis=-1) / np.maximum(support.sum(axis=-1), 1)
-    return total
+    Args:
+        counts: the rows in each cell, [rounds, cells].
+        answer: the category of each cell's answer, as an index, [cells].
+        prediction: that of its prediction, [cells].
+        size: the number of categories.
+    """
+    return _weighted_f1(*_by_category(counts, answer, prediction, size=size))
 
 
 def f1_intervals(confusion: Counts, *, rounds: int, seed: int) -> list[tuple[float, float]]:
@@ -176,7 +180,7 @@ def f1_intervals(confusion: Counts, *, rounds: int, seed: int) -> list[tuple[flo
 def _interval(confusion: Counts, *, rounds: int, seed: int) -> tuple[float, float]:
     import numpy as np
 
-    drawn = [_weighted_f1(*counts) for counts in _resamples(confusion, rounds=rounds, seed=seed)]
+    drawn = [_weighted_f1(*sums) for sums in _resamples(confusion, rounds=rounds, seed=seed)]
     low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975])
     return float(low), float(high)
 
@@ -188,20 +192,34 @@ def _resamples(confusion: Counts, *, rounds: int, seed: int) -> Iterator[tuple[C
     is always among them, since numpy gives it the remainder; so the draws are those of the whole matrix.
     """
     import numpy as np
-    from scipy import sparse
 
     size, cells = len(confusion), confusion.ravel()
     used = np.union1d(np.flatnonzero(cells), cells.size - 1)
-    total, shares = int(cells.sum()), cells[used] / max(1, cells.sum())
     answer, prediction = np.divmod(used, size)
-
-    def sums(index: Counts, values: Counts) -> Counts:
-        """Sum the cells of each category, [cells] and [rounds, cells] → [rounds, K]."""
-        ones = np.ones(len(index), dtype=np.int64)
-        by_category = sparse.csr_array((ones, (np.arange(len(index)), index)), shape=(len(index), size))
-        return np.ascontiguousarray(values @ by_category)
-
-    random, chunk, hit = np.random.default_rng(seed), max(1, CHUNK // used.size), answer == prediction
+    total, shares = int(cells.sum()), cells[used] / max(1, cells.sum())
+    random, chunk = np.random.default_rng(seed), max(1, CHUNK // used.size)
     for start in range(0, rounds, chunk):
         drawn = random.multinomial(total, shares, size=min(chunk, rounds - start))
-        yield sums(answer[hit], drawn[:, hit]), sums(answer, drawn), sums(prediction, drawn)
+        yield _by_category(drawn, answer, prediction, size=size)
+
+
+def _by_category(counts: Counts, answer: Counts, prediction: Counts, *, size: int) -> tuple[Counts, Counts, Counts]:
+    """Hits, support and predictions of each category, each [rounds, K], from cells as in `weighted_f1_of_cells`."""
+    import numpy as np
+    from scipy import sparse
+
+    def sums(index: Counts, some: Counts) -> Counts:
+        ones = np.ones(len(index), dtype=np.int64)
+        by_category = sparse.csr_array((ones, (np.arange(len(index)), index)), shape=(len(index), size))
+        return np.ascontiguousarray(some @ by_category)
+
+    hit = answer == prediction
+    return sums(answer[hit], counts[:, hit]), sums(answer, counts), sums(prediction, counts)
+
+
+def _weighted_f1(hits: Counts, support: Counts, answered: Counts) -> NDArray[np.float64]:
+    import numpy as np
+
+    f1 = 2 * hits / np.maximum(support + answered, 1)
+    total: NDArray[np.float64] = (f1 * support).sum(axis=-1) / np.maximum(support.sum(axis=-1), 1)
+    return total

@@ -72,7 +72,7 @@ def funnel(given: Mapping[str, Path], labelled: pl.DataFrame, counts: Counts) ->
     balanced = f"quotas dropped {over_quota:,} and repeated {repeats:,}" if over_quota or repeats else "no change"
     steps = [
         ("read", kept + dropped, "from the training files"),
-        ("kept", kept, f"{dropped:,} rejected; {kept - groups:,} are copies or near copies of another"),
+        ("kept", kept, f"{dropped:,} rejected; {kept - groups:,} exact or near duplicates"),
         ("labelled", total["labelled"], f"all labellers abstained on {labelled['label'].null_count():,}"),
         ("selected", total["selected"], f"{total['labelled'] - total['selected']:,} dropped, for the reasons below"),
         ("train", total["train"], "training rows"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import polars as pl
 import pytest
@@ -65,3 +67,17 @@ def test_the_intervals_cover_the_truth_in_most_seeds() -> None:
 def test_answering_for_all_gives_the_true_score() -> None:
     rows = world(300, seed=1)
     assert estimate(rows, count=300, seed=0)[0].value == pytest.approx(true_f1(rows), abs=1e-4)
+
+
+def test_a_thousand_categories_fit_into_little_memory() -> None:
+    random = np.random.default_rng(0)
+    names = [str(number) for number in range(1000)]
+    truth, label = random.choice(names, 150).tolist(), random.choice(names, 150).tolist()
+    tracemalloc.start()
+    try:
+        found = survey.expected_f1(truth, label, [""] * 150, np.ones(150), names=names, rounds=2000, seed=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert peak < 200 * 2**20, "the matrices alone would be 16 GB"
