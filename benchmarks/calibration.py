@@ -1,6 +1,6 @@
 """Does confidence mean something, before and after a change, and do the predictions follow the labels' mix?
 
-    python benchmarks/calibration.py [--of predictions|labels] [--bins 10] [--equal-mass] [--out PICTURE.png]
+    python benchmarks/calibration.py [--of predictions|labels] [--bins 10] [--equal-mass] [--out PICTURE.svg]
         --set NAME GOLD.csv TEST.csv [BEFORE=]RUN [AFTER=]RUN ... [--set ...]
 
 A set has answers (id, category), the file of reviews with these ids (id, text), and any number of finished runs to
@@ -21,10 +21,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tsirius.calibration import Reliability, draw_reliability, reliability, wilson
+from tsirius.calibration import Reliability, reliability, wilson
 from tsirius.categories import Categories
 from tsirius.io.source import open_source, read_batches
 from tsirius.language.clean import normalise
+from tsirius.reporting import charts, scores
 
 HARDLY, FLOOD = 0.005, 0.02
 
@@ -85,6 +86,19 @@ def measure(run: Path, answers: pl.DataFrame, *, of: str, bins: int, equal_mass:
     return reliability(rows["confidence"].to_numpy(), right, weights=None, bins=bins, equal_mass=equal_mass)
 
 
+def diagrams(panels: dict[str, Reliability], *, title: str) -> str:
+    """Reliability diagrams side by side, as SVG."""
+    return charts.picture(
+        {
+            f"{name}\ncalibration error {table.error:.3f}, {table.rows:,} rows": charts.reliability(
+                scores.diagram(table), name
+            )
+            for name, table in panels.items()
+        },
+        title=title,
+    )
+
+
 def main() -> None:
     """Print the tables, write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,7 +130,7 @@ def main() -> None:
     for title, found in panels.items():
         print(f"| {title} | {found.rows} | {found.confidence:.3f} | {found.accuracy:.3f} | {found.error:.3f} |")
     if options.out:
-        draw_reliability(panels, options.out, title=f"Confidence of the {options.of}, against answers by people")
+        options.out.write_text(diagrams(panels, title=f"Confidence of the {options.of}, against answers by people"))
         print(f"\n{options.out}")
 
 

@@ -1,13 +1,11 @@
 """Reliability tables, the calibration error and their picture."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.calibration import draw_reliability, effective_rows, reliability, wilson
+from tsirius.calibration import effective_rows, reliability, wilson
 
 
 def rows(count: int, *, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,14 +80,3 @@ def test_wilson_is_the_textbook_interval() -> None:
 def test_unequal_weights_are_worth_fewer_rows() -> None:
     assert effective_rows(np.ones(8)) == pytest.approx(8)
     assert effective_rows(np.array([10.0, 1.0])) == pytest.approx(121 / 101)
-
-
-def test_the_picture_is_the_same_bytes_every_time(tmp_path: Path) -> None:
-    panels = {
-        name: reliability(*rows(300, gap=gap, seed=2), weights=None, bins=10, equal_mass=False)
-        for name, gap in {"before": 0.3, "after, $5": 0.0}.items()
-    }
-    for name in ("one.png", "two.png"):
-        draw_reliability(panels, tmp_path / name, title="labels of «обувь»")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")

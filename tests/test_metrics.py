@@ -1,6 +1,7 @@
 """Metrics: the figures agree with scikit-learn's, and the interval with a bootstrap row by row."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from tsirius.metrics import f1_intervals, score
+from tsirius.metrics import _resamples, f1_intervals, score
 
 NAMES = ["обувь", "посуда", "нет товара", "текстиль"]
 PAIRS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=40)
@@ -66,3 +67,27 @@ def test_the_intervals_of_f1_hold_it_and_narrow_with_rows() -> None:
     for value, (low, high), (lower, higher) in zip(f1, wide, narrow, strict=True):
         assert low < lower < value < higher < high
     assert f1_intervals(few, rounds=500, seed=0) == wide
+
+
+def test_the_intervals_of_a_thousand_categories_fit_into_little_memory() -> None:
+    random = np.random.default_rng(0)
+    confusion = np.zeros((1000, 1000), dtype=np.int64)
+    np.add.at(confusion, (random.integers(0, 1000, 5000), random.integers(0, 1000, 5000)), 1)
+    tracemalloc.start()
+    try:
+        found = f1_intervals(confusion, rounds=400, seed=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 1000 and all(0 <= low <= high <= 1 for low, high in found)
+    assert peak < 120 * 2**20, "the matrices alone would be 3 GB"
+
+
+@pytest.mark.parametrize("last", [0, 7])
+def test_leaving_out_empty_cells_changes_no_draw(last: int) -> None:
+    confusion = np.array([[30, 4, 0, 0], [2, 20, 0, 0], [0, 0, 0, 0], [5, 0, 0, last]])
+    shares = confusion.ravel() / confusion.sum()
+    drawn = np.random.default_rng(3).multinomial(confusion.sum(), shares, size=50).reshape(-1, 4, 4)
+    [(hits, support, answered)] = _resamples(confusion, rounds=50, seed=3)
+    assert (hits == np.diagonal(drawn, axis1=1, axis2=2)).all()
+    assert (support == drawn.sum(axis=2)).all() and (answered == drawn.sum(axis=1)).all()

@@ -8,9 +8,8 @@ between tables of about as many rows and bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,37 +151,3 @@ def effective_rows(weights: NDArray[np.float64]) -> float:
     """How many rows of equal weight tell as much as these, (Σw)² / Σw² (Kish 1965)."""
     squares = float((weights**2).sum())
     return float(weights.sum()) ** 2 / squares if squares else 0.0
-
-
-def draw_reliability(panels: Mapping[str, Reliability], path: Path, *, title: str) -> None:
-    """Draw reliability tables side by side as a PNG, before and after for example; the same bytes every time.
-
-    A dot is a bin, as large as its share of the rows, with its interval; on the dashed line confidence is the share of
-    right rows.
-
-    Args:
-        panels: the tables by the name that stands above each.
-        path: where the picture goes.
-        title: what the confidence is of.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.6 * len(panels) + 0.6, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)  # the figure has a canvas of its own: no window, and no state of pyplot's
-    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (name, table) in zip(every, panels.items(), strict=True):
-        axes.plot([0, 1], [0, 1], linestyle="--", color="#888888", linewidth=1)
-        for one in table.bins:
-            axes.plot([one.confidence] * 2, one.interval, color="#2b6cb0", linewidth=1, alpha=0.6)
-        sizes = [20 + 380 * one.share for one in table.bins]
-        axes.scatter([one.confidence for one in table.bins], [one.accuracy for one in table.bins], s=sizes,
-                     color="#2b6cb0", alpha=0.8, linewidths=0)  # fmt: skip
-        axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("confidence")
-        plain = name.replace("$", r"\$")  # matplotlib takes what is between two for a formula
-        axes.set_title(f"{plain}\ncalibration error {table.error:.3f}, {table.rows:,} rows", fontsize=9)
-    every[0].set_ylabel("share of right rows")
-    figure.suptitle(title.replace("$", r"\$"), fontsize=10)
-    figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes from every version's stamp

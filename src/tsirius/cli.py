@@ -196,7 +196,7 @@ app.add_typer(bench, name="bench")
 
 
 @bench.command("augment")
-def bench_augment(
+def augment(
     config: ConfigFile,
     overrides: Overrides = None,
     gold: Annotated[
@@ -216,10 +216,10 @@ def bench_augment(
 ) -> None:
     """Train with and without variants of reviews, and say by how much the score changes."""
     from tsirius import config as configuration
-    from tsirius.commands import bench as benchmarks
+    from tsirius.commands import bench_augment
 
     loaded = configuration.load(config, overrides or [])
-    print(benchmarks.augment(loaded, gold, methods=method or loaded.augment.methods, seeds=seeds, target=target))
+    print(bench_augment.measure(loaded, gold, methods=method or loaded.augment.methods, seeds=seeds, target=target))
 
 
 @app.command()

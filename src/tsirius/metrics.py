@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Counts = NDArray[np.int64]
 
 CHUNK = 4_000_000
-"""Numbers of resampled confusion matrices that are in memory at a time: 32 MB."""
+"""Cells of resampled confusion matrices that are in memory at a time: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -150,37 +150,76 @@ def weighted_f1(confusion: Counts) -> NDArray[np.float64]:
     """The weighted F1 of confusion matrices, [..., K, K] → [...]; an F1 that is undefined counts as 0."""
     import numpy as np
 
-    support, answered = confusion.sum(axis=-1), confusion.sum(axis=-2)
-    f1 = 2 * np.diagonal(confusion, axis1=-2, axis2=-1) / np.maximum(support + answered, 1)
-    total: NDArray[np.float64] = (f1 * support).sum(axis=-1) / np.maximum(support.sum(axis=-1), 1)
-    return total
+    return _weighted_f1(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1), confusion.sum(axis=-2))
+
+
+def weighted_f1_of_cells(counts: Counts, answer: Counts, prediction: Counts, *, size: int) -> NDArray[np.float64]:
+    """The weighted F1 of confusion matrices of which only the cells that are not zero are given, [rounds].
+
+    Args:
+        counts: the rows in each cell, [rounds, cells].
+        answer: the category of each cell's answer, as an index, [cells].
+        prediction: that of its prediction, [cells].
+        size: the number of categories.
+    """
+    return _weighted_f1(*_by_category(counts, answer, prediction, size=size))
 
 
 def f1_intervals(confusion: Counts, *, rounds: int, seed: int) -> list[tuple[float, float]]:
     """The 95 % interval of each category's F1, by the bootstrap over rows as in :func:`score`."""
     import numpy as np
 
-    confusion = np.asarray(confusion)
-    random = np.random.default_rng(seed)
-    drawn = random.multinomial(confusion.sum(), confusion.ravel() / max(1, confusion.sum()), size=rounds)
-    drawn = drawn.reshape(-1, *confusion.shape)
-    both = drawn.sum(axis=-1) + drawn.sum(axis=-2)
-    f1 = 2 * np.diagonal(drawn, axis1=-2, axis2=-1) / np.maximum(both, 1)
-    low, high = np.quantile(f1, [0.025, 0.975], axis=0)
+    drawn = [
+        2 * hits / np.maximum(support + answered, 1)
+        for hits, support, answered in _resamples(np.asarray(confusion), rounds=rounds, seed=seed)
+    ]
+    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
     return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
 
 
 def _interval(confusion: Counts, *, rounds: int, seed: int) -> tuple[float, float]:
     import numpy as np
 
-    random = np.random.default_rng(seed)
-    shares = confusion.ravel() / confusion.sum()
-    chunk = max(1, CHUNK // confusion.size)
-    scores = [
-        weighted_f1(
-            random.multinomial(confusion.sum(), shares, size=min(chunk, rounds - at)).reshape(-1, *confusion.shape)
-        )
-        for at in range(0, rounds, chunk)
-    ]
-    low, high = np.quantile(np.concatenate(scores), [0.025, 0.975])
+    drawn = [_weighted_f1(*sums) for sums in _resamples(confusion, rounds=rounds, seed=seed)]
+    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975])
     return float(low), float(high)
+
+
+def _resamples(confusion: Counts, *, rounds: int, seed: int) -> Iterator[tuple[Counts, Counts, Counts]]:
+    """Hits, support and predictions of each category in resampled confusion matrices: chunks of [rounds, K].
+
+    Only the cells that are not zero are drawn: at most one for each row of data, while the matrix has K². The last cell
+    is always among them, since numpy gives it the remainder; so the draws are those of the whole matrix.
+    """
+    import numpy as np
+
+    size, cells = len(confusion), confusion.ravel()
+    used = np.union1d(np.flatnonzero(cells), cells.size - 1)
+    answer, prediction = np.divmod(used, size)
+    total, shares = int(cells.sum()), cells[used] / max(1, cells.sum())
+    random, chunk = np.random.default_rng(seed), max(1, CHUNK // used.size)
+    for start in range(0, rounds, chunk):
+        drawn = random.multinomial(total, shares, size=min(chunk, rounds - start))
+        yield _by_category(drawn, answer, prediction, size=size)
+
+
+def _by_category(counts: Counts, answer: Counts, prediction: Counts, *, size: int) -> tuple[Counts, Counts, Counts]:
+    """Hits, support and predictions of each category, each [rounds, K], from cells as in `weighted_f1_of_cells`."""
+    import numpy as np
+    from scipy import sparse
+
+    def sums(index: Counts, some: Counts) -> Counts:
+        ones = np.ones(len(index), dtype=np.int64)
+        by_category = sparse.csr_array((ones, (np.arange(len(index)), index)), shape=(len(index), size))
+        return np.ascontiguousarray(some @ by_category)
+
+    hit = answer == prediction
+    return sums(answer[hit], counts[:, hit]), sums(answer, counts), sums(prediction, counts)
+
+
+def _weighted_f1(hits: Counts, support: Counts, answered: Counts) -> NDArray[np.float64]:
+    import numpy as np
+
+    f1 = 2 * hits / np.maximum(support + answered, 1)
+    total: NDArray[np.float64] = (f1 * support).sum(axis=-1) / np.maximum(support.sum(axis=-1), 1)
+    return total

@@ -1,6 +1,7 @@
-"""Evaluate: two scores that never mix, the gold file, the picture."""
+"""Evaluate: two scores that never mix, the gold file, the confusion matrix."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tsirius import tables
+from tsirius import metrics, tables
 from tsirius.errors import UserError
 from tsirius.metrics import score
 from tsirius.models import linear
 from tsirius.models.classifier import Description
-from tsirius.stages.evaluate import PREDICTED, Config, check, draw_confusion, run
+from tsirius.stages.evaluate import CONFUSION, PREDICTED, Config, check, confusion, run
 
 NAMES = ["посуда", "обувь", "нет товара"]
 AUTO = {"text_column": "auto", "id_column": "auto"}
@@ -59,7 +60,15 @@ def test_both_scores(tmp_path: Path, given: dict[str, Path], capsys: pytest.Capt
     table = tables.read(tmp_path / "out" / "gold_predictions.parquet", PREDICTED)
     assert table.select("id", "label", "predicted").rows() == [("x1", "посуда", "посуда"), ("x2", "обувь", "обувь")]
     assert tables.read(tmp_path / "out" / "valid_predictions.parquet", PREDICTED).height == 3
-    assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    cells = pl.read_csv(tmp_path / "out" / "confusion.csv")
+    assert cells.schema == pl.Schema(CONFUSION)
+    assert cells.rows() == [
+        ("pseudo_label", "посуда", "посуда", 1),
+        ("pseudo_label", "обувь", "посуда", 1),
+        ("pseudo_label", "обувь", "обувь", 1),
+        ("gold", "посуда", "посуда", 1),
+        ("gold", "обувь", "обувь", 1),
+    ]
 
 
 def test_beside_texts_ids_may_repeat(tmp_path: Path, given: dict[str, Path]) -> None:
@@ -78,7 +87,7 @@ def test_without_gold(tmp_path: Path, given: dict[str, Path]) -> None:
 def test_without_anything_to_score(tmp_path: Path, given: dict[str, Path]) -> None:
     write_valid(tmp_path / "split", [])
     assert evaluate(tmp_path, given) == {"pseudo_label": None, "gold": None}
-    assert not (tmp_path / "out" / "confusion.png").exists()
+    assert (tmp_path / "out" / "confusion.csv").read_text(encoding="utf-8") == "score,label,predicted,rows\n"
 
 
 @pytest.mark.parametrize(
@@ -107,10 +116,18 @@ def test_gold_is_checked_before_any_work(tmp_path: Path) -> None:
         check(Config(gold=tmp_path / "gold.csv"), names=NAMES, columns=AUTO)
 
 
-def test_the_picture_takes_many_and_odd_names(tmp_path: Path) -> None:
-    names = [f"категория ${n}$ " + "очень длинная " * 5 for n in range(24)]
-    truth = np.random.default_rng(0).choice(names, 400).tolist()
-    found = score(truth, truth[::-1], names=names, rounds=10, seed=0)
-    for path in (tmp_path / "one.png", tmp_path / "other.png"):
-        draw_confusion(found, path, title="against gold")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()
+def test_the_cells_of_many_categories_add_up_to_the_rows() -> None:
+    names = [f'категория, "{number}"' for number in range(300)]
+    truth = np.random.default_rng(0).choice(names, 20_000).tolist()
+    tracemalloc.start()
+    try:
+        found = score(truth, truth[::-1], names=names, rounds=1000, seed=0)
+        cells = confusion({"pseudo_label": None, "gold": found})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300 * 2**20
+    assert set(cells["score"]) == {"gold"} and cells["rows"].sum() == 20_000
+    counts = metrics.confusion_matrix(truth, truth[::-1], names=names)
+    assert cells.height == np.count_nonzero(counts) and cells["rows"].to_list() == counts[counts > 0].tolist()
+    assert pl.read_csv(cells.write_csv().encode()).equals(cells)

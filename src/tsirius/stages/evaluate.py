@@ -1,8 +1,9 @@
-"""Evaluate: how well the classifier does, beside what always answering one category would reach.
+"""Evaluate: how well the classifier does, beside the baseline of always answering one category.
 
 Two scores that never mix. ``pseudo_label`` compares with the labels of the validation rows, which a labeller gave: it
 says how well the model repeats the labeller. ``gold`` compares with answers that people gave, in the file ``gold``: it
-alone says how right the model is.
+alone says how right the model is. Both are in ``scores.json``; the cells of their confusion matrices that are not zero
+also are in ``confusion.csv``, for a spreadsheet or a notebook.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tsirius.section import Section
 if TYPE_CHECKING:
     from tsirius.models.classifier import Classifier
 
-VERSION = 1
+VERSION = 2
 
 PREDICTED: tables.Schema = {
     "id": pl.String,
@@ -38,18 +39,20 @@ PREDICTED: tables.Schema = {
 """The rows that were scored: ``label`` is the answer, ``confidence`` the probability of ``predicted``."""
 
 AGAINST = {"pseudo_label": "against pseudo-labels", "gold": "against gold"}
+CONFUSION: tables.Schema = {"score": pl.String, "label": pl.String, "predicted": pl.String, "rows": pl.Int64}
+"""``confusion.csv``: the rows with each answer and prediction; ``score`` is ``pseudo_label`` or ``gold``."""
 TABLES = {"pseudo_label": "valid_predictions.parquet", "gold": "gold_predictions.parquet"}
 
 
 class Config(Section):
     gold: Path | None = None
-    """A file of answers that people gave, columns text and category; "" for none."""
+    """A file of answers by people, columns text and category; "" for none."""
     rounds: int = Field(1000, ge=0)
-    """Resamples for the 95 % interval of the weighted F1 (0: none)."""
+    """Bootstrap resamples for the 95 % interval of the weighted F1 (0: no interval)."""
 
 
 def check(config: Config, *, names: Sequence[str], columns: Mapping[str, str]) -> None:
-    """Make sure that the gold file, where there is one, has texts and a known category for each.
+    """Check that the gold file, where there is one, has texts and a known category for each.
 
     Args:
         config: the settings.
@@ -57,7 +60,7 @@ def check(config: Config, *, names: Sequence[str], columns: Mapping[str, str]) -
         columns: ``text_column`` and ``id_column`` as they were named for the reviews.
 
     Raises:
-        UserError: it has not.
+        UserError: it lacks one of them.
     """
     if config.gold is not None:
         read_gold(_open_gold(config.gold, columns), names=names)
@@ -75,19 +78,17 @@ def run(
         answers["gold"] = read_gold(_open_gold(config.gold, columns), names=classifier.names)
     scores: dict[str, metrics.Score | None] = {"pseudo_label": None, "gold": None}
     for kind, rows in answers.items():
-        found = predict(classifier, rows)
-        tables.write(found, PREDICTED, out / TABLES[kind])
-        if found.is_empty():
+        predicted = predict(classifier, rows)
+        tables.write(predicted, PREDICTED, out / TABLES[kind])
+        if predicted.is_empty():
             say("  no validation rows: nothing to score against pseudo-labels")
             continue
-        scores[kind] = score = score_rows(found, names=classifier.names, rounds=config.rounds, seed=seed)
+        scores[kind] = score = score_rows(predicted, names=classifier.names, rounds=config.rounds, seed=seed)
         say(f"  {AGAINST[kind]}:")
         say("\n".join(f"    {line}" for line in score.table().splitlines()))
     written = {kind: score.to_dict() if score else None for kind, score in scores.items()}
     (out / "scores.json").write_text(json.dumps(written, ensure_ascii=False, indent=1), encoding="utf-8")
-    drawn = "gold" if scores["gold"] else "pseudo_label"
-    if (score_drawn := scores[drawn]) is not None:
-        draw_confusion(score_drawn, out / "confusion.png", title=AGAINST[drawn])
+    confusion(scores).write_csv(out / "confusion.csv")
     return {kind: _summary(score) for kind, score in scores.items()}
 
 
@@ -97,8 +98,24 @@ def _summary(score: metrics.Score | None) -> dict[str, Any] | None:
     return {"rows": score.rows, "weighted_f1": score.weighted_f1, "majority_weighted_f1": score.majority.weighted_f1}
 
 
+def confusion(scores: Mapping[str, metrics.Score | None]) -> pl.DataFrame:
+    """The cells of the scores' confusion matrices that are not zero, in the order of the categories; see ``CONFUSION``.
+
+    A cell a row, as the square of a thousand categories is a million cells, and most of them are zero.
+    """
+    cells = [
+        (kind, label, predicted, rows)
+        for kind, score in scores.items()
+        if score is not None
+        for label, counts in zip(score.names, score.confusion, strict=True)
+        for predicted, rows in zip(score.names, counts, strict=True)
+        if rows
+    ]
+    return pl.DataFrame(cells, schema=dict(CONFUSION), orient="row")
+
+
 def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
-    """The answers of a file that people wrote: ``id``, ``clean``, ``label``. Rows without a category are left out.
+    """The answers of a file by people: ``id``, ``clean``, ``label``. Rows without a category are left out.
 
     A file may have ids in place of texts; ``clean`` is then null. Beside texts, ids may repeat.
 
@@ -144,7 +161,7 @@ def predict(classifier: Classifier, rows: pl.DataFrame) -> pl.DataFrame:
     """Add ``predicted`` and ``confidence`` to rows with ``clean``; the columns are those of ``PREDICTED``."""
     with progress("evaluate", total=rows.height) as advance:
         probabilities = classifier.predict_proba(rows["clean"].to_list(), advance=advance)
-    predicted = [classifier.names[place] for place in probabilities.argmax(axis=1)]
+    predicted = [classifier.names[index] for index in probabilities.argmax(axis=1)]
     return rows.with_columns(
         predicted=pl.Series(predicted, dtype=pl.String),
         confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
@@ -156,39 +173,3 @@ def score_rows(predicted: pl.DataFrame, *, names: Sequence[str], rounds: int, se
     return metrics.score(
         predicted["label"].to_list(), predicted["predicted"].to_list(), names=names, rounds=rounds, seed=seed
     )
-
-
-def draw_confusion(score: metrics.Score, path: Path, *, title: str) -> None:
-    """Draw the confusion matrix as a PNG: counts in the cells, their colour the share of the answer's rows.
-
-    Args:
-        score: what to draw.
-        path: where the picture goes.
-        title: what the answers are.
-    """
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    counts = np.array(score.confusion)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 3.0 + 0.6 * len(score.names)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    FigureCanvasAgg(figure)  # the figure has a canvas of its own: no window, and no state of pyplot's
-    axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_short(name) for name in score.names]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("answer")
-    axes.set_title(f"Weighted F1 {score.weighted_f1:.3f} {title}\n{score.rows:,} rows; {score.baseline()}", fontsize=10)
-    figure.savefig(path, dpi=110, metadata={"Software": None})  # the same bytes from every version's stamp
-
-
-def _short(name: str) -> str:
-    plain = name.replace("$", r"\$")  # matplotlib takes what is between two for a formula
-    return plain if len(plain) <= 28 else f"{plain[:27]}…"

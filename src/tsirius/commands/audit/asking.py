@@ -1,4 +1,4 @@
-"""Ask a person, in the terminal, which category each review is of. One key an answer, each saved at once."""
+"""Ask a person, in the terminal, for the category of each review. One key is an answer, and each is saved at once."""
 
 from __future__ import annotations
 
@@ -50,22 +50,20 @@ def ask(
     ids = list(texts)
     width = min(WIDEST, shutil.get_terminal_size().columns)
     single = len(names) <= SINGLE_KEYS
+    keys = _keys_line(names, width)
 
     def show(line: str = "") -> None:
         print(line, file=screen, flush=True)
 
     show("Which category is each review of? Answer by what the text says.")
     for number, (name, description) in enumerate(zip(names, descriptions, strict=True), 1):
-        said = f"{number:>3}  {name}" + (f": {description}" if description else "")
-        show(textwrap.fill(said, width, subsequent_indent=" " * 5))
-    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
-    keys = textwrap.fill(keys, width, break_long_words=False)
-
-    at = _next(ids, answers, 0)
+        line = f"{number:>3}  {name}" + (f": {description}" if description else "")
+        show(textwrap.fill(line, width, subsequent_indent=" " * 5))
+    index = _next(ids, answers, 0)
     with _reader(keyboard, screen, single=single) as pressed:
-        while at < len(ids):
-            name = ids[at]
-            show(f"\n--- {at + 1} of {len(ids)} ".ljust(width, "-"))
+        while index < len(ids):
+            name = ids[index]
+            show(f"\n--- {index + 1} of {len(ids)} ".ljust(width, "-"))
             for paragraph in printable(texts[name]).splitlines():
                 show(textwrap.fill(paragraph, width))
             if hints.get(name):
@@ -74,28 +72,40 @@ def ask(
             before = answers.get(name)
             if before is not None:
                 show(f"Your answer: {before or 'skipped'} (Enter keeps it)")
-            while True:
-                print("> ", end="", file=screen, flush=True)
-                key = next(pressed, "q").strip().lower()
-                meaning = KEYS.get(key, "keep" if not key and before is not None else "")
-                chosen = names[int(key) - 1] if key.isdecimal() and 1 <= int(key) <= len(names) else None
-                if meaning or chosen is not None:
-                    break
-                show(f"Press 1 to {len(names)}, s, b or q{'' if single else ', then Enter'}.")
+            meaning, chosen = _answer(pressed, names, before=before, single=single, screen=screen)
             show(chosen or meaning)
             if meaning == "stop":
                 return
             if meaning == "back":
-                at = max(0, at - 1)
+                index = max(0, index - 1)
                 continue
             if meaning != "keep":
                 answers[name] = chosen or ""
                 save()
-            at = at + 1 if before is not None else _next(ids, answers, at)
+            index = index + 1 if before is not None else _next(ids, answers, index)
+
+
+def _answer(
+    pressed: Iterator[str], names: Sequence[str], *, before: str | None, single: bool, screen: TextIO
+) -> tuple[str, str | None]:
+    """What the next valid key means, "" for a category, and the category, None for none."""
+    while True:
+        print("> ", end="", file=screen, flush=True)
+        key = next(pressed, "q").strip().lower()
+        meaning = KEYS.get(key, "keep" if not key and before is not None else "")
+        chosen = names[int(key) - 1] if key.isdecimal() and 1 <= int(key) <= len(names) else None
+        if meaning or chosen is not None:
+            return meaning, chosen
+        print(f"Press 1 to {len(names)}, s, b or q{'' if single else ', then Enter'}.", file=screen, flush=True)
+
+
+def _keys_line(names: Sequence[str], width: int) -> str:
+    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
+    return textwrap.fill(keys, width, break_long_words=False)
 
 
 def _next(ids: Sequence[str], answers: Mapping[str, str], start: int) -> int:
-    return next((place for place in range(start, len(ids)) if ids[place] not in answers), len(ids))
+    return next((index for index in range(start, len(ids)) if ids[index] not in answers), len(ids))
 
 
 def printable(text: str) -> str:
@@ -107,7 +117,11 @@ def printable(text: str) -> str:
 
 @contextmanager
 def _reader(keyboard: TextIO, screen: TextIO, *, single: bool) -> Iterator[Iterator[str]]:
-    """What the person types: keys one by one from a terminal, where one key is an answer; else lines."""
+    """What the person types: keys one by one from a terminal, where one key is an answer; else lines.
+
+    ``getchar`` of click and typer is not enough: between two calls the terminal echoes, and keys that are pressed then,
+    while an answer is being saved, are lost.
+    """
     try:
         import termios
         import tty
@@ -119,7 +133,7 @@ def _reader(keyboard: TextIO, screen: TextIO, *, single: bool) -> Iterator[Itera
     handle = keyboard.fileno()
     before = termios.tcgetattr(handle)
     try:
-        tty.setcbreak(handle, termios.TCSANOW)  # Ctrl-C still interrupts
+        tty.setcbreak(handle, termios.TCSANOW)  # no echo, no Enter; Ctrl-C still interrupts
         yield _keys(handle)
     finally:
         termios.tcsetattr(handle, termios.TCSANOW, before)  # not after output that nobody may read

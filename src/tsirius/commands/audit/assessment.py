@@ -26,7 +26,7 @@ def assess(
     votes: pl.DataFrame,
     *,
     names: Sequence[str],
-    asked: pl.DataFrame,
+    sample: pl.DataFrame,
     seed: int,
 ) -> dict[str, Any]:
     """All figures of an audit, as JSON takes them; every interval is a 95 % one.
@@ -34,73 +34,77 @@ def assess(
     Args:
         answered: the answered rows: ``id``, ``stratum``, ``size``, ``answer``, ``label``, ``confidence``.
         everything: ``id``, ``label``, ``confidence`` of all rows.
-        votes: ``id``, ``labeller``, ``said`` (null: abstains) of all rows.
+        votes: ``id``, ``labeller``, ``vote`` (null: abstains) of all rows.
         names: the categories.
-        asked: ``stratum`` and ``size`` of the rows that were drawn.
+        sample: ``stratum`` and ``size`` of the rows that were drawn.
         seed: of the bootstrap.
     """
     truth, strata = answered["answer"].to_list(), answered["stratum"].to_list()
     weighted = survey.weights(strata, answered["size"].to_list())
-    sizes = dict(asked.select("stratum", "size").iter_rows())
+    sizes = dict(sample.select("stratum", "size").iter_rows())
     most = survey.commonest(truth, weighted, names=names)
     labels = answered["label"].to_list()
-    spoke = np.array([label is not None for label in labels])
+    labelled = np.array([label is not None for label in labels])
     estimates = {"all": survey.expected_f1(truth, labels, strata, weighted, names=names, rounds=ROUNDS, seed=seed)}
-    if 0 < spoke.sum() < len(truth):
-        some = answered.filter(spoke)
+    if 0 < labelled.sum() < len(truth):
+        some = answered.filter(labelled)
         estimates["labelled"] = survey.expected_f1(
-            some["answer"].to_list(), some["label"].to_list(), some["stratum"].to_list(), weighted[spoke],
+            some["answer"].to_list(), some["label"].to_list(), some["stratum"].to_list(), weighted[labelled],
             names=names, rounds=ROUNDS, seed=seed,
         )  # fmt: skip
-    sure = None
-    if spoke.any():
+    calibration = None
+    if labelled.any():
         hits = (answered["answer"] == answered["label"]).fill_null(False).to_numpy()
-        sure = reliability(
-            answered["confidence"].to_numpy()[spoke], hits[spoke], weights=weighted[spoke], bins=BINS, equal_mass=False
+        calibration = reliability(
+            answered["confidence"].to_numpy()[labelled],
+            hits[labelled],
+            weights=weighted[labelled],
+            bins=BINS,
+            equal_mass=False,
         )
     return {
         "rows": everything.height,
-        "asked": asked.height,
+        "asked": sample.height,
         "answered": answered.height,
         "represented": sum(sizes[stratum] for stratum in set(strata)) / sum(sizes.values()),
         "commonest": most,
-        "weighted_f1_with_gold": {kind: asdict(found) for kind, found in estimates.items()},
+        "weighted_f1_with_gold": {kind: asdict(estimate) for kind, estimate in estimates.items()},
         "labellers": _labellers(answered, votes, weighted, most, total=everything.height, seed=seed),
         "categories": _categories(answered, everything, weighted, names),
-        "calibration": sure.to_dict() if sure is not None else None,
+        "calibration": calibration.to_dict() if calibration is not None else None,
     }
 
 
 def _labellers(
     answered: pl.DataFrame, votes: pl.DataFrame, weighted: Floats, most: str, *, total: int, seed: int
 ) -> list[dict[str, Any]]:
-    truth, found = answered["answer"], []
+    truth, rows = answered["answer"], []
     for (name,), part in votes.group_by("labeller", maintain_order=True):
-        said = answered.select("id").join(part, on="id", how="left", maintain_order="left")["said"]
-        spoke = said.is_not_null().to_numpy()
-        hit, always = (said == truth).fill_null(False).to_numpy()[spoke], (truth == most).to_numpy()[spoke]
-        strata = answered["stratum"].filter(pl.Series(spoke)).to_list()
-        ahead = survey.lead(hit, always, strata, weighted[spoke], rounds=ROUNDS, seed=seed) if strata else None
-        found.append(
+        vote = answered.select("id").join(part, on="id", how="left", maintain_order="left")["vote"]
+        voted = vote.is_not_null().to_numpy()
+        hit, always = (vote == truth).fill_null(False).to_numpy()[voted], (truth == most).to_numpy()[voted]
+        strata = answered["stratum"].filter(pl.Series(voted)).to_list()
+        ahead = survey.lead(hit, always, strata, weighted[voted], rounds=ROUNDS, seed=seed) if strata else None
+        rows.append(
             {
                 "labeller": name,
-                "coverage": (part.height - part["said"].null_count()) / total,
-                "accuracy": asdict(survey.share(hit, weighted[spoke])) if strata else None,
-                "always_commonest": survey.share(always, weighted[spoke]).value if strata else None,
+                "coverage": (part.height - part["vote"].null_count()) / total,
+                "accuracy": asdict(survey.share(hit, weighted[voted])) if strata else None,
+                "always_commonest": survey.share(always, weighted[voted]).value if strata else None,
                 "lead": asdict(ahead) if ahead else None,
             }
         )
-    return found
+    return rows
 
 
 def _categories(
     answered: pl.DataFrame, everything: pl.DataFrame, weighted: Floats, names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    label, truth, found = answered["label"].fill_null(""), answered["answer"], []
+    label, truth, rows = answered["label"].fill_null(""), answered["answer"], []
     hit = (label == truth).to_numpy()
     for name in names:
         given, real = (label == name).to_numpy(), (truth == name).to_numpy()
-        found.append(
+        rows.append(
             {
                 "category": name,
                 "labelled": everything.filter(pl.col("label") == name).height,
@@ -109,78 +113,81 @@ def _categories(
                 "recall": asdict(survey.share(hit[real], weighted[real])) if real.any() else None,
             }
         )
-    return found
+    return rows
 
 
-def text(found: Mapping[str, Any], *, run: Path) -> str:
+def text(figures: Mapping[str, Any], *, run: Path) -> str:
     """The report as lines of text.
 
     Args:
-        found: what :func:`assess` returned, with ``of`` and ``drawn``.
+        figures: what :func:`assess` returned, with ``of`` and ``drawn``.
         run: the run's folder.
     """
-    of, rows = found["of"], found["rows"]
+    of, rows = figures["of"], figures["rows"]
     what = "labels" if of == "labels" else "predictions for the test file"
     lines = [
-        f"Audit of the {what} of {run}: {found['answered']:,} answers by a person speak for {rows:,} reviews"
-        + (f" ({found['asked'] - found['answered']:,} of those drawn have no answer)." if
-           found["asked"] > found["answered"] else "."),
-        "These answers were never used for training; what is called «with gold» comes from them. Intervals: 95 %.",
+        f"Audit of the {what} of {run}: {figures['answered']:,} answers by a person stand for {rows:,} reviews"
+        + (f" ({figures['asked'] - figures['answered']:,} of those drawn have no answer)." if
+           figures["asked"] > figures["answered"] else "."),
+        "These answers were never used for training; figures «with gold» come from them. Intervals: 95 %.",
     ]  # fmt: skip
-    if found["drawn"] == "given":
-        lines.append("The answered reviews were named by a file: all this holds if they are a random sample.")
-    if found["represented"] < 1:
-        lines.append(f"Kinds of reviews that have an answer: {found['represented']:.1%} of all; the rest is left out.")
-    width = max(len(name) for name in ("weighted F1", *(one["category"] for one in found["categories"]),
-                                       *(one["labeller"] for one in found["labellers"])))  # fmt: skip
-    lines += ["", f"{'labeller':<{width}}  coverage   right with gold        always «{found['commonest']}»  answers"]
-    for one in found["labellers"]:
+    if figures["drawn"] == "given":
+        lines.append("The answered reviews were chosen by a file: the figures hold if they are a random sample.")
+    if figures["represented"] < 1:
+        lines.append(
+            f"Strata with an answer hold {figures['represented']:.1%} of the reviews; the others are left out."
+        )
+    width = max(len(name) for name in ("weighted F1", *(one["category"] for one in figures["categories"]),
+                                       *(one["labeller"] for one in figures["labellers"])))  # fmt: skip
+    lines += ["", f"{'labeller':<{width}}  coverage   accuracy with gold     always «{figures['commonest']}»  answers"]
+    for one in figures["labellers"]:
         always = f"{one['always_commonest']:.3f}" if one["lead"] else "-"
         answers = one["accuracy"]["rows"] if one["accuracy"] else 0
         lines.append(
-            f"{one['labeller']:<{width}}  {one['coverage']:8.1%}   {_said(one['accuracy']):<20}"
-            f"  {always:>{len(found['commonest']) + 9}}  {answers:7,}"
+            f"{one['labeller']:<{width}}  {one['coverage']:8.1%}   {_shown(one['accuracy']):<20}"
+            f"  {always:>{len(figures['commonest']) + 9}}  {answers:7,}"
         )
-    lines += [line for one in found["labellers"] if (line := _warning(one, found["commonest"]))]
+    lines += [line for one in figures["labellers"] if (line := _warning(one, figures["commonest"]))]
     given = "labelled" if of == "labels" else "predicted"
     lines += ["", f"{'category':<{width}}  {given:>9}  share with gold      precision            recall"]
-    for one in found["categories"]:
-        parts = [_said(one[key]) for key in ("share", "precision", "recall")]
+    for one in figures["categories"]:
+        parts = [_shown(one[key]) for key in ("share", "precision", "recall")]
         lines.append(
             f"{one['category']:<{width}}  {one['labelled'] / rows:9.1%}  " + "  ".join(f"{p:<19}" for p in parts)
         )
     lines = [line.rstrip() for line in lines]
-    if any((one[key] or {"rows": SCARCE})["rows"] < SCARCE for one in found["categories"]
+    if any((one[key] or {"rows": SCARCE})["rows"] < SCARCE for one in figures["categories"]
            for key in ("precision", "recall")):  # fmt: skip
         lines.append(f"* from fewer than {SCARCE} answers")
-    if found["calibration"]:
-        known = found["calibration"]
-        table = Reliability(**{**known, "bins": tuple(Bin(**one) for one in known["bins"])}).table()
-        lines += ["", f"Confidence of the {what}, with gold:", table]
-    lines += ["", *_conclusion(found, run)]
+    if figures["calibration"]:
+        table = Reliability(
+            **(figures["calibration"] | {"bins": [Bin(**one) for one in figures["calibration"]["bins"]]})
+        )
+        lines += ["", f"Confidence of the {what}, with gold:", table.table()]
+    lines += ["", *_conclusion(figures, run)]
     return "\n".join(lines)
 
 
-def _conclusion(found: Mapping[str, Any], run: Path) -> list[str]:
-    of, scores = found["of"], found["weighted_f1_with_gold"]
+def _conclusion(figures: Mapping[str, Any], run: Path) -> list[str]:
+    of, scores = figures["of"], figures["weighted_f1_with_gold"]
     if of == "labels":
         lines = []
         if "labelled" in scores:
-            lines.append(f"weighted F1 with gold, of the reviews that have a label: {_said(scores['labelled'])}")
+            lines.append(f"weighted F1 with gold, of the reviews that have a label: {_shown(scores['labelled'])}")
         lines += [
-            f"weighted F1 with gold, of the labels of all reviews (none counts as wrong): {_said(scores['all'])}",
+            f"weighted F1 with gold, of the labels of all reviews (no label counts as wrong): {_shown(scores['all'])}",
             "The trained model is not scored here, as it has learned from these reviews;"
             f" 'tsirius audit {run} --of predictions' scores it on a test file.",
         ]
         return lines
-    lines = [f"weighted F1 with gold, to expect of the trained model on the test file: {_said(scores['all'])}"]
-    if found.get("also_trained_on"):
-        lines.append(f"{found['also_trained_on']:,} of the answered reviews also are in the training files:"
-                     " this may flatter the model.")  # fmt: skip
+    lines = [f"weighted F1 with gold, to expect of the trained model on the test file: {_shown(scores['all'])}"]
+    if figures.get("also_trained_on"):
+        lines.append(f"{figures['also_trained_on']:,} of the answered reviews also are in the training files:"
+                     " the score may be too high.")  # fmt: skip
     return lines
 
 
-def _said(estimate: Mapping[str, Any] | None) -> str:
+def _shown(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None or not estimate["rows"]:
         return "-"
     mark = "*" if estimate["rows"] < SCARCE else ""

@@ -27,7 +27,7 @@ AT_LEAST = 2
 AT_LEAST_LABEL = 5
 """Rows drawn of every label."""
 FEW = 5
-"""Strata with fewer answered rows are resampled together."""
+"""Strata with fewer answered rows are resampled as one."""
 
 
 @dataclass(frozen=True)
@@ -60,32 +60,32 @@ def draw(ids: pl.Series, labels: pl.Series, confidence: pl.Series, *, count: int
     for start, end in zip((0.0, *BANDS), (*BANDS, 1.0), strict=True):
         band = pl.when(pl.col("confidence") >= start).then(pl.lit(f", {start:g} to {end:g}")).otherwise(band)
     rows = pl.DataFrame({"id": ids, "label": labels, "confidence": confidence.cast(pl.Float64).round(6)}).with_columns(
-        place=pl.int_range(pl.len()), banded=pl.col("label") + band
+        row=pl.int_range(pl.len()), banded=pl.col("label") + band
     )
     # Many categories by bands would leave nothing to draw in proportion; then the label alone is the stratum.
     by = "banded" if AT_LEAST * rows["banded"].n_unique() <= 0.6 * count else "label"
     strata = (
         rows.with_columns(stratum=pl.col(by).fill_null(""), label=pl.col("label").fill_null(""))
         .group_by("stratum", "label")
-        .agg(pl.col("place").sort())
+        .agg(pl.col("row").sort())
         .sort("label", "stratum")
     )
-    sizes = strata["place"].list.len().to_list()
+    sizes = strata["row"].list.len().to_list()
     counts = allocate(sizes, strata["label"].to_list(), count=count)
     picked: list[tuple[float, int, str, int]] = []
-    for number, (stratum, places, size, some) in enumerate(
-        zip(strata["stratum"], strata["place"], sizes, counts, strict=True)
+    for number, (stratum, members, size, some) in enumerate(
+        zip(strata["stratum"], strata["row"], sizes, counts, strict=True)
     ):
         random = np.random.default_rng([seed, number])
         order = random.permutation(size)[:some]
         jitter = random.random(size)[:some]
         picked += [
-            ((turn + float(jitter[turn])) / some, places[int(order[turn])], stratum, size) for turn in range(some)
+            ((turn + float(jitter[turn])) / some, members[int(order[turn])], stratum, size) for turn in range(some)
         ]
     picked.sort()
     return pl.DataFrame(
         {
-            "id": ids.gather([place for _, place, _, _ in picked]),
+            "id": ids.gather([row for _, row, _, _ in picked]),
             "stratum": [stratum for _, _, stratum, _ in picked],
             "size": [size for _, _, _, size in picked],
         }
@@ -130,21 +130,21 @@ def replicates(strata: Sequence[str], weighted: Floats, *, rounds: int, seed: in
     one, with the smallest other if it is one row.
     """
     members: dict[str, list[int]] = {}
-    for place, stratum in enumerate(strata):
-        members.setdefault(stratum, []).append(place)
+    for row, stratum in enumerate(strata):
+        members.setdefault(stratum, []).append(row)
     groups = sorted(members.values(), key=lambda group: (len(group), group))
-    few = [place for group in groups if len(group) < FEW for place in group]
+    few = [row for group in groups if len(group) < FEW for row in group]
     groups = [group for group in groups if len(group) >= FEW]
     if len(few) == 1 and groups:
         few += groups.pop(0)
     random = np.random.default_rng(seed)
-    found = np.tile(weighted, (rounds, 1))
+    drawn_weights = np.tile(weighted, (rounds, 1))
     for group in [*groups, few]:
         size = len(group)
         if size > 1:
             drawn = random.multinomial(size - 1, np.full(size, 1 / size), size=rounds)
-            found[:, group] *= drawn * (size / (size - 1))
-    return found
+            drawn_weights[:, group] *= drawn * (size / (size - 1))
+    return drawn_weights
 
 
 def share(hit: NDArray[np.bool_], weighted: Floats) -> Estimate:
@@ -181,21 +181,27 @@ def expected_f1(
         rounds: bootstrap samples.
         seed: of the bootstrap.
     """
-    place = {name: number for number, name in enumerate(names)}
-    size = len(names) + 1  # the last column takes rows without a label; its own F1 weighs nothing
-    cells = np.array([place[a] * size + place.get(g or "", size - 1) for a, g in zip(truth, given, strict=True)])
-    value = metrics.weighted_f1(_confusion(cells, weighted[None], size))
+    index = {name: number for number, name in enumerate(names)}
+    none = len(names)  # rows without a label are predicted as one more category, whose own F1 weighs nothing
+    answers = np.array([index[answer] for answer in truth])
+    labels = np.array([index.get(label or "", none) for label in given])
+    value = _weighted_f1(answers, labels, weighted[None], size=none + 1)
     spread = replicates(strata, weighted, rounds=rounds, seed=seed)
-    low, high = np.quantile(metrics.weighted_f1(_confusion(cells, spread, size)), [0.025, 0.975])
+    low, high = np.quantile(_weighted_f1(answers, labels, spread, size=none + 1), [0.025, 0.975])
     return Estimate(float(value[0]), float(low), float(high), len(truth))
 
 
-def _confusion(cells: NDArray[np.int64], weighted: Floats, size: int) -> NDArray[np.int64]:
-    """Confusion matrices of weighted rows, [rounds, rows] → [rounds, size, size], in rows rounded to a thousandth."""
-    found = np.zeros((weighted.shape[0], size * size))
-    for cell in np.unique(cells):
-        found[:, cell] = weighted[:, cells == cell].sum(axis=1)
-    return np.rint(found * 1000).astype(np.int64).reshape(-1, size, size)
+def _weighted_f1(answers: NDArray[np.int64], labels: NDArray[np.int64], weighted: Floats, *, size: int) -> Floats:
+    """The weighted F1 of weighted rows, [rounds, rows] → [rounds]; a cell's weight is rounded to a thousandth of a row.
+
+    Of the confusion matrices only the cells that hold rows are summed: with hundreds of categories the others would be
+    gigabytes.
+    """
+    cells = answers * size + labels
+    used = np.unique(cells)
+    sums = np.stack([weighted[:, cells == cell].sum(axis=1) for cell in used], axis=1)
+    counts = np.rint(sums * 1000).astype(np.int64)
+    return metrics.weighted_f1_of_cells(counts, used // size, used % size, size=size)
 
 
 def lead(

@@ -1,4 +1,4 @@
-"""The benchmark: the difference between two ways to train, and what becomes of a run that is measured."""
+"""bench augment: the difference between two ways to train, and what becomes of a run that is measured."""
 
 import json
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsirius import config
-from tsirius.commands import bench
+from tsirius.commands import bench_augment
 from tsirius.errors import UserError
 
-SAMPLE = Path(bench.__file__).parents[1] / "assets" / "sample"
+SAMPLE = Path(bench_augment.__file__).parents[1] / "assets" / "sample"
 
 KINDS = 3
 
@@ -27,15 +27,15 @@ def drawn(seed: int, right: float, truth: list[int]) -> list[int]:
 TRUTH = [number % KINDS for number in range(300)]
 
 
-def arms(ways: Sequence[Sequence[int]], truth: Sequence[int] = TRUTH) -> list[bench.Arm]:
-    return [bench.Arm(range(len(truth)), truth, found, 7) for found in ways]
+def arms(ways: Sequence[Sequence[int]], truth: Sequence[int] = TRUTH) -> list[bench_augment.Arm]:
+    return [bench_augment.Arm(range(len(truth)), truth, found, 7) for found in ways]
 
 
-def compare(without: list[bench.Arm], with_: list[bench.Arm]) -> bench.Line:
-    return bench.compare("eda", 9, without, with_, kinds=KINDS, against="against gold")
+def compare(without: list[bench_augment.Arm], with_: list[bench_augment.Arm]) -> bench_augment.Comparison:
+    return bench_augment.compare("eda", 9, without, with_, categories=KINDS, against="against gold")
 
 
-def line(without: float, with_: float, *, same_draws: bool = False) -> bench.Line:
+def line(without: float, with_: float, *, same_draws: bool = False) -> bench_augment.Comparison:
     first = [drawn(seed, without, TRUTH) for seed in range(5)]
     second = [drawn(seed if same_draws else seed + 9, with_, TRUTH) for seed in range(5)]
     return compare(arms(first), arms(second))
@@ -69,7 +69,7 @@ def test_the_figures_are_those_of_the_scores(rows: list[tuple[int, ...]]) -> Non
 def test_the_interval_holds_the_truth_where_seeds_differ_more_than_rows(
     seeds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "ROUNDS", 50)
+    monkeypatch.setattr(bench_augment, "ROUNDS", 50)
     rng, hits = np.random.default_rng(0), 0
     for trial in range(100):
         ways = [
@@ -82,10 +82,10 @@ def test_the_interval_holds_the_truth_where_seeds_differ_more_than_rows(
 
 
 def test_reviews_that_only_some_seeds_score() -> None:
-    def some(ways: list[list[int]]) -> list[bench.Arm]:
+    def some(ways: list[list[int]]) -> list[bench_augment.Arm]:
         parts = [range(0, 200), range(100, 300), range(50, 250)]
         return [
-            bench.Arm(rows, [TRUTH[row] for row in rows], [found[row] for row in rows], 7)
+            bench_augment.Arm(rows, [TRUTH[row] for row in rows], [found[row] for row in rows], 7)
             for rows, found in zip(parts, ways, strict=True)
         ]
 
@@ -119,7 +119,7 @@ def test_reviews_are_labelled_once_and_a_second_benchmark_trains_nothing(
     Path("shop.toml").write_text(CONFIG, encoding="utf-8")
     loaded = config.load(Path("shop.toml"))
 
-    first = bench.augment(loaded, Path("answers.csv"), methods=["eda"], seeds=2, target=40)
+    first = bench_augment.measure(loaded, Path("answers.csv"), methods=["eda"], seeds=2, target=40)
     told = capsys.readouterr().err
     assert told.count("label: runs") == 1 and told.count("variants made") == 2
     run = Path("runs/shop")
@@ -132,17 +132,17 @@ def test_reviews_are_labelled_once_and_a_second_benchmark_trains_nothing(
     record = json.loads((run / "augment" / "record.json").read_text(encoding="utf-8"))
     assert record["notes"]["variants"] == 0, "the run itself is as it was"
 
-    second = bench.augment(loaded, Path("reviews.csv"), methods=["eda"], seeds=2, target=40)
+    second = bench_augment.measure(loaded, Path("reviews.csv"), methods=["eda"], seeds=2, target=40)
     assert second == first, "answers with texts are those by id"
     assert "against gold, 247 reviews; 2 seeds" in first
     assert "variants made" not in capsys.readouterr().err
 
-    third = bench.augment(loaded, None, methods=["eda"], seeds=2, target=40)
+    third = bench_augment.measure(loaded, None, methods=["eda"], seeds=2, target=40)
     held = [pl.read_parquet(run / f"bench/augment/none-{seed}/split/valid.parquet")["id"] for seed in (0, 1)]
     assert f"against pseudo-labels, {len(set(held[0]) | set(held[1])):,} reviews; 2 seeds" in third
     assert "variants made" not in capsys.readouterr().err
     own = loaded.model_copy(update={"evaluate": loaded.evaluate.model_copy(update={"gold": Path("reviews.csv")})})
-    assert bench.augment(own, None, methods=["eda"], seeds=2, target=40) == first, "the configuration's answers"
+    assert bench_augment.measure(own, None, methods=["eda"], seeds=2, target=40) == first, "the configuration's answers"
 
 
 def test_without_answers_some_reviews_have_to_be_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +151,8 @@ def test_without_answers_some_reviews_have_to_be_held_back(tmp_path: Path, monke
     Path("categories.toml").write_text((SAMPLE / "categories.toml").read_text(encoding="utf-8"), encoding="utf-8")
     Path("shop.toml").write_text(CONFIG.replace("test.csv", "reviews.csv"), encoding="utf-8")
     loaded = config.load(Path("shop.toml"), ["split.valid=0"])
-    with pytest.raises(UserError, match=r"split\.valid: no reviews are held back.*--gold"):
-        bench.augment(loaded, None, methods=["eda"], seeds=2, target=9)
+    with pytest.raises(UserError, match=r"split\.valid: there are no validation reviews.*--gold"):
+        bench_augment.measure(loaded, None, methods=["eda"], seeds=2, target=9)
     assert not Path("runs").exists()
 
 
@@ -169,5 +169,5 @@ def test_what_does_not_fit_is_refused_before_any_work(
     Path("categories.toml").write_text((SAMPLE / "categories.toml").read_text(encoding="utf-8"), encoding="utf-8")
     Path("shop.toml").write_text(CONFIG.replace("test.csv", "reviews.csv"), encoding="utf-8")
     with pytest.raises(UserError) as refused:
-        bench.augment(config.load(Path("shop.toml")), Path("gold.csv"), methods=[method], seeds=1, target=9)
+        bench_augment.measure(config.load(Path("shop.toml")), Path("gold.csv"), methods=[method], seeds=1, target=9)
     assert said in str(refused.value) and not Path("runs").exists()

@@ -1,8 +1,7 @@
-"""Benchmarks on a user's own reviews: what is a method worth there?
+"""``tsirius bench augment``: what is a method of augmentation worth on a user's own reviews?
 
-``augment`` trains with and without each method of making variants, several times, and says by how much the score
-changes, against answers by people or, where there are none, against the labels of the reviews held back. They measure;
-nothing is chosen by them.
+Trains with and without each method, with several seeds, and says by how much the score changes, against answers by
+people or, where there are none, against the labels of the validation reviews. It only measures: no setting is chosen.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tsirius import categories, metrics, pipeline, tables
+from tsirius import metrics, pipeline, tables
+from tsirius.categories import load as load_categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.io.ids import read_unique
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 METHODS: tuple[Name, ...] = ("eda", "paraphrase", "backtranslate")
 ROUNDS = 2000
-"""Resamples for an interval."""
+"""Bootstrap resamples for an interval."""
 FIRST, LAST = "split", "train"
-"""What is run anew for each seed; reviews are labelled and selected once."""
+"""The stages that run for each seed; reviews are labelled and selected once."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One method beside none.
+class Comparison:
+    """The score with variants by one method, beside that without variants.
 
     Attributes:
         method: its name.
-        target: rows that a category was to have.
-        variants: how many joined the training rows, the mean over the seeds.
-        without: weighted F1 against the answers without variants, the mean over the seeds.
-        with_: the same with them.
-        each: the difference at each seed.
+        target: rows of each category.
+        variants: number of variants among the training rows, the mean over the seeds.
+        without: weighted F1 without variants, the mean over the seeds.
+        with_: weighted F1 with them, the mean over the seeds.
+        each: the difference for each seed.
         interval: of the mean difference, 95 %, see :func:`compare`.
-        against: what was measured against.
+        against: what was scored against.
     """
 
     method: str
@@ -75,46 +75,46 @@ class Line:
 
 @dataclass(frozen=True)
 class Arm:
-    """What became of one way to train, at one seed.
+    """The predictions of a model that was trained in one way, with one seed.
 
     Attributes:
-        rows: which of all the scored reviews these are, by number; those of other seeds may be others.
-        truth: the answer to each, as a place.
-        found: the prediction for each, likewise.
-        variants: how many the training rows had.
+        rows: the scored reviews, by their index among those of all seeds, which may differ between seeds.
+        truth: the answer of each, as the index of its category.
+        predicted: the prediction for each, likewise.
+        variants: number of variants among the training rows.
     """
 
     rows: Sequence[int]
     truth: Sequence[int]
-    found: Sequence[int]
+    predicted: Sequence[int]
     variants: int
 
 
-def augment(config: Config, gold: Path | None, *, methods: Sequence[str], seeds: int, target: int | None) -> str:
-    """Train with and without each method; a table of the differences as text, which is also kept in the run's folder.
+def measure(config: Config, gold: Path | None, *, methods: Sequence[str], seeds: int, target: int | None) -> str:
+    """Train with and without each method; the differences as a table of text, and as JSON in the run's folder.
 
-    The run itself is finished first, or made. Each seed draws other validation rows, variants and so on; with and
-    without a method it draws the same. A benchmark that was stopped goes on where it was.
+    The run itself is finished first. Each seed draws other validation rows, variants and so on, the same ones with and
+    without a method. An interrupted benchmark resumes.
 
     Args:
         config: the run.
         gold: answers by people: columns text and category, or id and category of the run's test file; None: the
-            configuration's, or, where it names none, the labels of the reviews that each seed holds back.
-        methods: of making variants; each is tried by itself.
-        seeds: how many; at least 2.
+            configuration's, or, where it names none, the labels of each seed's validation reviews.
+        methods: of augmentation; each is tried alone.
+        seeds: number of seeds, at least 2.
         target: rows of each category; None: the configuration's, or, where that is 0, those of its largest category.
 
     Raises:
-        UserError: the run, the answers or a method are not as they should be.
+        UserError: a method is unknown or its model is missing, the answers do not fit, or the run is refused.
     """
     for method in methods:
         if method not in METHODS:
             raise UserError(f"no method {method!r}{nearest(method, METHODS)}", remedy=f"Methods: {', '.join(METHODS)}.")
-        # also that its models are at hand, which no run without it needs
-        pipeline.check(_with(config, method, 1, seed=config.seed))
+        # its models must be there too, which no run without it needs
+        pipeline.check(_changed(config, method, 1, seed=config.seed))
     gold = gold or config.evaluate.gold
     if gold is None and not config.split.valid:
-        raise UserError("no reviews are held back to score", where="split.valid",
+        raise UserError("there are no validation reviews to score on", where="split.valid",
                         remedy="Set it above 0, or give answers with --gold.")  # fmt: skip
     answers = None if gold is None else _with_texts(config, gold)
     base = pipeline.run(config)
@@ -123,16 +123,20 @@ def augment(config: Config, gold: Path | None, *, methods: Sequence[str], seeds:
     if not rows:
         balanced = tables.read(base / "balance" / "train.parquet", tables.EXAMPLES)
         rows = int(balanced["label"].value_counts()["count"].max())  # type: ignore[arg-type]  # a count
-    numbers, known = range(config.seed, config.seed + seeds), dict[str, int]()
+    indices = dict[str, int]()
     against = evaluate.AGAINST["pseudo_label" if answers is None else "gold"]
-    without = [_arm(config, base, None, 0, answers, known, seed=seed) for seed in numbers]
-    lines = []
-    for method in methods:
-        arms = [_arm(config, base, method, rows, answers, known, seed=seed) for seed in numbers]
-        lines.append(compare(method, rows, without, arms, kinds=len(names), against=against))
+
+    def arms(method: str | None, target: int) -> list[Arm]:
+        several = range(config.seed, config.seed + seeds)
+        return [_arm(config, base, method, target, answers, indices, seed=seed) for seed in several]
+
+    without = arms(None, 0)
+    lines = [
+        compare(method, rows, without, arms(method, rows), categories=len(names), against=against) for method in methods
+    ]
     report = [{**asdict(line), "difference": line.difference, "verdict": line.verdict()} for line in lines]
     write_text(base / "bench" / "augment.json", json.dumps(report, ensure_ascii=False, indent=1))
-    return f"{_table(lines)}\n{against}, {len(known):,} reviews; {seeds} seeds; {config.train.use} model"
+    return f"{_table(lines)}\n{against}, {len(indices):,} reviews; {seeds} seeds; {config.train.use} model"
 
 
 def _arm(
@@ -141,46 +145,46 @@ def _arm(
     method: str | None,
     target: int,
     answers: pl.DataFrame | None,
-    known: dict[str, int],
+    indices: dict[str, int],
     *,
     seed: int,
 ) -> Arm:
-    """Train with variants by ``method``, or without any, and predict ``answers``, or the reviews that are held back.
+    """Train with variants by ``method``, or without any, and predict ``answers``, or the validation reviews.
 
-    ``known`` numbers the reviews that were scored; it grows.
+    ``indices`` are those of the scored reviews by id; new ones are added.
     """
-    changed = _with(config, method, target, seed=seed)
+    changed = _changed(config, method, target, seed=seed)
     say(f"{method or 'no variants'}, seed {seed}")
     folder = base / "bench" / "augment" / (f"{method}-{target}-{seed}" if method else f"none-{seed}")
     store = pipeline.branch(changed, folder, of=base, first=FIRST, last=LAST)
     classifier = Classifier.load(folder)
-    place = {name: number for number, name in enumerate(classifier.names)}
-    asked = answers
-    if asked is None:
-        asked = tables.read(store.folder("split") / "valid.parquet", tables.EXAMPLES)
-        if asked.is_empty():
-            raise UserError("no review was held back to score", where="split.valid",
+    index = {name: number for number, name in enumerate(classifier.names)}
+    scored = answers
+    if scored is None:
+        scored = tables.read(store.folder("split") / "valid.parquet", tables.EXAMPLES)
+        if scored.is_empty():
+            raise UserError("no validation review was drawn to score on", where="split.valid",
                             remedy="Raise it, or give answers with --gold.")  # fmt: skip
     # beside texts, ids of answers may repeat
-    ids = asked["id"].to_list() if answers is None else map(str, range(asked.height))
+    ids = scored["id"].to_list() if answers is None else map(str, range(scored.height))
     record = store.record("augment") or {}
     return Arm(
-        rows=[known.setdefault(id, len(known)) for id in ids],
-        truth=[place[label] for label in asked["label"]],
-        found=[place[name] for name in classifier.predict(asked["clean"].to_list())],
+        rows=[indices.setdefault(id, len(indices)) for id in ids],
+        truth=[index[label] for label in scored["label"]],
+        predicted=[index[name] for name in classifier.predict(scored["clean"].to_list())],
         variants=int(record["notes"]["variants"]),
     )
 
 
-def _with(config: Config, method: str | None, target: int, *, seed: int) -> Config:
+def _changed(config: Config, method: str | None, target: int, *, seed: int) -> Config:
     settings = {"target_per_class": target, **({"methods": [method]} if method else {})}
     return config.model_copy(update={"seed": seed, "augment": config.augment.model_copy(update=settings)})
 
 
 def compare(
-    method: str, target: int, without: Sequence[Arm], with_: Sequence[Arm], *, kinds: int, against: str
-) -> Line:
-    """How two ways to train differ in weighted F1, both at the same seeds, of which there are at least 2.
+    method: str, target: int, without: Sequence[Arm], with_: Sequence[Arm], *, categories: int, against: str
+) -> Comparison:
+    """How two ways to train differ in weighted F1, both with the same seeds, of which there are at least 2.
 
     What is hard for both ways, or lucky for both, cancels out: differences are taken seed by seed, and the bootstrap
     over the scored reviews gives a review that it draws twice to all seeds and both ways twice. The variance of the
@@ -190,24 +194,24 @@ def compare(
     Args:
         method: for the line.
         target: for the line.
-        without: what became of the one way at each seed.
-        with_: of the other.
-        kinds: how many categories there are.
+        without: predictions of the one way, for each seed.
+        with_: predictions of the other, likewise.
+        categories: number of categories.
         against: for the line.
     """
     import numpy as np
     from scipy import stats
 
     rows = 1 + max(max(arm.rows) for arm in without)
-    cells = [[np.array(arm.truth) * kinds + np.array(arm.found) for arm in arms] for arms in (without, with_)]
+    size = categories * categories
+    cells = [[np.array(arm.truth) * categories + np.array(arm.predicted) for arm in arms] for arms in (without, with_)]
 
     def scores(times: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Where each review counts so many times, [2, seeds]."""
+        """The weighted F1 of both ways, [2, seeds], where each review counts as often as ``times`` says, [rows]."""
         counts = [
-            [np.bincount(cell, times[arm.rows], kinds * kinds) for cell, arm in zip(found, without, strict=True)]
-            for found in cells
+            [np.bincount(cell, times[arm.rows], size) for cell, arm in zip(way, without, strict=True)] for way in cells
         ]
-        return metrics.weighted_f1(np.array(counts).reshape(2, len(without), kinds, kinds))
+        return metrics.weighted_f1(np.array(counts).reshape(2, len(without), categories, categories))
 
     whole = scores(np.ones(rows, dtype=np.int64))
     each = whole[1] - whole[0]
@@ -216,7 +220,7 @@ def compare(
     of_rows, of_seeds = float(np.var(drawn)), float(np.var(each, ddof=1)) / len(each)
     freedom = (of_rows + of_seeds) ** 2 / of_seeds**2 * (len(each) - 1) if of_seeds else np.inf
     half = float(stats.t.ppf(0.975, freedom)) * (of_rows + of_seeds) ** 0.5
-    return Line(
+    return Comparison(
         method=method,
         target=target,
         variants=sum(arm.variants for arm in with_) / len(with_),
@@ -228,7 +232,7 @@ def compare(
     )
 
 
-def _table(lines: Sequence[Line]) -> str:
+def _table(lines: Sequence[Comparison]) -> str:
     shown = [f"{'method':<14} {'target':>7} {'variants':>9} {'without':>8} {'with':>6} {'change':>7}  95 % interval"]
     shown += [
         f"{line.method:<14} {line.target:7,} {line.variants:9,.0f} {line.without:8.3f} {line.with_:6.3f}"
@@ -245,7 +249,7 @@ def _with_texts(config: Config, gold: Path) -> pl.DataFrame:
     Raises:
         UserError: the file cannot be read, or has ids that the test file does not have.
     """
-    names = categories.load(config.ingest.categories).names
+    names = load_categories(config.ingest.categories).names
     columns = {"text_column": config.ingest.text_column, "id_column": config.ingest.id_column}
     source = open_other(gold, **columns, encoding="auto", text_required=False)
     answers = evaluate.read_gold(source, names=names)

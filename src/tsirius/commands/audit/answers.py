@@ -1,0 +1,111 @@
+"""Files of answers: those that are kept in the run, and those that a person fills in with a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from tsirius.commands.audit.asking import printable
+from tsirius.commands.audit.subject import Subject, read_texts
+from tsirius.errors import UserError, nearest
+from tsirius.io.ids import read_unique
+from tsirius.io.source import open_source
+from tsirius.store import replacing
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet would run."""
+
+
+def read_kept(subject: Subject) -> dict[str, str]:
+    """The answers so far by id, "" for a skipped review."""
+    path = subject.folder / "answers.csv"
+    if not path.is_file():
+        return {}
+    return dict(_read_answers(path, subject).select("id", "category").iter_rows())
+
+
+def write_form(path: Path, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
+    """Write every review with its answer so far, to be filled in with a spreadsheet.
+
+    Separated by semicolons, as a Russian Excel expects. A text that a spreadsheet would take for a formula begins with
+    an apostrophe.
+    """
+    rows = [
+        (name, f"'{_one_line(text)}" if text.startswith(FORMULA) else _one_line(text), kept.get(name, ""))
+        for name, text in texts.items()
+    ]
+    _write(path, rows, delimiter=";")
+
+
+def write_kept(subject: Subject, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
+    """Write the reviews that a person has seen, with their answers, into the audit's folder."""
+    rows = [(name, _one_line(text), kept[name]) for name, text in texts.items() if name in kept]
+    _write(subject.folder / "answers.csv", rows, delimiter=",")
+
+
+def _write(path: Path, rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle, delimiter=delimiter)
+        writer.writerow(["id", "text", "category"])
+        writer.writerows(rows)
+
+
+def _one_line(text: str) -> str:
+    """A line break or a NUL inside a cell does not survive every spreadsheet."""
+    return " ".join(printable(text).split())
+
+
+def _read_answers(path: Path, subject: Subject) -> pl.DataFrame:
+    """A file's ``id``, ``category`` ("" where empty) and, where it has texts, ``text``."""
+    source = open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
+    for column, name in ((source.category_column, "category"), (source.id_column, "id")):
+        if column is None:
+            raise UserError(f"has no column {name}", where=path, remedy="Use the file that --write wrote.")
+    names, ids = subject.categories.names, set(subject.rows["id"])
+    spelled = {name.casefold(): name for name in names}
+    parts = [pl.DataFrame(schema={"id": pl.String, "category": pl.String})]
+    for batch in read_unique(source, rows=20_000):
+        written = [category.strip() for category in batch["category"]]
+        for row, name, category in zip(batch["row"], batch["id"], written, strict=True):
+            if category and category.casefold() not in spelled:
+                raise UserError(f"unknown category {category!r}{nearest(category, names)}", where=f"{path}, row {row}",
+                                remedy=f"Known: {', '.join(names)}.")  # fmt: skip
+            if name not in ids:
+                raise UserError(f"unknown id {name!r}{nearest(name, _near(name, ids))}", where=f"{path}, row {row}",
+                                remedy="Use the ids of the file that --write wrote.")  # fmt: skip
+        parts.append(batch.with_columns(category=pl.Series([spelled.get(c.casefold(), "") for c in written])))
+    return pl.concat(parts, how="diagonal")
+
+
+def _near(name: str, ids: set[str]) -> list[str]:
+    """The ids that begin as ``name`` does: a search for the nearest among a million would take minutes."""
+    return sorted(other for other in ids if other[:3] == name[:3])[:1000]
+
+
+def read_given(path: Path, subject: Subject) -> pl.DataFrame:
+    """A person's file of answers, ``id`` and ``category`` ("" where empty), checked before anything of it is kept.
+
+    Where it has texts, they must be the run's: row numbers of another file would, by chance, be known ids too.
+
+    Raises:
+        UserError: an id or a category is unknown, no row has a category, or the texts are others.
+    """
+    given = _read_answers(path, subject)
+    if not given.filter(pl.col("category") != "").height:
+        raise UserError("no row has a category", where=path, remedy="Fill in the column category.")
+    if "text" in given.columns:
+        texts = read_texts(subject, given["id"])
+        same = sum(_letters(text) == _letters(texts[name]) for name, text in given.select("id", "text").iter_rows())
+        if same * 2 < given.height:
+            raise UserError(f"only {same:,} of {given.height:,} texts are those of the run's reviews with the same ids",
+                            where=path, remedy="Use the file that --write wrote for this run.")  # fmt: skip
+    return given
+
+
+def _letters(text: str) -> str:
+    """What an old encoding and a spreadsheet leave unchanged."""
+    return re.sub(r"[^a-zа-я0-9]", "", text.lower())[:200]

@@ -1,0 +1,74 @@
+"""Files of answers: written, filled in, read back; and those that do not fit."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import polars as pl
+import pytest
+from audited import WORDS, call, figures, fill, lay_out, true_f1
+
+from tsirius.errors import UserError
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1251"])
+def test_write_fill_in_and_read_back(run: Path, rows: pl.DataFrame, tmp_path: Path, encoding: str) -> None:
+    written = tmp_path / "answers.csv"
+    assert call(run, write=written) is None
+    assert written.read_bytes().startswith(b"\xef\xbb\xbfid;text;category")
+    report = call(run, answers=fill(written, tmp_path / "filled.csv", rows, encoding=encoding))
+    assert report and "never used for training" in report and "«with gold»" in report
+    found = figures(run)
+    assert found["answered"] == found["asked"] == 150 and found["rows"] == 1200
+    f1 = found["weighted_f1_with_gold"]["all"]
+    assert f1["low"] <= true_f1(rows) <= f1["high"]
+    with (run / "audit" / "answers.csv").open(encoding="utf-8-sig", newline="") as handle:
+        kept = list(csv.DictReader(handle))
+    assert len(kept) == 150 and kept[0]["text"].startswith(WORDS[kept[0]["category"]])
+
+
+def test_answers_may_come_in_parts(run: Path, rows: pl.DataFrame, tmp_path: Path) -> None:
+    written = tmp_path / "answers.csv"
+    call(run, write=written)
+    report = call(run, answers=fill(written, tmp_path / "half.csv", rows, every=2))
+    assert report and "75 of those drawn have no answer" in report
+    assert figures(run)["answered"] == 75
+    call(run, answers=fill(written, tmp_path / "all.csv", rows))
+    assert figures(run)["answered"] == 150
+    call(run, write=written, count=200)
+    with written.open(encoding="utf-8-sig", newline="") as handle:
+        again = list(csv.DictReader(handle, delimiter=";"))
+    assert len(again) == 200 and sum(line["category"] != "" for line in again) == 150
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("5;Куртка;одежка", "row 1: unknown category 'одежка'; did you mean 'одежда'"),
+        ("5000;Куртка;одежда", "unknown id '5000'"),
+        ("5;Куртка;", "no row has a category"),
+        ("5;Совсем другой отзыв;одежда", "0 of 1 texts are those"),
+        ("5;Куртка;одежда\n5;Куртка;обувь", "repeats the id '5'"),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused_and_nothing_is_kept(
+    run: Path, tmp_path: Path, line: str, words: str
+) -> None:
+    (tmp_path / "bad.csv").write_text(f"id;text;category\n{line}\n", encoding="utf-8")
+    with pytest.raises(UserError) as failure:
+        call(run, answers=tmp_path / "bad.csv")
+    assert words in str(failure.value)
+    assert not (run / "audit" / "sample.json").exists()
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_written_as_text(tmp_path: Path, rows: pl.DataFrame) -> None:
+    run = lay_out(tmp_path, rows)
+    path = run / "ingest" / "reviews.parquet"
+    reviews = pl.read_parquet(path).with_columns(text=pl.lit('=HYPERLINK("a")\nКуртка; "хорошая"'))
+    reviews.write_parquet(path)
+    call(run, write=tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as handle:
+        texts = {line["text"] for line in csv.DictReader(handle, delimiter=";")}
+    assert texts == {"""'=HYPERLINK("a") Куртка; "хорошая\""""}
+    assert call(run, answers=fill(tmp_path / "a.csv", tmp_path / "b.csv", rows))
