@@ -54,7 +54,7 @@ def test_soft_labels_are_those_of_members_that_had_not_seen_the_row() -> None:
     task = train_one.Task(how, NAMES, "нет товара", [], [0.0] * 4, rows, False, None, None, "truncate", False, {})
     mean = np.array([[2.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]], dtype=np.float32)
     shares = train_ensemble._soft(
-        task, rows, train_ensemble.Said(rows.select("clean", "group"), mean, np.array([3, 0]))
+        task, rows, train_ensemble.Scores(rows.select("clean", "group"), mean, np.array([3, 0]))
     )
     assert shares[0] == pytest.approx(np.exp(mean[0]) / np.exp(mean[0]).sum(), rel=1e-5)
     assert shares[1].tolist() == [1, 0, 0, 0]

@@ -76,20 +76,20 @@ def build(
     heads, linear = parts(base, new, model)
     compute = half()
     if method == "full":
-        made = base
+        result = base
     else:
         base.requires_grad_(False)
         if method == "qlora":
             _quantise(base, heads, compute=compute or torch.float32)
         if compute is not None:
             _halve(base, heads, compute)
-        made = _adapted(base, heads, linear, r=r, alpha=alpha, dropout=dropout)
+        result = _adapted(base, heads, linear, r=r, alpha=alpha, dropout=dropout)
         if compute is not None:
-            _keep_input_types(made)
+            _keep_input_types(result)
     if gradient_checkpointing or method == "qlora":
         base.config.use_cache = False
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return made.to(load.device())
+    return result.to(load.device())
 
 
 def parts(base: Any, new: Collection[str], model: str) -> tuple[list[str], list[str]]:
@@ -163,7 +163,7 @@ def _quantise(base: Any, heads: Collection[str], *, compute: torch.dtype) -> Non
     """Round the linear layers of the encoder to NF4, in place; the head stays as it is."""
     import bitsandbytes as bnb
 
-    place = load.device()
+    device = load.device()
     encoder = base.base_model
     for name, layer in list(_linear(encoder, heads)):
         if layer.in_features % 64 or layer.out_features % 64:
@@ -180,7 +180,7 @@ def _quantise(base: Any, heads: Collection[str], *, compute: torch.dtype) -> Non
         )
         rounded.bias = layer.bias
         parent, _, last = name.rpartition(".")
-        setattr(encoder.get_submodule(parent) if parent else encoder, last, rounded.to(place))
+        setattr(encoder.get_submodule(parent) if parent else encoder, last, rounded.to(device))
     base.is_loaded_in_4bit = base.is_quantized = True  # how peft knows
 
 
@@ -215,15 +215,16 @@ def groups(model: Any, *, learning_rate: float, weight_decay: float, layer_decay
     trained = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
     layers = [int(layer[1]) for name, _ in trained if (layer := LAYER.search(name))]
     top = max(layers, default=-1) + 1
-    found: dict[tuple[float, float], list[Any]] = {}
+    members_of: dict[tuple[float, float], list[Any]] = {}
     for name, part in trained:
         decayed = name not in normal and not name.endswith("bias")
         layer = LAYER.search(name)
         depth = top - int(layer[1]) if layer else (top + 1 if "embeddings" in name else 0)
         key = (learning_rate * layer_decay**depth, weight_decay if decayed else 0.0)
-        found.setdefault(key, []).append(part)
+        members_of.setdefault(key, []).append(part)
     return [
-        {"params": members, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), members in found.items()
+        {"params": members, "lr": rate, "peak": rate, "weight_decay": decay}
+        for (rate, decay), members in members_of.items()
     ]
 
 

@@ -102,15 +102,15 @@ def in_batches(
     while start < len(order):
         longest = int(lengths[order[start]])
         rows = order[start : start + budget.rows(longest)]
-        found = attempt(partial(compute, rows))
-        if found is not None:
+        result = attempt(partial(compute, rows))
+        if result is not None:
             budget.fitted()
         else:
             budget.ran_out(max(2, len(rows) * longest))
             if len(rows) > 1:
                 continue
         start += len(rows)
-        yield rows, found
+        yield rows, result
 
 
 def filled(
@@ -128,12 +128,12 @@ def filled(
     Raises:
         UserError: a single row does not fit into memory.
     """
-    found = np.zeros((len(lengths), width), dtype=np.float32)
+    result = np.zeros((len(lengths), width), dtype=np.float32)
     for rows, given in in_batches(lengths, compute, budget=budget):
         if given is None:
             raise does_not_fit(int(lengths[rows[0]]), where=where)
-        found[rows] = given
-    return found
+        result[rows] = given
+    return result
 
 
 def does_not_fit(tokens: int, *, where: str) -> UserError:

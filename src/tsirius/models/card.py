@@ -106,10 +106,10 @@ def _body(card: Card, *, adapter: bool) -> list[str]:
         "| id | category | training rows | natural share | added to the score |",
         "|---|---|---|---|---|",
     ]
-    for place, name in enumerate(card.names):
-        share = "" if card.prior is None else f"{card.prior[place]:.3f}"
+    for index, name in enumerate(card.names):
+        share = "" if card.prior is None else f"{card.prior[index]:.3f}"
         shown = name.replace("|", "\\|")
-        lines.append(f"| {place} | {shown} | {card.rows[place]:,} | {share} | {card.prior_shift[place]:+.3f} |")
+        lines.append(f"| {index} | {shown} | {card.rows[index]:,} | {share} | {card.prior_shift[index]:+.3f} |")
     lines += ["", "The prediction is the category with the highest score after that addition; there are no thresholds.",
               "", "## Scores", ""]  # fmt: skip
     if not card.scores:

@@ -140,7 +140,7 @@ class Classifier:
         copies = Counter(cleaned)
         unique = sorted(text for text in copies if text)
         unique = [unique[row] for row in longest_first([len(text) for text in unique])]
-        place = {text: row for row, text in enumerate(unique)}
+        position = {text: row for row, text in enumerate(unique)}
         probabilities = np.zeros((len(unique) + 1, len(self.names)), dtype=np.float32)
         probabilities[-1, self.names.index(self.none)] = 1.0
         if advance and copies[""]:
@@ -150,7 +150,7 @@ class Classifier:
             probabilities[start : start + len(chunk)] = softmax(self.scorer.logits(chunk) + self._shift, axis=1)
             if advance:
                 advance(sum(copies[text] for text in chunk))
-        return probabilities[[place.get(text, -1) for text in cleaned]]
+        return probabilities[[position.get(text, -1) for text in cleaned]]
 
 
 def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> Scorer:
@@ -169,8 +169,8 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
         embed = None
         if description.base_model is not None:
             _check_base(description)
-            said = ("embeddings", description.base_model, length)
-            embed = shared.setdefault(said, encode.embedder(description.base_model, max_length=length))
+            key = ("embeddings", description.base_model, length)
+            embed = shared.setdefault(key, encode.embedder(description.base_model, max_length=length))
         return linear.load(folder, categories=len(names), embed=embed)
     if description.kind == "onnx":
         from tsirius.models import onnx
@@ -246,17 +246,17 @@ def describe(folder: Path) -> Description:
     if not path.is_file():
         raise UserError(f"has no {DESCRIPTION}", where=folder, remedy=remedy)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        version = found.pop("format")
+        result = json.loads(path.read_text(encoding="utf-8"))
+        version = result.pop("format")
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise UserError("does not describe a model", where=path, remedy=remedy) from None
     if version != FORMAT:
         raise UserError(f"has format {version}, this version reads {FORMAT}", where=path, remedy=remedy)
     try:
-        return Description(**found)
+        return Description(**result)
     except ValidationError as error:
         problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
+        field = ".".join(map(str, problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
-        raise UserError(f"does not describe a model: {place + ': ' if place else ''}{message[:1].lower()}{message[1:]}",
+        raise UserError(f"does not describe a model: {field + ': ' if field else ''}{message[:1].lower()}{message[1:]}",
                         where=path, remedy=remedy) from None  # fmt: skip

@@ -49,11 +49,11 @@ def _replaced(model: Any, kind: Kind) -> Any:
     _keep_memory()
     for parent in list(model.base_model.modules()):
         linear = {name: layer for name, layer in parent.named_children() if type(layer) is torch.nn.Linear}
-        made: dict[str, torch.nn.Module] = {}
+        replaced: dict[str, torch.nn.Module] = {}
         if linear.keys() >= set(SIDE_BY_SIDE) and len({linear[name].in_features for name in SIDE_BY_SIDE}) == 1:
-            made = _side_by_side({name: linear.pop(name) for name in SIDE_BY_SIDE}, kind)
-        made |= {name: kind(layer) for name, layer in linear.items()}
-        for name, layer in made.items():
+            replaced = _side_by_side({name: linear.pop(name) for name in SIDE_BY_SIDE}, kind)
+        replaced |= {name: kind(layer) for name, layer in linear.items()}
+        for name, layer in replaced.items():
             setattr(parent, name, layer)
     return model
 
@@ -79,7 +79,7 @@ def _side_by_side(layers: dict[str, torch.nn.Linear], kind: Kind) -> dict[str, t
         whole.bias.copy_(torch.cat([torch.zeros(layer.out_features) if layer.bias is None else layer.bias
                                     for layer in layers.values()]))  # fmt: skip
     shared = _Shared(kind(whole), [layer.out_features for layer in layers.values()])
-    return {name: _Part(shared, place) for place, name in enumerate(layers)}
+    return {name: _Part(shared, index) for index, name in enumerate(layers)}
 
 
 class _Shared:
@@ -92,21 +92,21 @@ class _Shared:
         self.whole, self.sizes = whole, list(sizes)
         self.kept: tuple[torch.Tensor, Sequence[torch.Tensor]] | None = None
 
-    def take(self, given: torch.Tensor, place: int) -> torch.Tensor:
+    def take(self, given: torch.Tensor, index: int) -> torch.Tensor:
         kept = self.kept
         if kept is None or kept[0] is not given:
             kept = given, self.whole(given).split(self.sizes, -1)
-        self.kept = kept if place + 1 < len(self.sizes) else None
-        return kept[1][place]
+        self.kept = kept if index + 1 < len(self.sizes) else None
+        return kept[1][index]
 
 
 class _Part(torch.nn.Module):
-    def __init__(self, shared: _Shared, place: int) -> None:
+    def __init__(self, shared: _Shared, index: int) -> None:
         super().__init__()
-        self.shared, self.place = shared, place
+        self.shared, self.index = shared, index
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        return self.shared.take(given, self.place)
+        return self.shared.take(given, self.index)
 
 
 def has_bfloat16() -> bool:
@@ -164,7 +164,7 @@ class PackedLinear(torch.nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(dtype), None)
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+        output: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             given.to(self.dtype), self.weight, self.bias, "none", [], ""
         )
-        return found.to(given.dtype)
+        return output.to(given.dtype)

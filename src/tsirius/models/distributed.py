@@ -51,7 +51,7 @@ def join() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    # What is told goes by gloo: to wait for it by nccl would keep a GPU busy.
+    # Objects are broadcast by gloo: to wait for it by nccl would keep a GPU busy.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     torch.distributed.init_process_group(backend, timeout=LONG)
 
@@ -72,13 +72,13 @@ def meet() -> None:
         torch.distributed.barrier()
 
 
-def from_first(told: T) -> T:
-    """The first process's ``told`` in all of them."""
+def from_first(value: T) -> T:
+    """The first process's ``value`` in all of them."""
     import torch
 
     if processes() < 2:
-        return told
-    shared = [told]
+        return value
+    shared = [value]
     torch.distributed.broadcast_object_list(shared, device=torch.device("cpu"))
     return shared[0]
 

@@ -35,10 +35,10 @@ def windowed_logits(
     model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int, half: torch.dtype | None
 ) -> NDArray[np.float32]:
     """The same of all of each text: the mean over windows of ``max_length`` tokens. Arguments as of :func:`logits`."""
-    found = tokenizer(list(texts), return_special_tokens_mask=True, return_attention_mask=False,
+    result = tokenizer(list(texts), return_special_tokens_mask=True, return_attention_mask=False,
                       return_token_type_ids=False, verbose=False) if texts else {"input_ids": []}  # fmt: skip
-    special = found.get("special_tokens_mask", [])
-    cuts = [windows.cut(*pair, max_length=max_length) for pair in zip(found["input_ids"], special, strict=True)]
+    special = result.get("special_tokens_mask", [])
+    cuts = [windows.cut(*pair, max_length=max_length) for pair in zip(result["input_ids"], special, strict=True)]
     scores = _logits(model, tokenizer, [window for cut in cuts for window in cut], half=half)
     return windows.mean(scores, [len(cut) for cut in cuts])
 
@@ -88,9 +88,9 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
     @lru_cache(maxsize=1)
     def last(texts: tuple[str, ...]) -> NDArray[np.float32]:
         encoder, tokenizer, length = parts()
-        found = embeddings(encoder, tokenizer, texts, max_length=length)
-        found.flags.writeable = False
-        return found
+        result = embeddings(encoder, tokenizer, texts, max_length=length)
+        result.flags.writeable = False
+        return result
 
     return lambda texts: last(tuple(texts))
 
@@ -112,8 +112,8 @@ def _read(
     def compute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         table = padded_with_mask([given[row] for row in rows], pad, left=False, multiple=1)
         ids, mask = (torch.from_numpy(part).to(model.device) for part in table)
-        found: NDArray[np.float32] = forward(ids, mask).float().cpu().numpy()
-        return found
+        result: NDArray[np.float32] = forward(ids, mask).float().cpu().numpy()
+        return result
 
     lengths = [len(ids) for ids in given]
     return filled(lengths, compute, width=width, budget=Budget(tokens), where=model.config.name_or_path)
@@ -132,15 +132,15 @@ def longest(model: Any, tokenizer: Any, max_length: int) -> int:
         for name, part in model.named_modules()
         if "position" in name.rpartition(".")[2] and isinstance(part, torch.nn.Embedding)
     ]
-    said = getattr(model.config, "max_position_embeddings", None) or max_length
-    return min(max_length, int(tokenizer.model_max_length), *(tables or [int(said)]))
+    limit = getattr(model.config, "max_position_embeddings", None) or max_length
+    return min(max_length, int(tokenizer.model_max_length), *(tables or [int(limit)]))
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
     """The tokens of each text, special ones included, cut at ``max_length``."""
     if not texts:
         return []
-    found: list[list[int]] = tokenizer(
+    result: list[list[int]] = tokenizer(
         list(texts), truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
     )["input_ids"]
-    return found
+    return result

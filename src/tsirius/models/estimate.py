@@ -117,13 +117,13 @@ def shape(model: str) -> Shape:
     folder = hub.folder(model) if hub.is_folder(model) else hub.cached(model)
     if folder is None or not (folder / hub.CONFIG).is_file():
         raise UserError("is not at hand, so that its shape is not known", where=model, remedy=hub.REMEDY)
-    found = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
+    result = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size",
              "max_position_embeddings")  # fmt: skip
-    lacking = [name for name in names if not isinstance(found.get(name), int)]
+    lacking = [name for name in names if not isinstance(result.get(name), int)]
     if lacking:
         raise UserError(f"does not say {lacking[0]}", where=folder / hub.CONFIG, remedy="Name a BERT-like encoder.")
-    return Shape(*(found[name] for name in names))
+    return Shape(*(result[name] for name in names))
 
 
 def trained(of: Shape, use: Use) -> int:
@@ -211,11 +211,11 @@ def device(name: str) -> Device:
     Raises:
         UserError: it is not known.
     """
-    found = DEVICES.get(name.lower())
-    if found is None:
+    result = DEVICES.get(name.lower())
+    if result is None:
         raise UserError(f"unknown card {name!r}{nearest(name.lower(), list(DEVICES))}", where="--device",
                         remedy=f"Known: {', '.join(DEVICES)}.")  # fmt: skip
-    return found
+    return result
 
 
 def plan(

@@ -102,7 +102,7 @@ class Rows:
 
     Attributes:
         texts: cleaned.
-        labels: the place of each one's category.
+        labels: the index of each one's category.
         weights: how much each counts; None: all the same.
         targets: the share of each category in each one's label, [N, K]; None: all in ``labels``.
     """
@@ -192,20 +192,20 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     """Results and errors as of :func:`fit`."""
     recipe, scratch = job.recipe, job.scratch
     torch.manual_seed(job.seed)
-    place = load.device()
-    if place.type == "cuda":
+    device = load.device()
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with load.quiet():
-        made = build(job.model, names=job.names, recipe=recipe)
+        model = build(job.model, names=job.names, recipe=recipe)
         tokenizer = load.tokenizer(job.model)
-    length = encode.longest(made, tokenizer, recipe.max_length)
+    length = encode.longest(model, tokenizer, recipe.max_length)
     if length < recipe.max_length:
         say(f"  {job.model} reads {length} tokens of a text, not {recipe.max_length}")
     training = Training(
-        made, tokenizer, job.train, recipe=recipe, categories=len(job.names), max_length=length, seed=job.seed
+        model, tokenizer, job.train, recipe=recipe, categories=len(job.names), max_length=length, seed=job.seed
     )
-    state = checkpoint.resume(scratch, made, optimiser=training.optimiser, scaler=training.scaler, device=place)
-    judge = _judge(made, tokenizer, job.valid, shift=job.shift, max_length=length) if job.valid.texts else None
+    state = checkpoint.resume(scratch, model, optimiser=training.optimiser, scaler=training.scaler, device=device)
+    judge = _judge(model, tokenizer, job.valid, shift=job.shift, max_length=length) if job.valid.texts else None
     if not state.finished:
         if state.step:
             say(f"  resumes after step {state.step:,}")
@@ -214,24 +214,24 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
             _train(training, state, judge, scratch, advance)
     distributed.meet()  # the first process writes the checkpoints
     if judge is not None:
-        checkpoint.restore(made, scratch / BEST / WEIGHTS)
-    sample = encode.logits(made, tokenizer, job.train.texts[:1], max_length=length, half=adapters.half())
+        checkpoint.restore(model, scratch / BEST / WEIGHTS)
+    sample = encode.logits(model, tokenizer, job.train.texts[:1], max_length=length, half=adapters.half())
     if not np.isfinite(sample).all():
         raise UserError("training diverged: scores are NaN or infinite", where="train.learning_rate",
                         remedy=f"Lower it from {recipe.learning_rate:g}.")  # fmt: skip
     notes = {
         "max_length": length,
         "steps": state.step,
-        "trainable": sum(part.numel() for part in made.parameters() if part.requires_grad),
+        "trainable": sum(part.numel() for part in model.parameters() if part.requires_grad),
         "evaluations": [
-            {name: value if name == "step" else round(value, 4) for name, value in found.items()}
-            for found in state.evaluations
+            {name: value if name == "step" else round(value, 4) for name, value in result.items()}
+            for result in state.evaluations
         ],
         "tokens_per_second": round(state.tokens / state.seconds) if state.seconds else None,
     }
-    if place.type == "cuda":
+    if device.type == "cuda":
         notes["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-    return made.eval(), notes
+    return model.eval(), notes
 
 
 class Training:
@@ -265,10 +265,10 @@ class Training:
         self.weights = np.ones(len(rows.labels)) if rows.weights is None else np.array(rows.weights, dtype=np.float64)
         if recipe.imbalance == "weights":
             self.weights = self.weights * loss.category_weights(mass)[list(rows.labels)]
-        self.place = load.device()
+        self.device = load.device()
         self.adjustment = None
         if recipe.imbalance == "logits":
-            self.adjustment = torch.tensor(loss.logit_adjustment(mass), dtype=torch.float32, device=self.place)
+            self.adjustment = torch.tensor(loss.logit_adjustment(mass), dtype=torch.float32, device=self.device)
         self.trained = {name: part for name, part in model.named_parameters() if part.requires_grad}
         self.optimiser = adapters.optimiser(
             adapters.groups(
@@ -281,7 +281,7 @@ class Training:
         )
         self.half = adapters.half()
         # 16-bit floats of this kind end at 6e-8: small gradients are lost unless the loss is multiplied.
-        self.scaler = torch.amp.GradScaler(self.place.type, enabled=self.half == torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
         self.per_epoch = math.ceil(len(self.ids) / recipe.batch_size)
         self.total = self.per_epoch * recipe.epochs
         self.every = recipe.evaluation_steps or math.ceil(self.per_epoch / recipe.evaluations_per_epoch)
@@ -290,11 +290,11 @@ class Training:
 
     def rows(self, step: int) -> list[int]:
         """The rows of a step, counted from 0."""
-        epoch, place = divmod(step, self.per_epoch)
+        epoch, number = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._order = micro_batches.steps(self.lengths, rows=self.recipe.batch_size, seed=self.seed, epoch=epoch)
             self._epoch = epoch
-        return self._order[place]
+        return self._order[number]
 
     def step(self, step: int) -> None:
         """Learn from one step's rows; where memory is short, from fewer of them at a time."""
@@ -326,25 +326,28 @@ class Training:
         own = sorted(rows, key=lambda row: self.lengths[row])[distributed.process() :: distributed.processes()]
         for members in micro_batches.split(own, self.lengths, budget=self.budget):
             table = batching.padded_with_mask(
-                [self.ids[row] for row in members], self.pad, left=False, multiple=8 if self.place.type == "cuda" else 1
+                [self.ids[row] for row in members],
+                self.pad,
+                left=False,
+                multiple=8 if self.device.type == "cuda" else 1,
             )
             ids, mask = map(torch.from_numpy, table)
             targets = torch.from_numpy(self.targets[members])
             weights = torch.tensor(self.weights[members] / divisor, dtype=torch.float32)
             ids, mask, targets, weights = (self._there(part) for part in (ids, mask, targets, weights))
-            with torch.autocast(self.place.type, dtype=self.half, enabled=self.half is not None):
+            with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
                 logits = self.model(input_ids=ids, attention_mask=mask).logits
-            found = loss.total(
+            result = loss.total(
                 logits, targets, weights, smoothing=self.recipe.label_smoothing, adjustment=self.adjustment
             )
-            self.scaler.scale(found).backward()  # type: ignore[no-untyped-call]  # torch's
+            self.scaler.scale(result).backward()  # type: ignore[no-untyped-call]  # torch's
         distributed.add_up(self.trained.values())
 
     def _there(self, part: torch.Tensor) -> torch.Tensor:
         """``part`` on the device, without waiting until it is there."""
-        if self.place.type != "cuda":
+        if self.device.type != "cuda":
             return part
-        return part.pin_memory().to(self.place, non_blocking=True)
+        return part.pin_memory().to(self.device, non_blocking=True)
 
 
 def _train(
@@ -364,7 +367,7 @@ def _train(
         last = state.step == training.total
         if state.step % training.every and not last:
             continue
-        _wait(training.place)
+        _wait(training.device)
         state.seconds += time.monotonic() - start
         if judge is not None:
             _note(state, judge(), recipe)
@@ -376,9 +379,9 @@ def _train(
         start = time.monotonic()
 
 
-def _note(state: State, found: Mapping[str, float], recipe: Recipe) -> None:
+def _note(state: State, result: Mapping[str, float], recipe: Recipe) -> None:
     """Write an evaluation down: is it the best, and how long ago was that?"""
-    shared = distributed.from_first(dict(found))
+    shared = distributed.from_first(dict(result))
     state.evaluations.append({"step": state.step, **shared})
     value = shared["weighted_f1"] if recipe.early_stopping_metric == "weighted_f1" else -shared["eval_loss"]
     value = value if math.isfinite(shared["eval_loss"]) else -math.inf  # diverged
@@ -399,8 +402,8 @@ def _judge(
     labels, size = np.array(valid.labels), len(shift)
 
     def score() -> dict[str, float]:
-        found = encode.logits(model, tokenizer, valid.texts, max_length=max_length, half=adapters.half())
-        scores = found.astype(np.float64) + np.array(shift)
+        result = encode.logits(model, tokenizer, valid.texts, max_length=max_length, half=adapters.half())
+        scores = result.astype(np.float64) + np.array(shift)
         cells = labels * size + scores.argmax(axis=1)
         confusion = np.bincount(cells, minlength=size * size).reshape(size, size)
         losses = -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]
@@ -417,6 +420,6 @@ def _rate(step: int, *, total: int, warmup: float) -> float:
     return max(0.0, (total - step) / max(1, total - rising))
 
 
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
         torch.cuda.synchronize()

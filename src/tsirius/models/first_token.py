@@ -48,12 +48,12 @@ class FirstTokenLayer(torch.nn.Module):
         attention = self.layer.attention
         heads = (len(states), -1, attention.self.num_attention_heads, attention.self.attention_head_size)
         first = states[:, :1]
-        found = torch.nn.functional.scaled_dot_product_attention(
+        attended = torch.nn.functional.scaled_dot_product_attention(
             attention.self.query(first).view(heads).transpose(1, 2),
             attention.self.key(states).view(heads).transpose(1, 2),
             attention.self.value(states).view(heads).transpose(1, 2),
             attn_mask=None if mask is None else mask[:, :, :1],
         )
-        found = attention.output(found.transpose(1, 2).flatten(2), first)
-        answer: torch.Tensor = self.layer.feed_forward_chunk(found)
+        attended = attention.output(attended.transpose(1, 2).flatten(2), first)
+        answer: torch.Tensor = self.layer.feed_forward_chunk(attended)
         return answer

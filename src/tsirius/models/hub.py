@@ -70,8 +70,8 @@ def folder(model: str) -> Path:
 
 def _check_embedded() -> None:
     with (EMBEDDED_FOLDER / WEIGHTS[0]).open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
-    if found != EMBEDDED_SHA256:
+        result = hashlib.file_digest(handle, "sha256").hexdigest()
+    if result != EMBEDDED_SHA256:
         raise UserError("its weights are not those that the package came with", where=EMBEDDED_FOLDER,
                         remedy="Install tsirius again.")  # fmt: skip
 
@@ -80,10 +80,10 @@ def cached(model: str) -> Path | None:
     """The folder of a hub model that lies in the cache as a whole, else None."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(model, CONFIG)
-    if not isinstance(found, str) or missing({path.name for path in Path(found).parent.iterdir()}):
+    result = try_to_load_from_cache(model, CONFIG)
+    if not isinstance(result, str) or missing({path.name for path in Path(result).parent.iterdir()}):
         return None
-    return Path(found).parent
+    return Path(result).parent
 
 
 def fetch(model: str) -> Path:
@@ -98,21 +98,21 @@ def fetch(model: str) -> Path:
         if model == EMBEDDED:
             _check_embedded()
         return folder(model)
-    found = cached(model)
-    if found is None:
+    result = cached(model)
+    if result is None:
         with loading(model):
             from huggingface_hub import snapshot_download
 
-            found = Path(snapshot_download(model, allow_patterns=[*PATTERNS, "model*.safetensors"]))
-            if missing({path.name for path in found.iterdir()}):
+            result = Path(snapshot_download(model, allow_patterns=[*PATTERNS, "model*.safetensors"]))
+            if missing({path.name for path in result.iterdir()}):
                 snapshot_download(model, allow_patterns=["pytorch_model*.bin"])
-    return found
+    return result
 
 
 def described(model: str) -> dict[str, Any]:
     """What config.json of a model that :func:`check` accepts says; {} for one that has yet to be downloaded."""
-    found = folder(model) if is_folder(model) else cached(model)
-    return read_json(found / CONFIG) if found is not None else {}
+    result = folder(model) if is_folder(model) else cached(model)
+    return read_json(result / CONFIG) if result is not None else {}
 
 
 def fetch_classifier(model: str, file: str) -> Path:
@@ -130,7 +130,7 @@ def fetch_classifier(model: str, file: str) -> Path:
 
     remedy = "Name a run's folder, a model's folder, or a hub model that tsirius made."
     try:
-        found = Path(snapshot_download(model, local_files_only=constants.HF_HUB_OFFLINE,
+        result = Path(snapshot_download(model, local_files_only=constants.HF_HUB_OFFLINE,
                                        allow_patterns=[*PATTERNS, "*.safetensors", "README.md"]))  # fmt: skip
     except RepositoryNotFoundError:
         raise UserError("no such folder, and no such model on the hub", where=model, remedy=remedy) from None
@@ -138,9 +138,9 @@ def fetch_classifier(model: str, file: str) -> Path:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"no such folder, not in the cache of hub models, and it cannot be fetched ({reason})",
                         where=model, remedy=remedy) from None  # fmt: skip
-    if not (found / file).is_file():
+    if not (result / file).is_file():
         raise UserError(f"the hub model has no {file}", where=model, remedy=remedy)
-    return found
+    return result
 
 
 def missing(names: Collection[str]) -> str:
@@ -201,10 +201,10 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: it is not valid JSON.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"not valid JSON ({error})", where=path, remedy="Copy or download it again.") from None
-    return found if isinstance(found, dict) else {}
+    return result if isinstance(result, dict) else {}
 
 
 def _check_hub(model: str) -> None:
@@ -215,14 +215,14 @@ def _check_hub(model: str) -> None:
         raise UserError("no such folder, not in the cache of hub models, and the hub is switched off", where=model,
                         remedy=REMEDY)  # fmt: skip
     try:
-        found = HfApi().model_info(model, timeout=HUB_SECONDS)
+        result = HfApi().model_info(model, timeout=HUB_SECONDS)
     except RepositoryNotFoundError:
         raise UserError("no such folder, and no such model on the hub", where=model, remedy=REMEDY) from None
     except Exception as error:  # the hub's client does not say which of its network library's errors it lets through
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"no such folder, not in the cache of hub models, and the hub cannot be reached ({reason})",
                         where=model, remedy=REMEDY) from None  # fmt: skip
-    lack = missing({file.rfilename for file in found.siblings or []})
+    lack = missing({file.rfilename for file in result.siblings or []})
     if lack:
         raise UserError(f"the hub model has no {lack}", where=model, remedy=REMEDY)
 
@@ -234,11 +234,11 @@ def fingerprint(model: str) -> str:
     at a large encoder; training an encoder changes all of them.
     """
     total = hashlib.blake2b(digest_size=16)
-    found = fetch(model)
-    for path in (found / name for name in DECIDING):
+    result = fetch(model)
+    for path in (result / name for name in DECIDING):
         if path.is_file():
             total.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
-    for path in sorted(found.glob("*.safetensors")) or sorted(found.glob("*.bin")):
+    for path in sorted(result.glob("*.safetensors")) or sorted(result.glob("*.bin")):
         size = path.stat().st_size
         total.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:

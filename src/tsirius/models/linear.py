@@ -76,7 +76,10 @@ class Linear:
         from scipy.sparse import csr_matrix, hstack
 
         # The first block has no columns: it is all there is where the model has no terms.
-        blocks = [csr_matrix((len(texts), 0), dtype=np.float32), *(made.transform(texts) for made in self._vectorisers)]
+        blocks = [
+            csr_matrix((len(texts), 0), dtype=np.float32),
+            *(one.transform(texts) for one in self._vectorisers),
+        ]
         if self.embed is not None:
             blocks.append(csr_matrix(self.embed(texts)))
         return hstack(blocks, format="csr")
@@ -104,7 +107,7 @@ def fit(
 
     Args:
         texts: cleaned texts.
-        labels: the category of each, as its place.
+        labels: the index of each one's category.
         weights: how much each row counts; None: all the same.
         categories: how many there are. One without rows gets the logit ``ABSENT``.
         c: inverse strength of the L2 penalty.
@@ -167,14 +170,14 @@ def _vocabulary(texts: Sequence[str]) -> tuple[dict[str, list[str]], NDArray[np.
 def _vectorisers(terms: Mapping[str, Sequence[str]], idf: NDArray[np.float32]) -> list[Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    made, start = [], 0
+    vectorisers, start = [], 0
     for view, words in terms.items():
         if words:
             vectoriser = TfidfVectorizer(vocabulary=words, sublinear_tf=True, dtype=np.float32, **VIEWS[view])
             vectoriser.idf_ = idf[start : start + len(words)]
-            made.append(vectoriser)
+            vectorisers.append(vectoriser)
         start += len(words)
-    return made
+    return vectorisers
 
 
 def load(folder: Path, *, categories: int, embed: Embed | None) -> Linear:

@@ -77,34 +77,34 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
     labels: dict[str, Any] = {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
-        "label2id": {name: place for place, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
     }
     with quiet(), hub.loading(model):
         config = AutoConfig.from_pretrained(folder, **labels)
         if config.pad_token_id is None:  # a decoder's head looks for the last token before it
             config.pad_token_id = tokenizer(model).pad_token_id
-        made, loading = AutoModelForSequenceClassification.from_pretrained(
+        loaded, loading = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
     other = {name for name, *_ in loading["mismatched_keys"]}  # a head for other labels, which is made anew
     new = sorted({*loading["missing_keys"], *other})
-    held = made.base_model.state_dict().keys()
-    prefix = f"{made.base_model_prefix}."
+    held = loaded.base_model.state_dict().keys()
+    prefix = f"{loaded.base_model_prefix}."
     lacking = sum(name.removeprefix(prefix) in held for name in new)
     if dropout is not None:  # config.json has another name for it in each kind of model, and some have none
-        for part in _head(made):
+        for part in _head(loaded):
             if isinstance(part, torch.nn.Dropout):
                 part.p = dropout
     if lacking > len(held) / 2 or any(name.startswith(prefix) for name in other):
         raise UserError(
             "the weights are of another kind of model than config.json says", where=model, remedy=hub.REMEDY
         )
-    return made, new
+    return loaded, new
 
 
-def _head(made: Any) -> Iterator[torch.nn.Module]:
+def _head(loaded: Any) -> Iterator[torch.nn.Module]:
     """The modules of a classifier that are not its encoder's."""
-    return (part for child in made.children() if child is not made.base_model for part in child.modules())
+    return (part for child in loaded.children() if child is not loaded.base_model for part in child.modules())
 
 
 def judge(model: str, *, head: str, precision: Precision) -> Any:
@@ -124,13 +124,13 @@ def judge(model: str, *, head: str, precision: Precision) -> Any:
     from tsirius.models import first_token
 
     with quiet(), hub.loading(model):
-        made, loading = getattr(transformers, head).from_pretrained(
+        loaded, loading = getattr(transformers, head).from_pretrained(
             str(hub.fetch(model)), dtype=torch.float32, output_loading_info=True
         )
     if loading["missing_keys"]:
         raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model,
                         remedy="Name a model that was trained for this.")  # fmt: skip
-    return _placed(first_token.only(made), precision=precision, half=True, half_on_cpu=True)
+    return _placed(first_token.only(loaded), precision=precision, half=True, half_on_cpu=True)
 
 
 def encoder(model: str, *, precision: Precision) -> Any:
@@ -142,8 +142,8 @@ def encoder(model: str, *, precision: Precision) -> Any:
     from transformers import AutoModel
 
     with quiet(), hub.loading(model):
-        made = AutoModel.from_pretrained(str(hub.fetch(model)), dtype=torch.float32)
-    return _placed(made, precision=precision, half=True)
+        loaded = AutoModel.from_pretrained(str(hub.fetch(model)), dtype=torch.float32)
+    return _placed(loaded, precision=precision, half=True)
 
 
 def seq2seq(model: str, *, precision: Precision) -> Any:
@@ -163,20 +163,22 @@ def seq2seq(model: str, *, precision: Precision) -> Any:
 
     path = hub.fetch(model)
     with quiet(), hub.loading(model):
-        made, loading = AutoModelForSeq2SeqLM.from_pretrained(str(path), dtype=torch.float32, output_loading_info=True)
+        loaded, loading = AutoModelForSeq2SeqLM.from_pretrained(
+            str(path), dtype=torch.float32, output_loading_info=True
+        )
     if loading["missing_keys"]:
         raise UserError(
             f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model, remedy=hub.REMEDY
         )
     # Of T5 1.1 the head has weights of its own. Tying it to the embeddings would overwrite them without a word.
-    head, embeddings = made.get_output_embeddings(), made.get_input_embeddings()
+    head, embeddings = loaded.get_output_embeddings(), loaded.get_input_embeddings()
     if hub.read_json(path / hub.CONFIG).get("tie_word_embeddings") is False and head.weight is embeddings.weight:
         raise UserError("its head took the weights of its embeddings on loading", where=model,
                         remedy="Install another version of transformers.")  # fmt: skip
-    return _placed(made, precision=precision, half=made.config.model_type == "marian")
+    return _placed(loaded, precision=precision, half=loaded.config.model_type == "marian")
 
 
-def _placed(made: Any, *, precision: Precision, half: bool, half_on_cpu: bool = False) -> Any:
+def _placed(loaded: Any, *, precision: Precision, half: bool, half_on_cpu: bool = False) -> Any:
     """Bring a model to the device and the precision wanted.
 
     Args:
@@ -187,18 +189,18 @@ def _placed(made: Any, *, precision: Precision, half: bool, half_on_cpu: bool = 
     """
     import torch
 
-    place = device()
-    if place.type == "cuda" and precision != "fp32":
+    target = device()
+    if target.type == "cuda" and precision != "fp32":
         # A T4 says that it knows bf16, but only emulates it.
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            made = made.to(torch.bfloat16)
+            loaded = loaded.to(torch.bfloat16)
         elif half:
-            made = made.to(torch.float16)
-    if place.type == "cpu":
+            loaded = loaded.to(torch.float16)
+    if target.type == "cpu":
         from tsirius.models import cpu
 
-        made = cpu.packed(made, half=half_on_cpu and precision == "auto")
-    return made.to(place).eval()
+        loaded = cpu.packed(loaded, half=half_on_cpu and precision == "auto")
+    return loaded.to(target).eval()
 
 
 def tokenizer(model: str) -> Any:

@@ -46,17 +46,17 @@ class Onnx:
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores of cleaned texts before the softmax, [N, K]."""
-        found = self.tokenizer.encode_batch(list(texts))
+        result = self.tokenizer.encode_batch(list(texts))
         if not self.windows:
-            return self._score([given.ids for given in found])
-        cuts = [cutting.cut(given.ids, given.special_tokens_mask, max_length=self.max_length) for given in found]
+            return self._score([given.ids for given in result])
+        cuts = [cutting.cut(given.ids, given.special_tokens_mask, max_length=self.max_length) for given in result]
         return cutting.mean(self._score([window for cut in cuts for window in cut]), [len(cut) for cut in cuts])
 
     def _score(self, rows: list[list[int]]) -> NDArray[np.float32]:
         def compute(batch: NDArray[np.int64]) -> NDArray[np.float32]:
             ids, mask = padded_with_mask([rows[row] for row in batch], self.pad, left=False, multiple=1)
-            found: NDArray[np.float32] = self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-            return found
+            result: NDArray[np.float32] = self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+            return result
 
         lengths = [len(row) for row in rows]
         return filled(lengths, compute, width=self.categories, budget=Budget(BATCH_TOKENS), where=MODEL)
@@ -106,9 +106,9 @@ def load(folder: Path, *, categories: int, max_length: int, windows: bool) -> On
 
 def threads() -> int:
     """The threads that OMP_NUM_THREADS asks for, else one for each processor that this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -183,8 +183,8 @@ def _trace(model: Any, path: Path, *, pad: int) -> None:
             self.model = model
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-            return found
+            result: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+            return result
 
     size = sum(part.numel() * part.element_size() for part in model.parameters())
     ids = torch.tensor([[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, pad, pad]])
@@ -211,8 +211,8 @@ def _mark(path: Path, *, pad: int, load_external: bool) -> None:
     """Note the padding's number in a model's metadata."""
     import onnx
 
-    found = onnx.load(str(path), load_external_data=load_external)
-    if PAD not in {entry.key for entry in found.metadata_props}:
-        entry = found.metadata_props.add()
+    result = onnx.load(str(path), load_external_data=load_external)
+    if PAD not in {entry.key for entry in result.metadata_props}:
+        entry = result.metadata_props.add()
         entry.key, entry.value = PAD, str(pad)
-        onnx.save(found, str(path))
+        onnx.save(result, str(path))

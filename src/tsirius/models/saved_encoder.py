@@ -194,7 +194,7 @@ def read_plain(folder: Path, *, names: Sequence[str], max_length: int, windows: 
         config = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
     except ValueError:
         raise UserError("is not valid JSON", where=folder / hub.CONFIG, remedy=REMEDY) from None
-    if config.get("id2label") != {str(place): name for place, name in enumerate(names)}:
+    if config.get("id2label") != {str(index): name for index, name in enumerate(names)}:
         raise UserError("its labels are not those of model.json", where=folder / hub.CONFIG, remedy=REMEDY)
     model, new = load.base_classifier(str(folder), names=names, dropout=None)
     if new:

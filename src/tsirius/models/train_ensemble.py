@@ -1,4 +1,4 @@
-"""Train the models of an ensemble, one a fold and seed, and put them together, or distil them into one.
+"""Train the models of an ensemble, one a fold and seed, and average them, or distil them into one.
 
 A member scores what it has not seen: its own fold of the rows. These scores, averaged over the seeds, are the
 out-of-fold score, and what a distilled model learns. A finished member stays in the scratch folder: a run that was
@@ -54,24 +54,24 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the members say of texts.
+class Scores:
+    """The members' scores of texts.
 
     Attributes:
         texts: each once in its group, columns ``clean`` and ``group``.
-        mean: the mean of their scores before the softmax, [N, K]; zeros where none was asked.
-        times: how many were asked, [N].
+        mean: the mean of their scores before the softmax, [N, K]; zeros where none scored.
+        times: how many scored, [N].
     """
 
     texts: pl.DataFrame
     mean: NDArray[np.float32]
     times: NDArray[np.int64]
 
-    def places(self, rows: pl.DataFrame) -> NDArray[np.int64]:
-        """Where the texts of ``rows`` are among these."""
-        numbered = self.texts.with_row_index("place")
-        found = rows.select("clean", "group").join(numbered, on=["clean", "group"], how="left", maintain_order="left")
-        return found["place"].to_numpy().astype(np.int64)
+    def indices(self, rows: pl.DataFrame) -> NDArray[np.int64]:
+        """The index of each row's text among these."""
+        numbered = self.texts.with_row_index("index")
+        result = rows.select("clean", "group").join(numbered, on=["clean", "group"], how="left", maintain_order="left")
+        return result["index"].to_numpy().astype(np.int64)
 
 
 def train(
@@ -104,31 +104,33 @@ def train(
     texts = pl.concat([rows.select("clean", "group"), written.select("clean", "group")]).unique(maintain_order=True)
     if isinstance(task.how, train_one.Regression):
         task = replace(task, how=replace(task.how, embed=_known(task.how.embed, texts["clean"])))
-    places = {seed: _folds(rows, written, folds=folds, seed=seed) for seed in seeds}
-    said, notes = _train_each(task, rows, texts, members=members, places=places, ask_all=distil, scratch=scratch)
-    scores, told, table = dict[str, metrics.Score](), dict[str, Any](), None
+    fold_of = {seed: _folds(rows, written, folds=folds, seed=seed) for seed in seeds}
+    scored, notes = _train_each(task, rows, texts, members=members, fold_of=fold_of, ask_all=distil, scratch=scratch)
+    scores, details, table = dict[str, metrics.Score](), dict[str, Any](), None
     if folds > 1:
-        score, table = _out_of_fold(task, written, said, seed=seeds[0])
+        score, table = _out_of_fold(task, written, scored, seed=seeds[0])
         if score is not None:
             scores["against pseudo-labels, out of fold"] = score
-            told["out_of_fold"] = {
+            details["out_of_fold"] = {
                 "rows": score.rows, "weighted_f1": score.weighted_f1, "interval": list(score.interval),
             }  # fmt: skip
             say(f"  out of fold: weighted F1 {score.weighted_f1:.3f} against pseudo-labels"
                 f" (95 % interval {score.interval[0]:.3f}-{score.interval[1]:.3f}, {score.rows:,} rows)")  # fmt: skip
-    together = folder / "ensemble" if distil else folder
+    ensemble = folder / "ensemble" if distil else folder
     for member in members:
-        _copy(scratch / "members" / member.name / "model", together / "members" / member.name)
+        _copy(scratch / "members" / member.name / "model", ensemble / "members" / member.name)
     parts = [f"members/{member.name}" for member in members]
-    train_one.document(together, task, rows, kind="ensemble", max_length=None, parts=parts, scores=scores, notes=told)
-    told["members"] = notes
+    train_one.document(
+        ensemble, task, rows, kind="ensemble", max_length=None, parts=parts, scores=scores, notes=details
+    )
+    details["members"] = notes
     if distil:
         say("  distils them into one")
-        _, told["distilled"] = train_one.train(
+        _, details["distilled"] = train_one.train(
             task, rows, seed=seeds[0], folder=folder, scratch=scratch / "distilled", whole=True,
-            targets=_soft(task, rows, said),
+            targets=_soft(task, rows, scored),
         )  # fmt: skip
-    return told, table
+    return details, table
 
 
 def _train_each(
@@ -137,10 +139,10 @@ def _train_each(
     texts: pl.DataFrame,
     *,
     members: Sequence[Member],
-    places: Mapping[int, Mapping[int, int]],
+    fold_of: Mapping[int, Mapping[int, int]],
     ask_all: bool,
     scratch: Path,
-) -> tuple[Said, dict[str, dict[str, Any]]]:
+) -> tuple[Scores, dict[str, dict[str, Any]]]:
     """Train the members and have each score what it has not seen; returns what they say, and the notes of each.
 
     Args:
@@ -158,17 +160,17 @@ def _train_each(
     for number, member in enumerate(members, 1):
         say(f"  member {number} of {len(members)}: {member.name}")
         if member.fold is None:
-            own, asked = rows, np.arange(texts.height if ask_all else 0)
+            own, unseen_rows = rows, np.arange(texts.height if ask_all else 0)
         else:
-            own = rows.filter(pl.Series(_fold(rows["group"], places[member.seed]) != member.fold))
-            asked = np.flatnonzero(_fold(texts["group"], places[member.seed]) == member.fold)
-        place = scratch / "members" / member.name
-        unseen = texts["clean"].gather(asked).to_list()
-        notes[member.name], scores = _member(task, own, unseen, member=member, place=place, scratch=scratch)
-        total[asked] += scores
-        times[asked] += 1
+            own = rows.filter(pl.Series(_fold(rows["group"], fold_of[member.seed]) != member.fold))
+            unseen_rows = np.flatnonzero(_fold(texts["group"], fold_of[member.seed]) == member.fold)
+        own_folder = scratch / "members" / member.name
+        unseen = texts["clean"].gather(unseen_rows).to_list()
+        notes[member.name], scores = _member(task, own, unseen, member=member, folder=own_folder, scratch=scratch)
+        total[unseen_rows] += scores
+        times[unseen_rows] += 1
     mean = (total / np.maximum(times, 1)[:, None]).astype(np.float32)
-    return Said(texts, mean, times), notes
+    return Scores(texts, mean, times), notes
 
 
 def _known(embed: Embed | None, given: pl.Series) -> Embed | None:
@@ -176,17 +178,17 @@ def _known(embed: Embed | None, given: pl.Series) -> Embed | None:
     if embed is None:
         return None
     texts = given.unique(maintain_order=True).to_list()
-    found, place = embed(texts), {text: row for row, text in enumerate(texts)}
-    return lambda asked: found[[place[text] for text in asked]]
+    embedded, rows = embed(texts), {text: row for row, text in enumerate(texts)}
+    return lambda wanted: embedded[[rows[text] for text in wanted]]
 
 
 def _folds(rows: pl.DataFrame, written: pl.DataFrame, *, folds: int, seed: int) -> dict[int, int]:
     """The fold of each group of rows. Groups that no quota has left in training are spread evenly."""
     if folds == 1:
         return {}
-    found = assign(rows["group"].to_list(), rows["label"].to_list(), folds=folds, seed=seed)
-    left = sorted(set(written["group"]) - found.keys())
-    return found | {group: place % folds for place, group in enumerate(left)}
+    result = assign(rows["group"].to_list(), rows["label"].to_list(), folds=folds, seed=seed)
+    left = sorted(set(written["group"]) - result.keys())
+    return result | {group: number % folds for number, group in enumerate(left)}
 
 
 def assign(groups: Sequence[int], labels: Sequence[str], *, folds: int, seed: int) -> dict[int, int]:
@@ -210,52 +212,52 @@ def assign(groups: Sequence[int], labels: Sequence[str], *, folds: int, seed: in
     chance = random.Random(seed)
     order = [(group, chance.random()) for group in members]
     owner = {
-        group: max(found, key=lambda label: (found[label], -rows[label], label)) for group, found in members.items()
+        group: max(result, key=lambda label: (result[label], -rows[label], label)) for group, result in members.items()
     }
     order.sort(key=lambda one: (rows[owner[one[0]]], owner[one[0]], -members[one[0]].total(), one[1]))
     held: list[Counter[str]] = [Counter() for _ in range(folds)]
-    place: dict[int, int] = {}
+    fold_of: dict[int, int] = {}
     for group, _ in order:
         label = owner[group]
-        place[group] = min(
+        fold_of[group] = min(
             range(folds), key=lambda fold: (held[fold][label], held[fold].total(), (fold + seed) % folds)
         )
-        held[place[group]] += members[group]
+        held[fold_of[group]] += members[group]
     where: dict[str, set[int]] = defaultdict(set)  # label → the folds of its groups
-    for group, found in members.items():
-        for label in found:
-            where[label].add(place[group])
+    for group, result in members.items():
+        for label in result:
+            where[label].add(fold_of[group])
     for label in sorted(where):
-        if len(where[label]) == 1 and not any(place[group] == ALWAYS for group in members if label in members[group]):
+        if len(where[label]) == 1 and not any(fold_of[group] == ALWAYS for group in members if label in members[group]):
             smallest = min(
                 (group for group in members if label in members[group]),
                 key=lambda group: (members[group].total(), group),
             )
-            place[smallest] = ALWAYS
-    return place
+            fold_of[smallest] = ALWAYS
+    return fold_of
 
 
-def _fold(groups: pl.Series, places: Mapping[int, int]) -> NDArray[np.int64]:
-    return np.array([places.get(group, -1) for group in groups], dtype=np.int64)
+def _fold(groups: pl.Series, fold_of: Mapping[int, int]) -> NDArray[np.int64]:
+    return np.array([fold_of.get(group, -1) for group in groups], dtype=np.int64)
 
 
 def _member(
-    task: Task, rows: pl.DataFrame, texts: Sequence[str], *, member: Member, place: Path, scratch: Path
+    task: Task, rows: pl.DataFrame, texts: Sequence[str], *, member: Member, folder: Path, scratch: Path
 ) -> tuple[dict[str, Any], NDArray[Any]]:
-    """Train a member into ``place`` and have it score ``texts``, unless an earlier try has: notes and scores."""
-    done = sealed(place)
-    if done is not None and (kept := Shards(place).read_array(SCORES)) is not None:
+    """Train a member into ``folder`` and have it score ``texts``, unless an earlier try has: notes and scores."""
+    done = sealed(folder)
+    if done is not None and (kept := Shards(folder).read_array(SCORES)) is not None:
         return done, kept
     steps = scratch / "steps" / member.name
     steps.mkdir(parents=True, exist_ok=True)
-    with publishing(place) as folder:
-        (folder / "model").mkdir()
+    with publishing(folder) as new:
+        (new / "model").mkdir()
         model, notes = train_one.train(
-            task, rows, seed=member.seed, folder=folder / "model", scratch=steps, whole=False, targets=None
+            task, rows, seed=member.seed, folder=new / "model", scratch=steps, whole=False, targets=None
         )
         scores = _scored(model, texts, categories=len(task.names), kept=steps / "scores")
-        Shards(folder).write(SCORES, scores)
-        seal(folder, notes)
+        Shards(new).write(SCORES, scores)
+        seal(new, notes)
     shutil.rmtree(steps)
     return notes, scores
 
@@ -265,7 +267,7 @@ def _scored(model: Scorer, texts: Sequence[str], *, categories: int, kept: Path)
     order = longest_first([len(text) for text in texts])
     shards = Shards(kept)
     done = min(SHARD * len(shards.names()), len(texts))
-    found = np.zeros((len(texts), categories), dtype=np.float32)
+    result = np.zeros((len(texts), categories), dtype=np.float32)
     with progress("score unseen texts", total=len(texts), before=done) as advance:
         for start in range(0, len(texts), SHARD):
             rows, name = order[start : start + SHARD], f"{start:09}"
@@ -274,8 +276,8 @@ def _scored(model: Scorer, texts: Sequence[str], *, categories: int, kept: Path)
                 scores = model.logits([texts[row] for row in rows])
                 shards.write(name, scores)
                 advance(len(rows))
-            found[rows] = scores
-    return found
+            result[rows] = scores
+    return result
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -291,15 +293,15 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _out_of_fold(
-    task: Task, written: pl.DataFrame, said: Said, *, seed: int
+    task: Task, written: pl.DataFrame, scored: Scores, *, seed: int
 ) -> tuple[metrics.Score | None, pl.DataFrame]:
     """How the members do on the reviews that they had not seen, at the natural mix, and what they say of each."""
-    at = said.places(written)
-    seen = said.times[at] > 0
-    rows, mean = written.filter(pl.Series(seen)), said.mean[at[seen]]
+    at = scored.indices(written)
+    seen = scored.times[at] > 0
+    rows, mean = written.filter(pl.Series(seen)), scored.mean[at[seen]]
     chance = softmax(mean.astype(np.float64) + np.array(task.shift), axis=1)
     table = rows.select("id", "clean", "label").with_columns(
-        predicted=pl.Series([task.names[place] for place in chance.argmax(axis=1)], dtype=pl.String),
+        predicted=pl.Series([task.names[index] for index in chance.argmax(axis=1)], dtype=pl.String),
         confidence=pl.Series(chance.max(axis=1) if rows.height else [], dtype=pl.Float32),
     )
     if not rows.height:
@@ -307,9 +309,9 @@ def _out_of_fold(
     return train_one.score(task, mean, rows["label"].to_list(), seed=seed), table
 
 
-def _soft(task: Task, rows: pl.DataFrame, said: Said) -> NDArray[np.float32]:
+def _soft(task: Task, rows: pl.DataFrame, scored: Scores) -> NDArray[np.float32]:
     """What members that had not seen them say of the training rows, [N, K]; of a row that all have seen, its label."""
-    at = said.places(rows)
-    labels = loss.targets(train_one.places(rows, task.names), categories=len(task.names))
-    shares = softmax(said.mean[at].astype(np.float64), axis=1).astype(np.float32)
-    return np.where((said.times[at] > 0)[:, None], shares, labels)
+    at = scored.indices(rows)
+    labels = loss.targets(train_one.fold_of(rows, task.names), categories=len(task.names))
+    shares = softmax(scored.mean[at].astype(np.float64), axis=1).astype(np.float32)
+    return np.where((scored.times[at] > 0)[:, None], shares, labels)

@@ -1,8 +1,7 @@
 """One model of any kind: trained, and written with its description and its card.
 
-A linear model and a fine-tuned encoder are asked for alike: what puts models together
-(:mod:`tsirius.models.train_ensemble`)
-does not know which kind they are.
+A linear model and a fine-tuned encoder are trained through the same functions: an ensemble
+(:mod:`tsirius.models.train_ensemble`) does not know which kind its members are.
 """
 
 from __future__ import annotations
@@ -112,14 +111,14 @@ def train(
 def _fit(
     task: Task, how: Regression, rows: pl.DataFrame, *, folder: Path, targets: NDArray[np.float32] | None
 ) -> Scorer:
-    texts, labels = rows["clean"].to_list(), places(rows, task.names)
+    texts, labels = rows["clean"].to_list(), label_indices(rows, task.names)
     counted = weights(rows, by_confidence=task.by_confidence)
     if targets is not None:  # a row of several categories becomes several rows of less weight
         pairs = [(row, k) for row, shares in enumerate(targets) for k in np.flatnonzero(shares >= SMALL)]
         given = counted or [1.0] * len(texts)
         counted = [float(targets[row, k] * given[row]) for row, k in pairs]
         texts, labels = [texts[row] for row, _ in pairs], [int(k) for _, k in pairs]
-    found = linear.fit(
+    result = linear.fit(
         texts,
         labels,
         weights=counted,
@@ -128,9 +127,9 @@ def _fit(
         rounds=how.rounds,
         embed=how.embed,
     )
-    found.save(folder)
+    result.save(folder)
     document(folder, task, rows, kind="linear", max_length=how.max_length, parts=[], scores={}, notes={})
-    return found
+    return result
 
 
 def _tune(
@@ -149,11 +148,14 @@ def _tune(
     base_model, valid = str(task.base_model), task.valid
     learned, held = [
         finetune.Rows(
-            part["clean"].to_list(), places(part, task.names), weights(part, by_confidence=task.by_confidence), shares
+            part["clean"].to_list(),
+            label_indices(part, task.names),
+            weights(part, by_confidence=task.by_confidence),
+            shares,
         )
         for part, shares in ((rows, targets), (valid, None))
     ]
-    made, notes = finetune.fit(
+    model, notes = finetune.fit(
         finetune.Job(
             learned,
             held,
@@ -166,7 +168,7 @@ def _tune(
         )
     )
     encoder = saved_encoder.Encoder(
-        made,
+        model,
         load.tokenizer(base_model),
         notes["max_length"],
         task.long_texts == "windows",
@@ -178,7 +180,7 @@ def _tune(
         logits = encoder.logits(valid["clean"].to_list())
         scores["against pseudo-labels held back"] = score(task, logits, valid["label"].to_list(), seed=seed)
     written = saved_encoder.save(
-        made,
+        model,
         folder,
         method=recipe.method,
         base_model=base_model,
@@ -186,9 +188,9 @@ def _tune(
         merged=task.merged and whole,
     )
     forms = [part.name for part in written]
-    for place, parts in [*((part, []) for part in written), (folder, forms)]:
+    for target, parts in [*((part, []) for part in written), (folder, forms)]:
         document(
-            place, task, rows, kind=recipe.method, max_length=notes["max_length"], parts=parts, scores=scores,
+            target, task, rows, kind=recipe.method, max_length=notes["max_length"], parts=parts, scores=scores,
             notes=notes,
         )  # fmt: skip
     return encoder, notes
@@ -254,7 +256,7 @@ def document(
 def score(task: Task, logits: NDArray[np.float32], labels: Sequence[str], *, seed: int) -> metrics.Score:
     """How right a model's scores are, [N, K], with the shift that they are used with."""
     predicted = (logits + np.array(task.shift)).argmax(axis=1)
-    return metrics.score(labels, [task.names[place] for place in predicted], names=task.names, rounds=ROUNDS, seed=seed)
+    return metrics.score(labels, [task.names[index] for index in predicted], names=task.names, rounds=ROUNDS, seed=seed)
 
 
 def count(labels: pl.Series, names: Sequence[str]) -> list[int]:
@@ -263,15 +265,15 @@ def count(labels: pl.Series, names: Sequence[str]) -> list[int]:
     return [counts[name] for name in names]
 
 
-def places(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
-    """The place of each row's label among ``names``."""
-    place = {name: number for number, name in enumerate(names)}
-    return [place[label] for label in rows["label"]]
+def label_indices(rows: pl.DataFrame, names: Sequence[str]) -> list[int]:
+    """The index of each row's label among ``names``."""
+    index = {name: number for number, name in enumerate(names)}
+    return [index[label] for label in rows["label"]]
 
 
 def weights(rows: pl.DataFrame, *, by_confidence: bool) -> list[float] | None:
     """How much each row counts; None: all the same."""
-    found = rows["weight"]
+    result = rows["weight"]
     if by_confidence:
-        found = found * rows["confidence"].fill_null(1.0)
-    return None if (found == 1).all() else found.to_list()
+        result = result * rows["confidence"].fill_null(1.0)
+    return None if (result == 1).all() else result.to_list()

@@ -25,14 +25,14 @@ def cut(ids: Sequence[int], special: Sequence[int], *, max_length: int) -> list[
     """
     if len(ids) <= max_length:
         return [list(ids)]
-    inner = [place for place, mark in enumerate(special) if not mark]
+    inner = [offset for offset, mark in enumerate(special) if not mark]
     start, end = inner[0], inner[-1] + 1
     before, body, after = list(ids[:start]), ids[start:end], list(ids[end:])
     room = max_length - len(before) - len(after)
     left = len(body) - room
     steps = math.ceil(left / (room - room // OVERLAP))
-    places = [round(step * left / steps) for step in range(steps + 1)]
-    return [[*before, *body[place : place + room], *after] for place in places]
+    offsets = [round(step * left / steps) for step in range(steps + 1)]
+    return [[*before, *body[offset : offset + room], *after] for offset in offsets]
 
 
 def mean(scores: NDArray[Any], counts: Sequence[int]) -> NDArray[np.float32]:

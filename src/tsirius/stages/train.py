@@ -52,13 +52,13 @@ class Config(Section):
     """What is trained: a linear model on TF-IDF and embeddings; or, of the encoder ``model``, LoRA adapters, the same
     with the encoder in 4 bits, or all weights."""
     prior_correction: bool = True
-    """Shift the scores from the training rows' mix of categories back to the natural one."""
+    """Shift the scores from the class prior of the training rows back to the natural one."""
     folds: int = Field(1, ge=1, le=50)
-    """Leave out each of so many parts of the training rows in turn: one model for each, and an ensemble of them."""
+    """Cross-validation folds: one model per fold, and an ensemble of them (1: none)."""
     seeds: list[int] = Field(default=[])
-    """Train with each of these seeds, and make an ensemble of the models; []: with the run's seed alone."""
+    """Train one model per seed, and average them as an ensemble; []: the run's seed alone."""
     distil: bool = False
-    """Train one model on what the ensemble says of the training rows: as fast as one, nearly as good as all."""
+    """Distil the ensemble into one model: as fast as one, nearly as good as all."""
     model: str = Field("xlm-roberta-base", min_length=1)
     """lora, qlora, full: the encoder, a folder or a hub name."""
     merged: bool = True
@@ -71,55 +71,55 @@ class Config(Section):
     linear_rounds: int = Field(100, ge=1)
     """linear: rounds of the optimiser at most."""
     linear_weights: bool = False
-    """linear: let a row count as much as its label's confidence, instead of all the same."""
+    """linear: weight each row by its label's confidence."""
     lora_r: int = Field(16, ge=1)
     """lora, qlora: rank of the adapters."""
     lora_alpha: int = Field(32, ge=1)
-    """lora, qlora: the adapters' output is scaled by this divided by the rank."""
+    """lora, qlora: scaling of the adapters: their output times this divided by the rank."""
     lora_dropout: float = Field(0.05, ge=0, lt=1)
     """lora, qlora: dropout before each adapter."""
     classifier_dropout: float = Field(0.1, ge=0, lt=1)
     """lora, qlora, full, as are all below: dropout in the classifier's head."""
     epochs: int = Field(6, ge=1)
-    """Passes over the training rows at most."""
+    """Epochs at most."""
     learning_rate: float = Field(3e-4, gt=0, lt=1)
-    """Of AdamW at its height; it falls to 0 linearly. All weights (full) want about a tenth of it."""
+    """Peak learning rate of AdamW; it decays to 0 linearly. full needs about a tenth of it."""
     layer_decay: float = Field(1.0, gt=0, le=1)
-    """full: each layer's learning rate is that of the layer above it times this."""
+    """full: layer-wise decay: each layer's learning rate is that of the layer above it times this."""
     batch_size: int = Field(16, ge=1)
-    """Rows that a step learns from."""
+    """Rows of an optimiser step."""
     batch_tokens: int = Field(4096, ge=1)
-    """Tokens, padding included, that are put through the model at a time: bounds the memory. A step takes as many such
-    passes as it needs. See 'tsirius plan --device'."""
+    """Tokens of a micro-batch, padding included: bounds the memory. A step accumulates the gradients of as many as it
+    needs. See 'tsirius plan --device'."""
     max_length: int = Field(256, ge=8)
-    """Tokens of a review that are read."""
+    """Tokens of a review at most; the rest is cut off."""
     long_texts: Literal["truncate", "windows"] = "truncate"
-    """lora, qlora, full: what becomes of a longer review when it is classified. truncate: its beginning is read;
-    windows: all of it, in windows of max_length tokens that overlap, whose scores are averaged."""
+    """lora, qlora, full: how a longer review is classified. truncate: by its beginning; windows: by overlapping windows
+    of max_length tokens, whose scores are averaged."""
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     """Share of each label that is spread over all categories, since some labels are wrong."""
     row_weights: bool = False
-    """Let a row count as much as its label's confidence, instead of all the same."""
+    """Weight each row by its label's confidence."""
     imbalance: Literal["none", "weights", "logits"] = "none"
-    """What to do in training about rare categories: "weights" lets all categories count the same, "logits" adjusts the
-    scores by the training mix (logit adjustment)."""
+    """Rare categories in training: "weights" gives all categories the same weight, "logits" adds the log class prior to
+    the logits (logit adjustment)."""
     weight_decay: float = Field(0.05, ge=0)
     """Of AdamW; not of biases and normalisation layers."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises."""
+    """Share of the steps with a rising learning rate (warm-up)."""
     max_grad_norm: float = Field(1.0, ge=0)
-    """A longer gradient is shortened to this (0: none is)."""
+    """Gradients are clipped to this norm (0: no clipping)."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass in place of keeping them: less memory, a third more time. qlora
-    always does."""
+    """Recompute activations in the backward pass instead of keeping them: less memory, a third more time. qlora always
+    does."""
     evaluations_per_epoch: int = Field(2, ge=1)
-    """How often an epoch scores the validation rows and leaves a checkpoint."""
+    """Evaluations on the validation rows per epoch, each with a checkpoint."""
     evaluation_steps: int = Field(0, ge=0)
-    """Do so every so many steps instead (0: by epoch)."""
+    """Steps between evaluations (0: by epoch)."""
     early_stopping_metric: Literal["weighted_f1", "eval_loss"] = "weighted_f1"
-    """What says which checkpoint is the best: it is the one that is kept."""
+    """Metric of the best checkpoint, which is the one that is kept."""
     early_stopping_patience: int = Field(3, ge=1)
-    """Stop after this many evaluations without a better one."""
+    """Evaluations without improvement before training stops."""
 
     speed_only = frozenset({"batch_tokens"})
 
@@ -278,7 +278,7 @@ def _shift(
     from tsirius.models.scorer import prior_shift
 
     weights = train_one.weights(train, by_confidence=by_confidence)
-    mass = loss.masses(train_one.places(train, names), weights, categories=len(names))
+    mass = loss.masses(train_one.label_indices(train, names), weights, categories=len(names))
     learned = train_one.count(train["label"], names)
     if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
         mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
