@@ -22,7 +22,7 @@ CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
     {"errors", "section", "progress", "version"},
-    {"categories", "tables", "language", "metrics", "io", "store", "calibration"},
+    {"categories", "tables", "language", "metrics", "io", "store", "shards", "calibration"},
     {"labellers", "augmenters", "models", "reporting"},
     {"stages"},
     {"config"},
