@@ -75,7 +75,7 @@ def make_run(
 
     votes = pl.DataFrame(
         [
-            {"id": row, "labeller": who, "probabilities": vote(said), "evidence": "рукав"}
+            {"id": row, "labeller": who, "said": said, "probabilities": vote(said), "evidence": ["рукав"]}
             for row, name in zip(ids, label, strict=True)
             for who, said in (("lexicon", name), ("matcher", random_.choice([name, *names])))
         ],
@@ -83,7 +83,7 @@ def make_run(
     )
     tables.write(votes, tables.VOTES, given["label"] / "votes.parquet")
     labels = pl.DataFrame({"id": ids, "label": label, "confidence": confidence, "margin": confidence,
-                           "labellers": ["lexicon"] * rows, "doubtful": [False] * rows},
+                           "labellers": [["lexicon"]] * rows, "doubtful": [False] * rows},
                           schema=tables.LABELS)  # fmt: skip
     tables.write(labels, tables.LABELS, given["label"] / "labels.parquet")
     zones = [
@@ -451,14 +451,15 @@ def test_suspicious_labels_are_shown_with_the_words_they_rest_on(tmp_path: Path)
                          "predicted": [NAMES[1], NAMES[1], NAMES[0]], "confidence": [0.7, 0.9, 0.99]},
                         schema=PREDICTED)  # fmt: skip
     rows.write_parquet(given["evaluate"] / "valid_predictions.parquet")
-    votes = pl.DataFrame({"id": ["0"], "labeller": ["lexicon"], "probabilities": [[0.9, *[0.1] * (len(NAMES) - 1)]],
-                          "evidence": ["рукав"]}, schema=tables.VOTES)  # fmt: skip
+    votes = pl.DataFrame({"id": ["0"], "labeller": ["lexicon"], "said": [NAMES[0]],
+                          "probabilities": [[0.9, *[0.1] * (len(NAMES) - 1)]], "evidence": [["рукав"]]},
+                         schema=tables.VOTES)  # fmt: skip
     tables.write(votes, tables.VOTES, given["label"] / "votes.parquet")
-    found = report.suspects(given, NAMES, limit=9)
+    found = report.suspects(given, limit=9)
     assert [row["confidence"] for row in found] == pytest.approx([0.9, 0.7])
     assert str(found[1]["text"]) == "<mark>Рукава</mark> &lt;b&gt; короткие"
     assert found[1]["labellers"] == "lexicon" and found[0]["labellers"] == ""
-    assert len(report.suspects(given, NAMES, limit=1)) == 1 and report.suspects(given, NAMES, limit=0) == []
+    assert len(report.suspects(given, limit=1)) == 1 and report.suspects(given, limit=0) == []
 
 
 def test_suspicious_labels_are_filled_up_with_those_that_like_reviews_contradict(tmp_path: Path) -> None:
@@ -470,16 +471,16 @@ def test_suspicious_labels_are_filled_up_with_those_that_like_reviews_contradict
     tables.write(labels, tables.LABELS, given["label"] / "labels.parquet")
     pl.DataFrame({"id": ["4"], "clean": ["x"], "label": [NAMES[0]], "predicted": [NAMES[1]], "confidence": [0.6]},
                  schema=PREDICTED).write_parquet(given["evaluate"] / "valid_predictions.parquet")  # fmt: skip
-    found = report.suspects(given, NAMES, limit=9)
+    found = report.suspects(given, limit=9)
     assert [(row["predicted"], round(row["confidence"], 2)) for row in found] == [
         (NAMES[1], 0.6),
         (None, 0.8),
         (None, 0.7),
     ]
-    assert len(report.suspects(given, NAMES, limit=2)) == 2
+    assert len(report.suspects(given, limit=2)) == 2
     assert "reviews like it say otherwise" in page(given, tmp_path)
     (given["evaluate"] / "valid_predictions.parquet").unlink()
-    assert [row["predicted"] for row in report.suspects(given, NAMES, limit=9)] == [None] * 3
+    assert [row["predicted"] for row in report.suspects(given, limit=9)] == [None] * 3
 
 
 def test_the_learning_curves_are_drawn_from_two_points_on() -> None:
@@ -507,12 +508,12 @@ def test_a_score_of_nothing_is_no_zero() -> None:
 
 def test_agreement_of_labellers_counts_where_both_spoke(tmp_path: Path) -> None:
     votes = pl.DataFrame(
-        [("1", "a", [0.9, 0.1]), ("1", "b", [0.8, 0.2]), ("2", "a", [0.9, 0.1]), ("2", "b", [0.2, 0.8]),
-         ("3", "a", [0.9, 0.1]), ("3", "b", None)],
-        schema=["id", "labeller", "probabilities"], orient="row",
-    ).with_columns(evidence=pl.lit(""), probabilities=pl.col("probabilities").cast(tables.PROBABILITIES))  # fmt: skip
+        [("1", "a", "x", [0.9, 0.1], []), ("1", "b", "x", [0.8, 0.2], []), ("2", "a", "x", [0.9, 0.1], []),
+         ("2", "b", "y", [0.2, 0.8], []), ("3", "a", "x", [0.9, 0.1], []), ("3", "b", None, None, [])],
+        schema=dict(tables.VOTES), orient="row",
+    )  # fmt: skip
     tables.write(votes, tables.VOTES, tmp_path / "votes.parquet")
-    found = report.agreements(tmp_path, ["x", "y"])
+    found = report.agreements(tmp_path)
     assert found == [{"labeller": "a", "labeller_other": "b", "both": 2, "same": 1}]
 
 

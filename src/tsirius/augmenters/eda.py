@@ -19,7 +19,11 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from pydantic import Field
+
+from tsirius.augmenters import Augmenter, Material, Source
 from tsirius.language.words import analyser, lemma, words
+from tsirius.section import Section
 
 TURNING = frozenset({"не", "ни", "нет", "без", "бы", "только", "кроме"})
 """Words that turn the meaning of the next one."""
@@ -33,6 +37,49 @@ LONG_ENOUGH = 4
 """Letters of a word that gets a typo: in a shorter one it leaves too little."""
 LIKELY = 0.3
 """A reading of a form with at least this share of the likeliest one's chance is reckoned with."""
+
+
+class Config(Section):
+    """Easy data augmentation: words swapped, deleted, inserted, replaced by a synonym, or misspelt."""
+
+    tries: int = Field(5, ge=1)
+    """Variants generated per variant wanted: bounds the work on reviews whose variants are refused."""
+    swap: float = Field(0.1, ge=0, le=1)
+    """Share of the words that change places with the next one (0: none does)."""
+    delete: float = Field(0.1, ge=0, le=0.5)
+    """Share of the words that are deleted; never those of the categories' names and descriptions, nor those by which
+    the lexicon knew the category."""
+    insert: float = Field(0.1, ge=0, le=1)
+    """Share of the words after which a synonym is inserted."""
+    synonym: float = Field(0.1, ge=0, le=1)
+    """Share of the words that are replaced by a synonym in the same form."""
+    typo: float = Field(0.1, ge=0, le=1)
+    """Share of the words that get a typo; never those that ``delete`` spares."""
+
+
+def models(config: Config) -> dict[str, str]:
+    """It uses none."""
+    return {}
+
+
+def make(config: Config, material: Material) -> Augmenter:
+    """An augmenter that spares what the categories are named by, and the evidence of each source."""
+
+    def of(source: Source) -> Iterator[str]:
+        # a generator: the 2.5 KB of a random state come into being at a source's first turn
+        yield from variants(
+            source.text,
+            count=material.wanted * config.tries,
+            swap=config.swap,
+            delete=config.delete,
+            insert=config.insert,
+            synonym=config.synonym,
+            typo=config.typo,
+            protected=material.protected | material.evidence.get(source.id, frozenset()),
+            rng=random.Random(f"{material.seed}:eda:{source.id}"),
+        )
+
+    return lambda sources: [of(source) for source in sources]
 
 
 def variants(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tsirius import categories, metrics, pipeline, tables
+from tsirius.augmenters import AUGMENTERS
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.io.source import open_other, read_batches
@@ -23,14 +24,12 @@ from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
 from tsirius.stages import evaluate
-from tsirius.stages.augment import Name
 from tsirius.store import write_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-METHODS: tuple[Name, ...] = ("eda", "paraphrase", "backtranslate")
 ROUNDS = 2000
 """Resamples for an interval."""
 FIRST, LAST = "split", "train"
@@ -107,8 +106,10 @@ def augment(config: Config, gold: Path | None, *, methods: Sequence[str], seeds:
         UserError: the run, the answers or a method are not as they should be.
     """
     for method in methods:
-        if method not in METHODS:
-            raise UserError(f"no method {method!r}{nearest(method, METHODS)}", remedy=f"Methods: {', '.join(METHODS)}.")
+        if method not in AUGMENTERS:
+            raise UserError(
+                f"no method {method!r}{nearest(method, AUGMENTERS)}", remedy=f"Methods: {', '.join(AUGMENTERS)}."
+            )
         # also that its models are at hand, which no run without it needs
         pipeline.check(_with(config, method, 1, seed=config.seed))
     gold = gold or config.evaluate.gold

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+TEMPLATES = ("Этот отзыв о товаре: {}.",)
+"""The hypothesis where no other is given."""
 Parts = Literal["name", "description", "both", "joined"]
 Against = Literal["contradiction", "categories"]
+
+Asking = Literal["description", "statements"]
+"""How the none-category is asked for: as the others, by its description, or by ``NONE_STATEMENTS``."""
 
 NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
     ("В этом отзыве говорится о доставке.", "This review is about the delivery."),
@@ -83,7 +88,10 @@ def questions(
     Raises:
         UserError: a template has no ``{}``, or there is none, or no statement.
     """
-    check_templates(templates)
+    try:
+        filled(templates)
+    except ValueError as error:
+        raise UserError(str(error), where="label") from None
     if not all(none_statements):
         raise UserError("a statement without a wording", where="label", remedy="Give at least one.")
     products = []
@@ -99,16 +107,16 @@ def questions(
     )
 
 
-def check_templates(templates: Sequence[str]) -> None:
-    """Refuse templates that cannot be filled, and none at all.
+def filled(templates: Sequence[str]) -> Sequence[str]:
+    """The templates themselves, if there are any and each of them can be filled.
 
     Raises:
-        UserError: there is none, or one has no ``{}``.
+        ValueError: there is none, or one has no ``{}``.
     """
     for template in templates or [""]:
         if "{}" not in template:
-            raise UserError(f"no {{}} in the template {template!r}", where="label.nli_templates",
-                            remedy="Put {} where the category's name goes.")  # fmt: skip
+            raise ValueError(f"no {{}} in the template {template!r}; put {{}} where the category's name goes")
+    return templates
 
 
 def descriptions(category: Category, parts: Parts) -> list[str]:
@@ -155,15 +163,15 @@ class Teacher:
         statements and the products the text bears out best."""
         products, statements = self._strengths(texts, advance=advance)
         found = two_steps(products - self.bias, statements, none=self.questions.none)
-        evidence = []
+        evidence = list[list[str]]()
         shown = [name for place, name in enumerate(self.questions.names) if place != self.questions.none]
         for row in range(len(texts)):
             if np.isnan(found[row, 0]):
-                evidence.append("")
+                evidence.append([])
             elif found[row].argmax() == self.questions.none:
-                evidence.append(self.questions.statements[int(statements[row].argmax())][0])
+                evidence.append([self.questions.statements[int(statements[row].argmax())][0]])
             else:
-                evidence.append(shown[int((products[row] - self.bias).argmax())])
+                evidence.append([shown[int((products[row] - self.bias).argmax())]])
         return Votes(found.astype(np.float32), evidence)
 
     def without_bias(self, texts: Sequence[str]) -> Teacher:

@@ -8,14 +8,18 @@ XNLI in 15 languages, Russian among them), or one of two labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from tsirius.categories import Categories
 from tsirius.errors import UserError
+from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
 from tsirius.models.batching import batch_size
-from tsirius.models.load import Precision
+from tsirius.models.load import EMBEDDED, Precision
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +27,72 @@ if TYPE_CHECKING:
 
 PROBE = "Отзыв. A review, 5 звёзд! "
 """A text whose pair encodings are compared with the tokenizer's own."""
+
+
+BLIND = True
+KEEP = True
+
+
+class Config(Section):
+    """The NLI teacher: does the review entail a statement about it?"""
+
+    model: str = Field(EMBEDDED, min_length=1)
+    """A classifier with an entailment label, a folder or a hub name (joeddav/xlm-roberta-large-xnli, say)."""
+    templates: Annotated[list[str], AfterValidator(ask.filled)] = Field(default=[*ask.TEMPLATES])
+    """The hypotheses, with {} where a category goes; the answers to several are averaged."""
+    hypotheses: ask.Parts = "joined"
+    """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
+    none: ask.Asking = "description"
+    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
+    refund and bare praise, which suits models that were not trained on such descriptions."""
+    correct_bias: bool = False
+    """Subtract what the model says of texts without content."""
+    precision: Precision = "auto"
+    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
+    that multiplies them, else "fp32"."""
+    batch_tokens: int = Field(1024, ge=1)
+    """Initial tokens of a batch; fewer where memory is short."""
+
+    speed_only = frozenset({"batch_tokens"})
+
+
+def models(config: Config, *, encoder: str) -> dict[str, str]:
+    """The classifier."""
+    return {"label.nli.model": config.model}
+
+
+def check(config: Config) -> None:
+    """Make sure that a model at hand knows entailment; one that has yet to be downloaded is looked at when it is read.
+
+    Raises:
+        UserError: it does not.
+    """
+    from tsirius.models.load import described
+
+    if given := described(config.model):
+        labels = given.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
+        answers({int(place): str(label) for place, label in labels.items()}, where=config.model)
+
+
+def make(config: Config, material: Material) -> Labeller:
+    """The teacher for the categories; errors as of :func:`load`."""
+    return load(
+        config.model,
+        material.categories,
+        templates=config.templates,
+        hypotheses=config.hypotheses,
+        none_statements=ask.NONE_STATEMENTS if config.none == "statements" else (),
+        against="contradiction",
+        content_free=ask.CONTENT_FREE if config.correct_bias else (),
+        precision=config.precision,
+        max_length=material.max_length,
+        batch_tokens=config.batch_tokens,
+    )
+
+
+def reopen(config: Config, material: Material) -> Labeller:
+    """As :func:`make`: it learns nothing."""
+    return make(config, material)
 
 
 def load(
@@ -88,19 +158,6 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
         return _frame(words, hypothesis, tokens, where=model, max_length=length)
 
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
-
-
-def check(model: str) -> None:
-    """Make sure that a model at hand knows entailment; one that has yet to be downloaded is looked at when it is read.
-
-    Raises:
-        UserError: it does not.
-    """
-    from tsirius.models.load import described
-
-    if config := described(model):
-        labels = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
-        answers({int(place): str(label) for place, label in labels.items()}, where=model)
 
 
 def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:

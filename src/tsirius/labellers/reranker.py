@@ -9,14 +9,18 @@ own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field
 
 from tsirius.categories import Categories
 from tsirius.errors import UserError
+from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
 from tsirius.models.batching import batch_size
 from tsirius.models.load import Precision
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +35,67 @@ DOCUMENT = "<Document>: "
 AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 """The model card's prompt. It is cut into parts where the tokenizer cuts too: after a line's end."""
 ANSWERS = ("no", "yes")
+INSTRUCTION = "Given a statement about a product review, judge whether the review bears it out"
+
+
+BLIND = True
+KEEP = True
+
+
+class Config(Section):
+    """The reranker: an instruction-tuned language model judges whether the review fits a query."""
+
+    model: str = Field("Qwen/Qwen3-Reranker-0.6B", min_length=1)
+    """An instruction reranker that answers yes or no, a folder or a hub name."""
+    templates: Annotated[list[str], AfterValidator(ask.filled)] = Field(default=[*ask.TEMPLATES])
+    """The queries, with {} where a category goes; the answers to several are averaged."""
+    hypotheses: ask.Parts = "joined"
+    """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
+    none: ask.Asking = "description"
+    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
+    refund and bare praise, which suits models that were not trained on such descriptions."""
+    correct_bias: bool = False
+    """Subtract what the model says of texts without content."""
+    precision: Precision = "auto"
+    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
+    that multiplies them, else "fp32"."""
+    max_length: int = Field(512, ge=64)
+    """Tokens of a prompt."""
+    batch_tokens: int = Field(1024, ge=1)
+    """Initial tokens of a batch; fewer where memory is short."""
+
+    speed_only = frozenset({"batch_tokens"})
+
+
+def models(config: Config, *, encoder: str) -> dict[str, str]:
+    """The reranker."""
+    return {"label.reranker.model": config.model}
+
+
+def check(config: Config) -> None:
+    """Whether its tokenizer knows the answers shows when it is read."""
+
+
+def make(config: Config, material: Material) -> Labeller:
+    """The teacher for the categories; errors as of :func:`load`."""
+    return load(
+        config.model,
+        material.categories,
+        instruction=INSTRUCTION,
+        templates=config.templates,
+        hypotheses=config.hypotheses,
+        none_statements=ask.NONE_STATEMENTS if config.none == "statements" else (),
+        against="contradiction",
+        content_free=ask.CONTENT_FREE if config.correct_bias else (),
+        precision=config.precision,
+        max_length=config.max_length,
+        batch_tokens=config.batch_tokens,
+    )
+
+
+def reopen(config: Config, material: Material) -> Labeller:
+    """As :func:`make`: it learns nothing."""
+    return make(config, material)
 
 
 def load(

@@ -13,13 +13,34 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
 from tsirius.language.words import lemmas
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+
+class Config(Section):
+    """The student: a classifier of embeddings that learns from the other labellers' surest labels."""
+
+    rounds: int = Field(0, ge=0)
+    """Rounds, at most, in which it learns from the labels and votes too. It pays where the labellers are few or weak,
+    and costs rare categories, of which it sees too little."""
+    sure: float = Field(0.7, ge=0, le=1)
+    """It learns from labels from this confidence on."""
+    folds: int = Field(5, ge=2)
+    """Cross-validation folds: one student per fold, which labels the reviews that it did not learn from."""
+    c: float = Field(10.0, gt=0)
+    """Inverse strength of its L2 penalty; lower is smoother."""
+    most: int = Field(100_000, ge=1)
+    """Reviews that it learns from, at most."""
+    hide: bool = True
+    """Learn from each review a second time, the words of the categories file masked."""
+
 
 _WORD = re.compile(r"[^\W_]+")
 

@@ -98,11 +98,11 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         mix=mix(names, counts),
         histograms=histograms(labelled, predicted, settings=_settings(records.get("select", {}))),
         reasons=reasons(labelled),
-        labellers=labellers(given["label"], names),
-        agreements=agreements(given["label"], names),
+        labellers=labellers(given["label"]),
+        agreements=agreements(given["label"]),
         learning=learning(_notes(records, "train"), metric=_settings(records.get("train", {})).get(METRIC)),
         variants=variants(given["augment"], records.get("augment", {})),
-        suspects=suspects(given, names, limit=config.suspects),
+        suspects=suspects(given, limit=config.suspects),
         rejected=rejected(given["ingest"] / "rejected.parquet"),
         costs=costs(records),
         details=details(records),
@@ -219,14 +219,13 @@ def reasons(labelled: pl.DataFrame) -> list[tuple[str, bool, int]]:
     return [(reason, kept, rows) for reason, kept, rows in found.iter_rows()]
 
 
-def labellers(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """How often each labeller spoke, and how often the label became what it said, in the order of the names."""
+def labellers(folder: Path) -> list[dict[str, Any]]:
+    """How often each labeller spoke, and how often the label became what it said."""
     schema = {"id": pl.String, "label": pl.String}
     labels = pl.scan_parquet(folder / "labels.parquet").select(*schema)
-    said = pl.col("probabilities").list.arg_max().cast(pl.Int64).replace_strict(dict(enumerate(names)), default=None)
     found = (
         pl.scan_parquet(folder / "votes.parquet")
-        .select("id", "labeller", spoke=pl.col("probabilities").is_not_null(), said=said.cast(pl.String))
+        .select("id", "labeller", "said", spoke=pl.col("said").is_not_null())
         .join(labels, on="id", how="left")
         .group_by("labeller")
         .agg(
@@ -240,10 +239,9 @@ def labellers(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     return list(found.iter_rows(named=True))
 
 
-def agreements(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+def agreements(folder: Path) -> list[dict[str, Any]]:
     """For every two labellers: on how many reviews both spoke, and on how many of them they said the same."""
-    votes = pl.scan_parquet(folder / "votes.parquet").filter(pl.col("probabilities").is_not_null())
-    said = votes.select("id", "labeller", said=pl.col("probabilities").list.arg_max())
+    said = pl.scan_parquet(folder / "votes.parquet").select("id", "labeller", "said").drop_nulls("said")
     found = (
         said.join(said, on="id", suffix="_other")
         .filter(pl.col("labeller") < pl.col("labeller_other"))
@@ -276,7 +274,7 @@ def learning(notes: Mapping[str, Any], *, metric: str | None) -> list[dict[str, 
     return curves
 
 
-def suspects(given: Mapping[str, Path], names: Sequence[str], *, limit: int) -> list[dict[str, Any]]:
+def suspects(given: Mapping[str, Path], *, limit: int) -> list[dict[str, Any]]:
     """The labels that are most likely wrong, with the words that they rest on.
 
     First those of held-back reviews that the model contradicts most firmly; then those that like reviews contradict,
@@ -305,17 +303,16 @@ def suspects(given: Mapping[str, Path], names: Sequence[str], *, limit: int) -> 
         .collect()
     )
     found = pl.concat([contradicted, doubtful], how="vertical_relaxed")
-    said = pl.col("probabilities").list.arg_max().cast(pl.Int64).replace_strict(dict(enumerate(names)), default=None)
     votes = (
         pl.scan_parquet(given["label"] / "votes.parquet")
-        .filter(pl.col("id").is_in(found["id"].to_list()), pl.col("probabilities").is_not_null())
-        .select("id", "labeller", "evidence", said=said.cast(pl.String))
+        .filter(pl.col("id").is_in(found["id"].to_list()), pl.col("said").is_not_null())
+        .select("id", "labeller", "evidence", "said")
         .collect()
     )
     shown = []
     for row in found.iter_rows(named=True):
         own = votes.filter((pl.col("id") == row["id"]) & (pl.col("said") == row["label"]))
-        words = {word.strip() for evidence in own["evidence"].drop_nulls() for word in evidence.split(",")} - {""}
+        words = set(own["evidence"].explode().drop_nulls().to_list())
         shown.append(
             {
                 "label": row["label"],

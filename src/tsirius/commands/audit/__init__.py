@@ -187,13 +187,7 @@ def _votes(subject: Subject) -> pl.DataFrame:
     """What each labeller says of each review: ``id``, ``labeller``, ``said`` (null: it abstains)."""
     if subject.of == "predictions":
         return subject.rows.select("id", labeller=pl.lit("model"), said="label")
-    said = pl.col("probabilities").list.arg_max().cast(pl.Int64)
-    found = (
-        pl.scan_parquet(subject.run / "label" / "votes.parquet")
-        .select("id", "labeller", said=said.replace_strict(dict(enumerate(subject.categories.names)), default=None))
-        .with_columns(pl.col("said").cast(pl.String))
-        .collect()
-    )
+    found = pl.scan_parquet(subject.run / "label" / "votes.parquet").select("id", "labeller", "said").collect()
     together = subject.rows.select("id", labeller=pl.lit("the label"), said="label")
     return pl.concat([found.sort("labeller", maintain_order=True), together])
 
