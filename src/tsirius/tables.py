@@ -152,14 +152,6 @@ def read(path: Path, schema: Schema) -> pl.DataFrame:
     return table
 
 
-def kept(path: Path) -> pl.DataFrame | None:
-    """What was kept to be used again; None where nothing was, or what was cannot be read: then it is to be made."""
-    try:
-        return pl.read_parquet(path) if path.is_file() else None
-    except (pl.exceptions.PolarsError, OSError):
-        return None
-
-
 def _check(found: Mapping[str, Any], schema: Schema, path: Path) -> None:
     for name, kind in schema.items():
         if name not in found:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tsirius.categories import Categories, Category
 from tsirius.labellers import lexicon
 from tsirius.labellers.lexicon import Lexicon
+from tsirius.language import terms
 
 CATEGORIES = Categories(
     [
@@ -44,7 +45,7 @@ def learned(reviews: list[str] = REVIEWS, categories: Categories = CATEGORIES, *
         "min_count": 2,
         "none_despite_unknown": 0.9,
     }
-    return lexicon.learn(reviews, categories, **(settings | changed))  # type: ignore[arg-type]
+    return lexicon.learn(terms.of(reviews), categories, **(settings | changed))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tsirius import augmenters, tables
 from tsirius.augmenters import Material, Source, accept, eda, grow
 from tsirius.categories import Categories, Category
 from tsirius.labellers import lexicon, published
+from tsirius.language import terms
 from tsirius.language.words import words
 from tsirius.models import load
 from tsirius.section import Section
@@ -46,8 +47,8 @@ def lay_out(folder: Path) -> dict[str, Path]:
     rows = examples(REVIEWS)
     (folders["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
     learned = lexicon.learn(
-        rows["clean"].to_list(), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35, small_talk=0.1,
-        min_count=1, none_despite_unknown=0.9,
+        terms.of(rows["clean"].to_list()), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35,
+        small_talk=0.1, min_count=1, none_despite_unknown=0.9,
     )  # fmt: skip
     learned.save(folders["label"] / "lexicon.json")
     used({"lexicon": lexicon.Config()}, folders)

@@ -109,7 +109,7 @@ def make(config: Config, material: Material) -> Labeller:
         UserError: the word vectors are not installed.
     """
     read = lru_cache(maxsize=1)(terms.of)  # the texts that it learns from are those that it labels first
-    learned = fit(
+    learned = learn(
         read(tuple(material.texts)),
         material.categories,
         widen=config.widen,
@@ -136,7 +136,7 @@ class Lexicon:
 
     Attributes:
         categories: names, in the order of the probabilities.
-        none: the place of the none-category.
+        none: the index of the none-category.
         share: the share of the reviews of each category, [K].
         own: the share of a review's words that are its category's own, [K].
         small_talk: the share of a product review's words that are the none-category's.
@@ -161,12 +161,12 @@ class Lexicon:
     def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
         """Label each text by itself; abstain where it holds no known word, or an unknown noun and nothing else of
         weight."""
-        found = self.read(tuple(texts))
-        counts = _matrix(found, self.vocabulary)
+        documents = self.read(tuple(texts))
+        counts = _matrix(documents, self.vocabulary)
         shares, silent = self._posterior(counts)
         shares = _to_none(shares, silent, none=self.none)
-        nouns = {word: 0 for word in found.vocabulary if word not in self.vocabulary and is_noun(word)}
-        unknown = _matrix(found, nouns).getnnz(axis=1) > 0
+        nouns = {word: 0 for word in documents.vocabulary if word not in self.vocabulary and is_noun(word)}
+        unknown = _matrix(documents, nouns).getnnz(axis=1) > 0
         best = shares.argmax(axis=1)
         doubtful = unknown & (best == self.none) & (shares[:, self.none] < self.none_despite_unknown)
         shares[(counts.getnnz(axis=1) == 0) | doubtful] = np.nan
@@ -244,31 +244,6 @@ class Lexicon:
 
 
 def learn(
-    texts: Sequence[str],
-    categories: Categories,
-    *,
-    widen: bool,
-    near: float,
-    rounds: int,
-    trust: float,
-    own: float,
-    small_talk: float,
-    min_count: int,
-    none_despite_unknown: float,
-) -> Lexicon:
-    """Learn a lexicon from unlabelled texts, see :func:`fit`.
-
-    Args:
-        texts: different texts; a repeated one would count twice. 200,000 take about a minute.
-        categories: what each category is called and said to be; likewise the others.
-    """
-    return fit(
-        terms.of(texts), categories, widen=widen, near=near, rounds=rounds, trust=trust, own=own,
-        small_talk=small_talk, min_count=min_count, none_despite_unknown=none_despite_unknown,
-    )  # fmt: skip
-
-
-def fit(
     read: Terms,
     categories: Categories,
     *,
@@ -321,11 +296,11 @@ def seeds(categories: Categories) -> dict[str, Floats]:
     A share sums to 1; a word of one category alone has 1 there.
     """
     weights: dict[str, Floats] = {}
-    for place, category in enumerate(categories):
+    for index, category in enumerate(categories):
         for part, weight in ((category.name, NAME_WEIGHT), (category.description, 1.0)):
             for word in dict.fromkeys(lemmas(part)):
                 if kind(word):
-                    weights.setdefault(word, np.zeros(len(categories)))[place] += weight
+                    weights.setdefault(word, np.zeros(len(categories)))[index] += weight
     return {word: weights[word] / weights[word].sum() for word in sorted(weights)}
 
 
@@ -334,10 +309,10 @@ def _membership(words: Sequence[str], seeded: Mapping[str, Floats], *, kinds: in
     belongs = np.zeros((len(words), kinds))
     if widen and words and seeded:
         belongs = _widened(words, seeded, near=near)
-    place = {word: row for row, word in enumerate(words)}
+    index = {word: row for row, word in enumerate(words)}
     for word, share in seeded.items():
-        if word in place:  # squared: a word of two categories says less about each than its half
-            belongs[place[word]] = share**2 * KIND_WEIGHT.get(kind(word), OTHER_KIND)
+        if word in index:  # squared: a word of two categories says less about each than its half
+            belongs[index[word]] = share**2 * KIND_WEIGHT.get(kind(word), OTHER_KIND)
     return belongs
 
 

@@ -76,10 +76,10 @@ class Matcher:
         return "matcher"
 
     def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
-        found = match(self.embed(texts), self.anchors, self.names, scale=self.scale)
+        result = match(self.embed(texts), self.anchors, self.names, scale=self.scale)
         if advance:
             advance(len(texts))
-        return found
+        return result
 
 
 def matcher(
@@ -107,8 +107,8 @@ def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Se
     """
     logits = scale * (embedded @ anchors.T)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    result = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
     silent = ~embedded.any(axis=1)
-    found[silent] = np.nan
+    result[silent] = np.nan
     best = np.where(silent, -1, logits.argmax(axis=1))
-    return Votes(found, [[names[row]] if row >= 0 else [] for row in best])
+    return Votes(result, [[names[row]] if row >= 0 else [] for row in best])

@@ -71,7 +71,7 @@ def check(config: Config) -> None:
 
     if given := described(config.model):
         labels = given.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
-        answers({int(place): str(label) for place, label in labels.items()}, where=config.model)
+        answers({int(index): str(label) for index, label in labels.items()}, where=config.model)
 
 
 def make(config: Config, material: Material) -> Labeller:
@@ -127,9 +127,9 @@ def load(
     Raises:
         UserError: the model cannot be read, or knows no entailment; a template has no ``{}``; a hypothesis is too long.
     """
-    asked = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
-    made = scorer(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-    return ask.teacher("nli", made, asked, against=against, content_free=content_free)
+    queries = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
+    network = scorer(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+    return ask.teacher("nli", network, queries, against=against, content_free=content_free)
 
 
 def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
@@ -137,41 +137,41 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     from tsirius.models import encode
     from tsirius.models.load import judge, tokenizer
 
-    made = judge(model, head="AutoModelForSequenceClassification", precision=precision)
-    columns = list(answers(made.config.id2label, where=model))
+    network = judge(model, head="AutoModelForSequenceClassification", precision=precision)
+    columns = list(answers(network.config.id2label, where=model))
     words = tokenizer(model)
-    length = encode.longest(made, words, max_length)
+    length = encode.longest(network, words, max_length)
     kinds = "token_type_ids" in words.model_input_names
     pad = words.pad_token_id if words.pad_token_id is not None else 0
 
     def forward(batch: Batch) -> NDArray[np.float32]:
-        logits = made(**inputs(batch, pad=pad, kinds=kinds, left=False, device=made.device)).logits
-        found: NDArray[np.float32] = logits[:, columns].float().cpu().numpy()
-        return found
+        logits = network(**inputs(batch, pad=pad, kinds=kinds, left=False, device=network.device)).logits
+        result: NDArray[np.float32] = logits[:, columns].float().cpu().numpy()
+        return result
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        found = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
                       return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
-        return list(found["input_ids"])
+        return list(result["input_ids"])
 
     def frame(hypothesis: str) -> Frame:
         return _frame(words, hypothesis, tokens, where=model, max_length=length)
 
-    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
+    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
 
 
 def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:
-    """The places of contradiction and entailment, found by name: models order them differently.
+    """The indices of contradiction and entailment, found by name: models order them differently.
 
     Of two labels the one that is not entailment stands for contradiction.
 
     Raises:
         UserError: there is no entailment, or what contradicts it cannot be told.
     """
-    yes = [place for place, label in labels.items() if label.lower().startswith("entail")]
-    no = [place for place, label in labels.items() if label.lower().startswith("contra")]
+    yes = [index for index, label in labels.items() if label.lower().startswith("entail")]
+    no = [index for index, label in labels.items() if label.lower().startswith("contra")]
     if len(labels) == 2 and len(yes) == 1:
-        no = [place for place in labels if place != yes[0]]
+        no = [index for index in labels if index != yes[0]]
     if len(yes) != 1 or len(no) != 1:
         lacking = "contradiction" if len(yes) == 1 else "entailment"
         raise UserError(f"has no label for {lacking}: {', '.join(map(str, labels.values()))}", where=where,
@@ -190,12 +190,12 @@ def _frame(words: Any, hypothesis: str, tokens: Any, *, where: str, max_length: 
     text = tokens([PROBE])[0]
     start = next((at for at in range(len(ids)) if ids[at : at + len(text)] == text), 0)
     end = start + len(text)
-    found = Frame(ids[:start], ids[end:], kinds[end:])
-    room = max_length - len(found.before) - len(found.after)
+    result = Frame(ids[:start], ids[end:], kinds[end:])
+    room = max_length - len(result.before) - len(result.after)
     if room > 0:
         long = PROBE * max_length
         cut = words(PROBE * max_length, hypothesis, truncation="only_first", max_length=max_length)["input_ids"]
-        if ids[start:end] != text or cut != found.before + tokens([long])[0][:room] + found.after or any(kinds[:end]):
+        if ids[start:end] != text or cut != result.before + tokens([long])[0][:room] + result.after or any(kinds[:end]):
             raise UserError("its tokenizer joins a text and a hypothesis in an unknown way", where=where,
                             remedy="Name another model.")  # fmt: skip
-    return found
+    return result

@@ -130,16 +130,18 @@ def load(
     Raises:
         UserError: the model cannot be read, or has no "yes" and "no"; a template has no ``{}``; a query is too long.
     """
-    asked = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
-    made = scorer(model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-    return ask.teacher("reranker", made, asked, against=against, content_free=content_free)
+    queries = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
+    network = scorer(
+        model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens
+    )
+    return ask.teacher("reranker", network, queries, against=against, content_free=content_free)
 
 
 def scorer(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
     """The reranker as a scorer of pairs; arguments and errors as of :func:`load`."""
     from tsirius.models.load import judge, tokenizer
 
-    made = judge(model, head="AutoModelForCausalLM", precision=precision)
+    network = judge(model, head="AutoModelForCausalLM", precision=precision)
     words = tokenizer(model)
     vocabulary = words.get_vocab()
     if lacking := [answer for answer in ANSWERS if answer not in vocabulary]:
@@ -147,12 +149,12 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
                         remedy="Name a reranker that says yes or no, such as Qwen/Qwen3-Reranker-0.6B.")  # fmt: skip
     columns = [vocabulary[answer] for answer in ANSWERS]
     pad = words.pad_token_id if words.pad_token_id is not None else 0
-    length = min(max_length, int(words.model_max_length), int(made.config.max_position_embeddings))
+    length = min(max_length, int(words.model_max_length), int(network.config.max_position_embeddings))
 
     def ids(texts: Sequence[str]) -> list[list[int]]:
-        found = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
                       return_attention_mask=False)  # fmt: skip
-        return list(found["input_ids"])
+        return list(result["input_ids"])
 
     before, after = ids([BEFORE, AFTER])
 
@@ -165,9 +167,9 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
         return Frame(before + query, after, [0] * len(after))
 
     def forward(batch: Batch) -> NDArray[np.float32]:
-        given = inputs(batch, pad=pad, kinds=False, left=True, device=made.device)
-        logits = made(**given, use_cache=False, logits_to_keep=1).logits
-        found: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
-        return found
+        given = inputs(batch, pad=pad, kinds=False, left=True, device=network.device)
+        logits = network(**given, use_cache=False, logits_to_keep=1).logits
+        result: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
+        return result
 
-    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
+    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))

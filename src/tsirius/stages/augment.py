@@ -44,7 +44,7 @@ class Config(Section):
     max_per_source: int = Field(8, ge=1)
     """Variants of one review by one method at most."""
     weight: float = Field(0.5, gt=0, le=1)
-    """A variant counts so many times as much in training as a review that a person wrote."""
+    """Weight of a variant in training; a review that a person wrote has 1."""
     agree: str = "all"
     """The labellers that must say of a variant what they say of its source: "all" that labelled the reviews, the name
     of one of them, or "none"."""
@@ -87,10 +87,10 @@ def _section(config: Config, name: str) -> Section:
 
 def models(config: Config) -> dict[str, str]:
     """The models that are used: setting → folder or hub name."""
-    found = dict[str, str]()
+    result = dict[str, str]()
     for name in config.methods if config.target_per_class else []:
-        found |= augmenters.module(name).models(_section(config, name))
-    return found
+        result |= augmenters.module(name).models(_section(config, name))
+    return result
 
 
 def check(config: Config) -> None:
@@ -152,17 +152,17 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
             taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
             seed=seed,
         )
-    made = _rows(grown.accepted, sources, weight=config.weight)
-    tables.write(pl.concat([train, made], rechunk=True), tables.EXAMPLES, out / "train.parquet")
+    new_rows = _rows(grown.accepted, sources, weight=config.weight)
+    tables.write(pl.concat([train, new_rows], rechunk=True), tables.EXAMPLES, out / "train.parquet")
     tables.write(grown.accepted, tables.VARIANTS, out / "variants.parquet")
     tables.write(grown.examples, tables.REFUSED, out / "refused.parquet")
     after = before.copy()
-    after.update(made["label"].to_list())
+    after.update(new_rows["label"].to_list())
     short = {name: config.target_per_class - after[name] for name in wanted if after[name] < config.target_per_class}
     empty = [name for name in before if not before[name]]
     written = Counter(sources["label"].to_list())
     if wanted:
-        say(f"  {made.height:,} variants made, {grown.refused.total():,} refused")
+        say(f"  {new_rows.height:,} variants made, {grown.refused.total():,} refused")
     why = dict[str, str]()
     for name, missing in short.items():
         most = written[name] * len(config.methods) * config.max_per_source
@@ -171,10 +171,10 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if empty:
         say(f"  nothing to learn from: {', '.join(empty)}")
     return {
-        "rows": train.height + made.height,
-        "variants": made.height,
+        "rows": train.height + new_rows.height,
+        "variants": new_rows.height,
         "categories": dict(after.most_common()),
-        "methods": dict(Counter(made["method"].to_list()).most_common()),
+        "methods": dict(Counter(new_rows["method"].to_list()).most_common()),
         "refused": dict(grown.refused.most_common()),
         "refused_by_method": {name: dict(counts.most_common()) for name, counts in grown.by_method.items()},
         "short": short,
@@ -205,7 +205,7 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
 
 def _evidence(folder: Path, ids: pl.Series) -> dict[str, frozenset[str]]:
     """Review's id → the lemmas by which the lexicon labelled it."""
-    found = (
+    result = (
         pl.scan_parquet(folder / "votes.parquet")
         .filter(
             (pl.col("labeller") == "lexicon") & pl.col("id").is_in(ids.implode()) & (pl.col("evidence").list.len() > 0)
@@ -213,4 +213,4 @@ def _evidence(folder: Path, ids: pl.Series) -> dict[str, frozenset[str]]:
         .select("id", "evidence")
         .collect()
     )
-    return {id: frozenset(evidence) for id, evidence in found.iter_rows()}
+    return {id: frozenset(evidence) for id, evidence in result.iter_rows()}

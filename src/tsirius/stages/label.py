@@ -1,15 +1,15 @@
 """Label: what each labeller says of each review, and the label that follows.
 
 ``lexicon`` starts from the words of the categories file and learns from the reviews which words go with them;
-``matcher`` compares the review with the category as embeddings; ``nli`` asks a model whether the review bears out a
-statement about it. The models come with the package, so that nothing is downloaded. A labeller abstains where it has
-nothing to go by; that is not the none-category. Their votes are reconciled by :mod:`tsirius.labellers.vote`. Then
-students learn from the surest labels: they mark labels that are likely wrong and, where that is asked for, vote too,
-round by round, as long as they and the others come to agree more.
+``matcher`` compares the embeddings of review and category; ``nli`` asks a model whether the review entails a statement
+about it. Their models come with the package: nothing is downloaded. A labeller abstains where it has nothing to go by;
+that is not the none-category. The votes are reconciled by :mod:`tsirius.labellers.vote`. Then students learn from the
+surest labels: they mark labels that are likely wrong and, with ``student.rounds``, vote too, as long as they and the
+consensus come to agree more.
 
-A review is labelled once however often its text occurs. What models say is kept shard by shard: a labelling that was
-stopped goes on with the shard that it had not finished, and one with other settings asks a model again only where the
-model or what it is asked has changed.
+A review is labelled once however often its text occurs. The answers of models are kept shard by shard: a killed
+labelling resumes with its first unfinished shard, and other settings ask a model again only where it or its questions
+have changed. The labellers (``labellers.json``) and the embeddings are published for the stages that follow.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tsirius import labellers, shards, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError, nearest
 from tsirius.labellers import LABELLERS, Labeller, Material, Votes, published, student, vote
+from tsirius.labellers.vote import Consensus
 from tsirius.language.words import lemmas
 from tsirius.models import embeddings, encode, load
 from tsirius.progress import Advance, progress, say
@@ -99,21 +100,17 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     configs = {name: _section(config, name, Section) for name in config.use}
     votes = {name: _label_all(name, one, material, texts, scratch, config.encoder) for name, one in configs.items()}
     published.write(configs, out, encoder=config.encoder, max_length=config.max_length)
-    each = {name: one.probabilities for name, one in votes.items()}
     blind = {name for name in votes if labellers.module(name).BLIND}
     reconcile = partial(vote.reconcile, blind=blind, taught={STUDENT}, sure=config.sure)
-    consensus, agreed, doubtful = reconcile(each), list[float](), np.zeros(len(texts), dtype=bool)
+    consensus = reconcile({name: one.probabilities for name, one in votes.items()})
     taught = _section(config, STUDENT, student.Config)
+    agreed, doubtful = list[float](), np.zeros(len(texts), dtype=bool)
     if taught.rounds or config.doubt:
-        learn = _student(taught, config.encoder, categories, texts, unique["group"], own(), embed, seed=seed)
-        for _ in range(taught.rounds):
-            answers = learn(consensus.probabilities)
-            after = reconcile({**each, STUDENT: answers})
-            share = _agreement(answers, after.probabilities)
-            if share <= max(agreed, default=0.0):
-                break
-            consensus, votes[STUDENT] = after, Votes(answers, [[] for _ in range(len(texts))])
-            agreed.append(share)
+        views = [own()]
+        if taught.hide:
+            views.append(embed(_masked(texts, categories, encoder=config.encoder)))
+        learn = partial(_learn, taught, views, unique["group"].to_list(), seed=seed)
+        consensus, agreed = _rounds(votes, consensus, reconcile, learn, rounds=taught.rounds)
         if config.doubt:
             labels = np.where(np.isnan(consensus.probabilities[:, 0]), -1, _best(consensus.probabilities))
             doubtful = student.likely_wrong(labels, learn(consensus.probabilities))
@@ -125,24 +122,30 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     labelled = _labels(votes, consensus.probabilities, doubtful, reviews["id"], rows, categories.names)
     tables.write(labelled, tables.LABELS, out / "labels.parquet")
     shards.sweep(scratch, keep=KEPT_SETTINGS)
-
-    counted = Counter(labelled["label"].drop_nulls().to_list())
-    abstained = labelled["label"].null_count()
-    per_category = {name: counted[name] for name in categories.names}
-    say(f"  {labelled.height - abstained:,} of {labelled.height:,} reviews labelled: "
-        + ", ".join(f"{count:,} {name}" for name, count in per_category.items()))  # fmt: skip
     return {
-        "rows": labelled.height,
+        **_counts(labelled, categories.names),
         "texts": len(texts),
-        "labelled": labelled.height - abstained,
-        "abstained": abstained,
-        "doubtful": int(labelled["doubtful"].sum()),
-        "categories": per_category,
         "estimated_mix": mix,
         "temperatures": consensus.temperatures,
         "agreement": consensus.agreement,
         "student_agreement": agreed,
         "power": consensus.power,
+    }
+
+
+def _counts(labelled: pl.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """How many reviews got which label; also printed."""
+    counted = Counter(labelled["label"].drop_nulls().to_list())
+    abstained = labelled["label"].null_count()
+    per_category = {name: counted[name] for name in names}
+    say(f"  {labelled.height - abstained:,} of {labelled.height:,} reviews labelled: "
+        + ", ".join(f"{count:,} {name}" for name, count in per_category.items()))  # fmt: skip
+    return {
+        "rows": labelled.height,
+        "labelled": labelled.height - abstained,
+        "abstained": abstained,
+        "doubtful": int(labelled["doubtful"].sum()),
+        "categories": per_category,
     }
 
 
@@ -153,33 +156,63 @@ def _section(config: Config, name: str, kind: type[S]) -> S:
     return section
 
 
-def _student(
+def _rounds(
+    votes: dict[str, Votes],
+    consensus: Consensus,
+    reconcile: Callable[[Mapping[str, NDArray[np.float32]]], Consensus],
+    learn: Callable[[NDArray[np.float64]], NDArray[np.float32]],
+    *,
+    rounds: int,
+) -> tuple[Consensus, list[float]]:
+    """Let the student vote, round by round, as long as it and the consensus come to agree more.
+
+    Args:
+        votes: of the labellers; the student's are added.
+        consensus: of these votes.
+        reconcile: votes → their consensus.
+        learn: the probabilities of a consensus, [N, K] → what students that learned from them say, [N, K].
+        rounds: at most.
+
+    Returns:
+        The consensus with the student's votes, and its agreement with them in each round that is kept.
+    """
+    each, agreed = {name: one.probabilities for name, one in votes.items()}, list[float]()
+    for _ in range(rounds):
+        answers = learn(consensus.probabilities)
+        after = reconcile({**each, STUDENT: answers})
+        share = _agreement(answers, after.probabilities)
+        if share <= max(agreed, default=0.0):
+            break
+        consensus, votes[STUDENT] = after, Votes(answers, [[] for _ in answers])
+        agreed.append(share)
+    return consensus, agreed
+
+
+def _learn(
     config: student.Config,
-    encoder: str,
-    categories: Categories,
-    texts: pl.Series,
-    groups: pl.Series,
-    own: NDArray[np.float32],
-    embed: Callable[[pl.Series], NDArray[np.float32]],
+    views: Sequence[NDArray[np.float32]],
+    groups: Sequence[int],
+    probabilities: NDArray[np.float64],
     *,
     seed: int,
-) -> Callable[[NDArray[np.float64]], NDArray[np.float32]]:
-    """From labels, [N, K], to what students that learned from others of them say of each text, [N, K]."""
-    views = [own]
-    if config.hide:
-        words = {word for category in categories for word in lemmas(f"{category.name} {category.description}")}
-        hidden = student.hide(texts.to_list(), words, mask=load.tokenizer(encoder).mask_token or "")
-        views.append(embed(pl.Series(hidden)))
-    return partial(
-        student.out_of_fold,
+) -> NDArray[np.float32]:
+    """What students that learned from the other folds' labels say of each text, [N, K]."""
+    return student.out_of_fold(
         views,
-        groups=groups.to_list(),
+        probabilities,
+        groups,
         sure=config.sure,
         folds=config.folds,
         c=config.c,
         most=config.most,
         seed=seed,
     )
+
+
+def _masked(texts: pl.Series, categories: Categories, *, encoder: str) -> pl.Series:
+    """The texts with the words of the categories file masked."""
+    words = {word for category in categories for word in lemmas(f"{category.name} {category.description}")}
+    return pl.Series(student.hide(texts.to_list(), words, mask=load.tokenizer(encoder).mask_token or ""))
 
 
 def _agreement(answers: NDArray[np.float32], consensus: NDArray[np.float64]) -> float:
@@ -213,12 +246,12 @@ def files(config: Config) -> dict[str, Path]:
 
 def _models(config: Config) -> dict[str, str]:
     """Setting → the model that it names, of those that are used."""
-    found = dict[str, str]()
+    result = dict[str, str]()
     for name in config.use:
-        found |= labellers.module(name).models(_section(config, name, Section), encoder=config.encoder)
+        result |= labellers.module(name).models(_section(config, name, Section), encoder=config.encoder)
     if config.doubt or _section(config, STUDENT, student.Config).rounds:
-        found["label.encoder"] = config.encoder
-    return found
+        result["label.encoder"] = config.encoder
+    return result
 
 
 def _embed_all(
@@ -232,9 +265,9 @@ def _embed_all(
     """The embeddings of the texts, [N, W]."""
 
     def work(part: list[str], advance: Advance) -> pl.DataFrame:
-        found = pl.DataFrame({"embedding": encoder(part)})
+        result = pl.DataFrame({"embedding": encoder(part)})
         advance(len(part))
-        return found
+        return result
 
     key = {"model": load.fingerprint(model), "max_length": max_length}
     return _in_shards("embeddings", work, texts, scratch, key=key)["embedding"].to_numpy()
