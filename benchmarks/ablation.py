@@ -31,14 +31,14 @@ ARMS: dict[str, list[str]] = {
     "without lexicon": ['label.use=["matcher", "nli"]'],
     "without matcher": ['label.use=["lexicon", "nli"]'],
     "without nli": ['label.use=["lexicon", "matcher"]'],
-    "lexicon alone, and a student that votes": ['label.use=["lexicon"]', "label.student_rounds=3"],
-    "all, and a student that votes": ["label.student_rounds=3"],
-    "all, and one that sees no words hidden": ["label.student_rounds=3", "label.student_hide=false"],
+    "lexicon alone, and a student that votes": ['label.use=["lexicon"]', "label.student.rounds=3"],
+    "all, and a student that votes": ["label.student.rounds=3"],
+    "all, and one that sees no words hidden": ["label.student.rounds=3", "label.student.hide=false"],
     "doubtful labels kept": ["select.doubtful=keep"],
     "no prior correction at prediction": ["train.prior_correction=false"],
     "linear model without embeddings": ["train.linear_encoder="],
-    "none-category asked for in two steps": ["label.nli_none=statements"],
-    "nli freed from its bias": ["label.nli_correct_bias=true"],
+    "none-category asked for in two steps": ["label.nli.none=statements"],
+    "nli freed from its bias": ["label.nli.correct_bias=true"],
 }
 
 

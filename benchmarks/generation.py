@@ -28,7 +28,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from tsirius.augmenters import generate, shards
+from tsirius.augmenters import generate, kept
 from tsirius.io.source import open_source, read_batches
 from tsirius.language.clean import normalise
 
@@ -127,7 +127,7 @@ def batched(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("reviews", type=Path)
-    parser.add_argument("--rows", type=int, default=shards.SHARD)
+    parser.add_argument("--rows", type=int, default=kept.SHARD)
     parser.add_argument("--beams", type=int, default=5)
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--precision", default="fp32")

@@ -53,15 +53,19 @@ def lay_out(folder: Path, rows: pl.DataFrame) -> Path:
     )
     tables.write(reviews, tables.REVIEWS, run / "ingest" / "reviews.parquet")
     labels = rows.select("id", "label", "confidence").with_columns(
-        margin="confidence", labellers=pl.lit("lexicon"), doubtful=pl.lit(False)
+        margin="confidence", labellers=pl.lit(["lexicon"]), doubtful=pl.lit(False)
     )
     tables.write(labels, tables.LABELS, run / "label" / "labels.parquet")
     chances = [None if label is None else [0.7 if name == label else 0.1 for name in NAMES] for label in rows["label"]]
     votes = rows.select("id").with_columns(
-        labeller=pl.lit("lexicon"), evidence=pl.lit(""), probabilities=pl.Series(chances, dtype=tables.PROBABILITIES)
+        labeller=pl.lit("lexicon"),
+        said=rows["label"],
+        evidence=pl.lit([], dtype=pl.List(pl.String)),
+        probabilities=pl.Series(chances, dtype=tables.PROBABILITIES),
     )
     constant = votes.with_columns(
         labeller=pl.lit("always"),
+        said=pl.lit(NAMES[2]),
         probabilities=pl.Series([[0.1, 0.1, 0.7, 0.1]] * rows.height, dtype=tables.PROBABILITIES),
     )
     tables.write(pl.concat([votes, constant]), tables.VOTES, run / "label" / "votes.parquet")

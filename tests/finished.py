@@ -89,13 +89,13 @@ def write_labels(
         return [0.9 if other == name else 0.1 / len(names) for other in names] if name else None
 
     votes = [
-        {"id": row, "labeller": labeller, "probabilities": vote(choice), "evidence": "рукав"}
+        {"id": row, "labeller": labeller, "said": choice, "probabilities": vote(choice), "evidence": ["рукав"]}
         for row, name in zip(ids, label, strict=True)
         for labeller, choice in (("lexicon", name), ("matcher", random_.choice([name, *names])))
     ]
     tables.write(pl.DataFrame(votes, schema=tables.VOTES), tables.VOTES, folder / "votes.parquet")
     labels = pl.DataFrame({"id": ids, "label": label, "confidence": confidence, "margin": confidence,
-                           "labellers": ["lexicon"] * len(ids), "doubtful": [False] * len(ids)},
+                           "labellers": [["lexicon"]] * len(ids), "doubtful": [False] * len(ids)},
                           schema=tables.LABELS)  # fmt: skip
     tables.write(labels, tables.LABELS, folder / "labels.parquet")
     return labels

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,13 @@ CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
     {"errors", "section", "progress", "version"},
-    {"categories", "tables", "language", "metrics", "io", "store", "shards", "calibration"},
-    {"labellers", "augmenters", "models", "reporting"},
+    {"categories", "tables", "metrics", "store", "shards", "calibration"},
+    {"language"},
+    {"io"},
+    {"reporting"},
+    {"models"},
+    {"labellers"},
+    {"augmenters"},
     {"stages"},
     {"config"},
     {"pipeline"},
@@ -31,7 +37,11 @@ ROOMS = [
     {"cli"},
     {"__init__", "__main__"},
 ]
-"""Each room imports from its own and from those before it."""
+"""Each room imports from its own and from those before it; there is one step for each family."""
+
+FAMILIES = [
+    ("label", name, labellers.module(name), ("models", "check", "make", "reopen")) for name in labellers.LABELLERS
+] + [("augment", name, augmenters.module(name), ("models", "make")) for name in augmenters.AUGMENTERS]
 
 
 def test_the_road_has_its_ten_stages() -> None:
@@ -56,6 +66,32 @@ def test_parts_are_documented(package: object) -> None:
     assert names
     for name in names:
         assert importlib.import_module(f"{package.__name__}.{name}").__doc__  # type: ignore[attr-defined]  # a package
+
+
+def test_labellers_and_augmenters_are_swept() -> None:
+    assert list(labellers.LABELLERS) == ["lexicon", "matcher", "nli", "reranker"]
+    assert list(augmenters.AUGMENTERS) == ["eda", "paraphrase", "backtranslate"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "module", "functions"), FAMILIES, ids=[f"{stage}.{name}" for stage, name, *_ in FAMILIES]
+)
+def test_a_labeller_or_an_augmenter_is_a_module_with_a_section(
+    stage: str, name: str, module: Any, functions: tuple[str, ...]
+) -> None:
+    assert module.__name__ == f"tsirius.{stage}{'l' if stage == 'label' else ''}ers.{name}"
+    assert issubclass(module.Config, Section) and module.Config.__doc__
+    assert module.Config.speed_only <= module.Config.model_fields.keys()
+    for function in functions:
+        assert getattr(module, function).__doc__, f"{name}.{function}"
+    if stage == "label":
+        assert isinstance(module.BLIND, bool) and isinstance(module.KEEP, bool)
+    section = config.Config.model_fields[stage].annotation
+    assert section is not None and section.model_fields[name].annotation is module.Config
+    assert f"{stage}.{name}" in dict(config.reference())
+    assert set(module.models(module.Config(), **({"encoder": "x"} if stage == "label" else {}))) <= {
+        f"{section}.{key}" for section, fields in config.reference() for key, _, _ in fields
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -169,8 +169,8 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one(finished: Path, here: H
     shutil.copytree(finished, folder)
     gold.write_text("id,category\nr0,обувь\n", encoding="utf-8")
     # a setting that changes no row is still shown as it is
-    done = here("run", "shop.toml", "augment.swap=0.31", cwd=folder)
-    assert "report: running (shown augment swap changed" in done.stderr
+    done = here("run", "shop.toml", "augment.eda.swap=0.31", cwd=folder)
+    assert "report: running (shown augment eda swap changed" in done.stderr
     assert "0.31" in (folder / "runs/shop/report.html").read_text(encoding="utf-8")
     predictions = folder / "runs/shop/predict/predictions.parquet"
     predictions.write_bytes(predictions.read_bytes()[:50])

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tsirius import tables
 from tsirius.categories import Categories, Category
+from tsirius.labellers import published
 from tsirius.language.words import words
+from tsirius.models import load
 from tsirius.stages import augment, balance, split
 
 NAMES = ["обувь", "посуда", "нет товара"]
@@ -35,12 +37,13 @@ def road(folder: Path, labelled: pl.DataFrame, settings: tuple[float, int, int, 
         path.mkdir(parents=True)
     (given["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
     tables.write(pl.DataFrame(schema=dict(tables.VOTES)), tables.VOTES, given["label"] / "votes.parquet")
+    published.write({}, given["label"], encoder=load.EMBEDDED, max_length=256)
     tables.write(labelled, tables.LABELLED, given["select"] / "labelled.parquet")
     split.run(split.Config(valid=valid), given, given["split"], seed=seed, scratch=folder)
     config = balance.Config(min_per_class=few, max_per_class=many)
     balance.run(config, given, given["balance"], seed=seed, scratch=folder)
-    variants = augment.Config(target_per_class=target, max_per_source=4, swap=0.2, delete=0.2)
-    augment.run(variants, given, given["augment"], seed=seed, scratch=folder, asked={"use": []})
+    variants = augment.Config(target_per_class=target, max_per_source=4, eda={"swap": 0.2, "delete": 0.2})
+    augment.run(variants, given, given["augment"], seed=seed, scratch=folder)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 

@@ -107,7 +107,10 @@ def _mendable(error: ValidationError, where: str) -> UserError:
     # An unknown key comes first: it is often the reason why another one is missing.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
-    name = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
+    *sections, key = parts = [part for part in map(str, first["loc"]) if "[" not in part]
+    name = ".".join(parts)
+    if first["type"] == "extra_forbidden" and (moved := _moved(sections, key)):
+        return UserError(f"{name} is now {' and '.join(moved)}", where=where, remedy="Rename it." + more)
     return UserError(_words(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
 
 
@@ -133,6 +136,17 @@ def _remedy(problem: ErrorDetails) -> str:
     return "Set it in the file or as section.key=value." if problem["type"] == "missing" else "Mend its value."
 
 
+def _moved(sections: Sequence[str], key: str) -> list[str]:
+    """Where a setting is now that was once one of a section's own: ``label.nli_model`` is ``label.nli.model``."""
+    found = []
+    for name, field in _fields(sections).items():
+        if sections and _is_section(field.annotation):
+            inner = [*sections, name]
+            own = key.removeprefix(f"{name}_")
+            found += [".".join([*inner, own])] if own in _fields(inner) else _moved(inner, own)
+    return found
+
+
 def _fields(sections: Sequence[str]) -> dict[str, Any]:
     model: Any = Config
     for section in sections:
@@ -148,13 +162,19 @@ def _is_section(annotation: Any) -> bool:
 
 
 def reference() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """Every section's name with its settings as (key, default as TOML, what it means); the top level's name is ''."""
-    tops = [(key, field) for key, field in Config.model_fields.items() if not _is_section(field.annotation)]
-    yield "", [(key, _default(field), _meaning(field)) for key, field in tops]
-    for name, field in Config.model_fields.items():
+    """Every section's name with its settings as (key, default as TOML, what it means); the top level's name is ''.
+
+    A section inside another one has both names: ``label.nli``.
+    """
+    return _sections(Config, "")
+
+
+def _sections(section: type[BaseModel], name: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    fields = section.model_fields.items()
+    yield name, [(key, _default(field), _meaning(field)) for key, field in fields if not _is_section(field.annotation)]
+    for key, field in fields:
         if _is_section(field.annotation):
-            fields = field.annotation.model_fields.items()  # type: ignore[union-attr]  # narrowed by _is_section
-            yield name, [(key, _default(inner), _meaning(inner)) for key, inner in fields]
+            yield from _sections(field.annotation, f"{name}.{key}" if name else key)  # type: ignore[arg-type]  # as above
 
 
 def _default(field: Any) -> str:

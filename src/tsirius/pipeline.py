@@ -14,7 +14,6 @@ from tsirius import categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.io.source import open_other
-from tsirius.labellers import hypotheses
 from tsirius.models import distributed
 from tsirius.progress import say
 from tsirius.section import Section
@@ -66,16 +65,11 @@ def road(config: Config) -> list[Step]:
         _step(select, c.select, seed, reads=("ingest", "label")),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
-        _step(
-            augment,
-            c.augment,
-            seed,
-            reads=("ingest", "label", "split", "balance"),
-            files=augment.files(c.augment),
-            more={"asked": _asked(c.label)},
-        ),
+        _step(augment, c.augment, seed, reads=("ingest", "label", "split", "balance"), files=augment.files(c.augment)),
         _step(train, c.train, seed, reads=("ingest", "label", "split", "augment"), files=train.files(c.train)),
-        _step(evaluate, c.evaluate, seed, reads=("split", "train"), files=gold, leave_out=("gold",), more=columns),
+        _step(
+            evaluate, c.evaluate, seed, reads=("label", "split", "train"), files=gold, leave_out=("gold",), more=columns
+        ),
     ]
     if c.ingest.test:
         work = partial(_predict, c.predict, test=c.ingest.test, read_as=read_as)
@@ -264,7 +258,7 @@ def _step(
     """A stage that is its module's ``run``; ``leave_out`` names settings that are files, keyed by their bytes, and
     ``more`` is what it takes from other sections."""
     name = module.__name__.rpartition(".")[2]
-    settings = section.model_dump(mode="json", exclude=set(section.speed_only) | set(leave_out))
+    settings = section.key(leave_out=leave_out)
     key = {"version": module.VERSION, "settings": settings, "seed": seed, **(more or {})}
 
     def work(given: Given, out: Path, scratch: Path) -> Mapping[str, Any]:
@@ -278,24 +272,6 @@ def _predict(
 ) -> Mapping[str, Any]:
     source = open_other(test, **read_as, text_required=True)
     return predict.run(section, given, out, source=source, scratch=scratch)
-
-
-def _asked(section: label.Config) -> dict[str, Any]:
-    """The labellers that have a say about variants, with the settings that decide what they say."""
-    statements = hypotheses.NONE_STATEMENTS if section.nli_none == "statements" else ()
-    nli = {
-        "model": section.nli_model,
-        "templates": section.nli_templates,
-        "hypotheses": section.nli_hypotheses,
-        "none_statements": statements,
-        "against": "contradiction",
-        "content_free": hypotheses.CONTENT_FREE if section.nli_correct_bias else (),
-        "precision": section.nli_precision,
-        "max_length": 256,
-    }
-    embed = {"encoder": section.encoder, "parts": section.matcher_parts, "scale": section.matcher_scale}
-    settings = {"nli": nli, "matcher": embed}
-    return {"use": section.use, **{name: settings[name] for name in section.use if name in settings}}
 
 
 def _columns(section: ingest.Config) -> dict[str, str]:

@@ -34,15 +34,22 @@ REVIEWS: Schema = {
 REJECTED: Schema = {"id": pl.String, "source": pl.String, "row": pl.Int64, "reason": pl.String}
 """ingest: the rows that are set aside, and why: ``empty``, ``too long`` or ``nothing left``."""
 
-VOTES: Schema = {"id": pl.String, "labeller": pl.String, "probabilities": PROBABILITIES, "evidence": pl.String}
-"""label: one row a review and labeller; ``probabilities`` in the categories' order, null where it abstains."""
+VOTES: Schema = {
+    "id": pl.String,
+    "labeller": pl.String,
+    "said": pl.String,
+    "probabilities": PROBABILITIES,
+    "evidence": pl.List(pl.String),
+}
+"""label: one row a review and labeller; ``said`` is its likeliest category and ``probabilities`` are in the categories'
+order, both null where it abstains; ``evidence`` are the words or names that decided, the weightiest first."""
 
 LABELS: Schema = {
     "id": pl.String,
     "label": pl.String,
     "confidence": pl.Float32,
     "margin": pl.Float32,
-    "labellers": pl.String,
+    "labellers": pl.List(pl.String),
     "doubtful": pl.Boolean,
 }
 """label: the reconciled label of each review, null where every labeller abstained.
@@ -143,14 +150,6 @@ def read(path: Path, schema: Schema) -> pl.DataFrame:
     table = pl.read_parquet(path)
     _check(table.schema, schema, path)
     return table
-
-
-def kept(path: Path) -> pl.DataFrame | None:
-    """What was kept to be used again; None where nothing was, or what was cannot be read: then it is to be made."""
-    try:
-        return pl.read_parquet(path) if path.is_file() else None
-    except (pl.exceptions.PolarsError, OSError):
-        return None
 
 
 def _check(columns: Mapping[str, Any], schema: Schema, path: Path) -> None:

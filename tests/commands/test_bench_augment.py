@@ -100,7 +100,7 @@ test = "test.csv"
 categories = "categories.toml"
 [label]
 use = ["lexicon"]
-lexicon_widen = false
+lexicon.widen = false
 [train]
 linear_encoder = ""
 """

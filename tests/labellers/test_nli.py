@@ -249,7 +249,7 @@ def test_votes_are_distributions_and_empty_texts_abstain(model: Path, against: h
     np.testing.assert_allclose(votes.probabilities[: len(TEXTS)].sum(axis=1), 1, atol=1e-6)
     assert np.isnan(votes.probabilities[len(TEXTS) :]).all()
     assert all(votes.evidence[: len(TEXTS)])
-    assert votes.evidence[len(TEXTS) :] == ["", ""]
+    assert votes.evidence[len(TEXTS) :] == [[], []]
 
 
 def test_the_two_steps() -> None:

@@ -21,7 +21,7 @@ def test_bins_hold_every_confidence_where_it_belongs() -> None:
 
 
 def suspects(given: dict[str, Path], *, limit: int) -> list[dict[str, Any]]:
-    votes = records.read_votes(given["label"] / "votes.parquet", NAMES)
+    votes = records.read_votes(given["label"] / "votes.parquet")
     return labels.suspects(given, votes, limit=limit)
 
 
@@ -31,8 +31,9 @@ def test_suspicious_labels_are_shown_with_the_words_they_rest_on(tmp_path: Path)
                          "predicted": [NAMES[1], NAMES[1], NAMES[0]], "confidence": [0.7, 0.9, 0.99]},
                         schema=PREDICTED)  # fmt: skip
     rows.write_parquet(given["evaluate"] / "valid_predictions.parquet")
-    votes = pl.DataFrame({"id": ["0"], "labeller": ["lexicon"], "probabilities": [[0.9, *[0.1] * (len(NAMES) - 1)]],
-                          "evidence": ["рукав"]}, schema=tables.VOTES)  # fmt: skip
+    votes = pl.DataFrame({"id": ["0"], "labeller": ["lexicon"], "said": [NAMES[0]],
+                          "probabilities": [[0.9, *[0.1] * (len(NAMES) - 1)]], "evidence": [["рукав"]]},
+                         schema=tables.VOTES)  # fmt: skip
     tables.write(votes, tables.VOTES, given["label"] / "votes.parquet")
     found = suspects(given, limit=9)
     assert [row["confidence"] for row in found] == pytest.approx([0.9, 0.7])
@@ -63,12 +64,12 @@ def test_suspicious_labels_are_filled_up_with_those_that_like_reviews_contradict
 
 def test_agreement_of_labellers_counts_where_both_spoke(tmp_path: Path) -> None:
     votes = pl.DataFrame(
-        [("1", "a", [0.9, 0.1]), ("1", "b", [0.8, 0.2]), ("2", "a", [0.9, 0.1]), ("2", "b", [0.2, 0.8]),
-         ("3", "a", [0.9, 0.1]), ("3", "b", None)],
-        schema=["id", "labeller", "probabilities"], orient="row",
-    ).with_columns(evidence=pl.lit(""), probabilities=pl.col("probabilities").cast(tables.PROBABILITIES))  # fmt: skip
+        [("1", "a", "x", [0.9, 0.1], []), ("1", "b", "x", [0.8, 0.2], []), ("2", "a", "x", [0.9, 0.1], []),
+         ("2", "b", "y", [0.2, 0.8], []), ("3", "a", "x", [0.9, 0.1], []), ("3", "b", None, None, [])],
+        schema=dict(tables.VOTES), orient="row",
+    )  # fmt: skip
     tables.write(votes, tables.VOTES, tmp_path / "votes.parquet")
-    found = labels.agreements(records.read_votes(tmp_path / "votes.parquet", ["x", "y"]))
+    found = labels.agreements(records.read_votes(tmp_path / "votes.parquet"))
     assert found == [{"labeller": "a", "labeller_other": "b", "both": 2, "same": 1}]
 
 

@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -13,11 +14,14 @@ from hypothesis import given as any_of
 from hypothesis import strategies as st
 from rows import examples
 
-from tsirius import tables
-from tsirius.augmenters import Source, accept, grow
+from tsirius import augmenters, tables
+from tsirius.augmenters import Material, Source, accept, eda, grow
 from tsirius.categories import Categories, Category
-from tsirius.labellers import lexicon
+from tsirius.labellers import lexicon, published
+from tsirius.language import terms
 from tsirius.language.words import words
+from tsirius.models import load
+from tsirius.section import Section
 from tsirius.stages import augment
 from tsirius.stages.augment import Config
 
@@ -31,6 +35,11 @@ REVIEWS = {
 }
 
 
+def used(configs: Mapping[str, Section], folders: Mapping[str, Path]) -> None:
+    """Say that the reviews were labelled by these labellers."""
+    published.write(configs, folders["label"], encoder=load.EMBEDDED, max_length=256)
+
+
 def lay_out(folder: Path) -> dict[str, Path]:
     folders = {name: folder / name for name in ("ingest", "label", "split", "balance")}
     for path in folders.values():
@@ -38,15 +47,17 @@ def lay_out(folder: Path) -> dict[str, Path]:
     rows = examples(REVIEWS)
     (folders["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
     learned = lexicon.learn(
-        rows["clean"].to_list(), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35, small_talk=0.1,
-        min_count=1, none_despite_unknown=0.9,
+        terms.of(rows["clean"].to_list()), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35,
+        small_talk=0.1, min_count=1, none_despite_unknown=0.9,
     )  # fmt: skip
     learned.save(folders["label"] / "lexicon.json")
+    used({"lexicon": lexicon.Config()}, folders)
     votes = rows.select(
         "id",
         labeller=pl.lit("lexicon"),
         probabilities=pl.lit(None, dtype=tables.PROBABILITIES),
-        evidence=pl.lit("хороший, доставка"),
+        said=pl.lit(None, dtype=pl.String),
+        evidence=pl.lit(["хороший", "доставка"]),
     )
     tables.write(votes, tables.VOTES, folders["label"] / "votes.parquet")
     tables.write(rows, tables.EXAMPLES, folders["balance"] / "train.parquet")
@@ -59,8 +70,8 @@ def given(tmp_path: Path) -> dict[str, Path]:
     return lay_out(tmp_path)
 
 
-def run(config: Config, given: Mapping[str, Path], out: Path, use: Sequence[str] = ("lexicon",)) -> dict[str, Any]:
-    return augment.run(config, given, out, seed=0, scratch=out, asked={"use": list(use)})
+def run(config: Config, given: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    return augment.run(config, given, out, seed=0, scratch=out)
 
 
 def test_off_by_default(given: dict[str, Path], tmp_path: Path) -> None:
@@ -73,7 +84,7 @@ def test_off_by_default(given: dict[str, Path], tmp_path: Path) -> None:
 def test_up_to_the_target_and_no_further(
     given: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counts = run(Config(target_per_class=10, typo=0, agree="none"), given, tmp_path)
+    counts = run(Config(target_per_class=10, eda={"typo": 0}, agree="none"), given, tmp_path)
     train = tables.read(tmp_path / "train.parquet", tables.EXAMPLES)
     made = train.filter(pl.col("method") == "eda")
     assert counts["categories"]["обувь"] == 12 and counts["categories"]["посуда"] == 10
@@ -103,10 +114,10 @@ def test_a_variant_carries_its_source_and_its_scores(given: dict[str, Path], tmp
     assert sum(counts["refused_by_method"]["eda"].values()) == sum(counts["refused"].values())
 
 
-def test_eda_spares_the_evidence_of_each_source() -> None:
-    shares = {"swap": 0.0, "delete": 0.5, "insert": 0.0, "synonym": 0.0, "typo": 0.5}
+def test_eda_spares_the_evidence_of_each_source(tmp_path: Path) -> None:
+    config = eda.Config(swap=0, delete=0.5, insert=0, synonym=0, typo=0.5, tries=40)
     evidence = {"r1": frozenset({"юбка"})}
-    make = augment._eda(protected=frozenset(), evidence=evidence, seed=0, count=40, **shares)
+    make = eda.make(config, Material(frozenset(), evidence, wanted=1, seed=0, scratch=tmp_path))
     spared, other = (list(found) for found in make([Source("r1", "Юбка сидит идеально"), Source("r2", "Юбка сидит")]))
     assert len(set(spared)) > 5 and all("Юбка" in variant for variant in spared)
     assert not all("Юбка" in variant for variant in other)
@@ -114,8 +125,10 @@ def test_eda_spares_the_evidence_of_each_source() -> None:
 
 def test_without_the_lexicon_its_word_is_not_asked(given: dict[str, Path], tmp_path: Path) -> None:
     (given["label"] / "lexicon.json").unlink()
-    assert run(Config(target_per_class=13), given, tmp_path, use=["reranker"])["variants"]
     assert run(Config(target_per_class=13, agree="none"), given, tmp_path)["variants"]
+    assert run(Config(target_per_class=13, agree="matcher"), given, tmp_path)["variants"]
+    used({}, given)
+    assert run(Config(target_per_class=13), given, tmp_path)["variants"]
 
 
 def test_a_category_whose_reviews_give_nothing_says_so(
@@ -213,7 +226,7 @@ def check_training_rows(
         )
         tables.write(rows, tables.EXAMPLES, folders["balance"] / "train.parquet")
         tables.write(valid, tables.EXAMPLES, folders["split"] / "valid.parquet")
-        patch.setattr(augment, "_augmenter", lambda *_, **__: odd)
+        patch.setattr(augmenters, "module", lambda _: SimpleNamespace(make=lambda *_: odd))
         config = Config(target_per_class=target, methods=["eda", "paraphrase"])
         counts = run(config, folders, Path(name))
         train = tables.read(Path(name) / "train.parquet", tables.EXAMPLES)

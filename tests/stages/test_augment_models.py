@@ -14,8 +14,9 @@ import pytest
 from test_augment import REVIEWS, lay_out, run
 
 from tsirius import config, pipeline, tables
-from tsirius.augmenters import Source, backtranslate, shards
+from tsirius.augmenters import Source, backtranslate, generate, kept
 from tsirius.errors import UserError
+from tsirius.shards import Shards
 from tsirius.stages import augment
 from tsirius.stages.augment import Config
 
@@ -23,15 +24,14 @@ LENIENT = {"shortest": 0, "longest": 99, "least_similar": 0, "agree": "none", "m
 """Random models write nothing that a strict judge lets pass."""
 
 
+GENERATE = {"beams": 2, "candidates": 2, "no_repeat": 1}
+
+
 @pytest.fixture
 def models(tiny_t5: Path, tiny_marian: Path) -> dict[str, Any]:
     return {
-        "paraphrase_model": str(tiny_t5),
-        "backtranslate_there": str(tiny_marian),
-        "backtranslate_back": str(tiny_t5),
-        "beams": 2,
-        "candidates": 2,
-        "no_repeat": 1,
+        "paraphrase": {"model": str(tiny_t5), "generate": GENERATE},
+        "backtranslate": {"there": str(tiny_marian), "back": str(tiny_t5), "generate": GENERATE},
     }
 
 
@@ -61,9 +61,9 @@ def test_what_random_models_write_is_refused_by_a_strict_judge(models: dict[str,
 KILLED = """
 from pathlib import Path
 from test_augment import run
-from tsirius.augmenters import shards
+from tsirius.augmenters import kept
 from tsirius.stages.augment import Config
-shards.SHARD = 2
+kept.SHARD = 2
 folder = Path({folder!r})
 given = {{name: folder / name for name in ("ingest", "label", "split", "balance")}}
 run(Config(**{settings!r}), given, folder)
@@ -82,7 +82,7 @@ def test_a_killed_back_translation_goes_on_and_repeats_no_finished_source(
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen([sys.executable, "-c", script], stderr=said, start_new_session=True, env=paths)
-    first = broken / "backtranslate" / "000001.parquet"
+    first = broken / "backtranslate" / "000001.shard"
     for _ in range(6000):
         if first.exists() or process.poll() is not None:
             break
@@ -91,12 +91,12 @@ def test_a_killed_back_translation_goes_on_and_repeats_no_finished_source(
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (broken / "train.parquet").exists()
-    finished = {id for path in first.parent.glob("*.parquet") for id in pl.read_parquet(path)["id"]}
+    finished = {id for _, shard in Shards(first.parent) for id in shard["id"]}
     assert finished
 
     asked, made = list[str](), backtranslate.backtranslator
 
-    def spied(*models: Any, **settings: Any) -> shards.Rewrite:
+    def spied(*models: Any, **settings: Any) -> kept.Rewrite:
         rewrite = made(*models, **settings)
 
         def spy(sources: Sequence[Source]) -> list[list[str] | None]:
@@ -114,7 +114,7 @@ def test_a_killed_back_translation_goes_on_and_repeats_no_finished_source(
 
 
 def test_models_are_checked_before_any_work_where_they_are_used(models: dict[str, Any], tmp_path: Path) -> None:
-    missing = models | {"backtranslate_back": str(tmp_path / "none")}
+    missing = models | {"backtranslate": models["backtranslate"] | {"back": str(tmp_path / "none")}}
     augment.check(Config(methods=["backtranslate"], **missing))
     augment.check(Config(methods=["eda"], target_per_class=9, **missing))
     with pytest.raises(UserError, match="no such model"):
@@ -127,13 +127,13 @@ def test_other_weights_are_another_key(models: dict[str, Any]) -> None:
     loaded = config.parse({"name": "x", **sections, "augment": settings}, where="here")
     step = next(step for step in pipeline.road(loaded) if step.name == "augment")
     assert step.files == {
-        "augment.backtranslate_there": Path(models["backtranslate_there"]),
-        "augment.backtranslate_back": Path(models["backtranslate_back"]),
+        "augment.backtranslate.there": Path(models["backtranslate"]["there"]),
+        "augment.backtranslate.back": Path(models["backtranslate"]["back"]),
     }
-    assert "batch_tokens" not in step.key["settings"]
+    assert "batch_tokens" not in step.key["settings"]["backtranslate"]["generate"]
 
 
 def test_more_candidates_than_beams_are_refused() -> None:
     with pytest.raises(ValueError, match="above beams"):
-        Config(beams=2, candidates=3)
-    assert Config(beams=2, candidates=3, sample=True).candidates == 3
+        generate.Config(beams=2, candidates=3)
+    assert generate.Config(beams=2, candidates=3, sample=True).candidates == 3

@@ -31,7 +31,7 @@ def given(tmp_path: Path) -> dict[str, Path]:
     ).save(model)
     Description("linear", NAMES, "нет товара", None, [0.0] * 3, None, None, None, []).save(model)
     write_valid(tmp_path / "split", VALID)
-    return {"train": tmp_path / "train", "split": tmp_path / "split"}
+    return {name: tmp_path / name for name in ("label", "train", "split")}
 
 
 def write_valid(folder: Path, rows: list[tuple[str, str]]) -> None:

@@ -48,7 +48,7 @@ def lay_out(folder: Path, texts: list[str]) -> dict[str, Path]:
 
 def run(folder: Path, texts: list[str], **settings: Any) -> tuple[dict[str, Any], pl.DataFrame, pl.DataFrame]:
     given = lay_out(folder, texts)
-    config = label.Config(lexicon_widen=False, lexicon_min_count=1, **settings)
+    config = label.Config(**({"lexicon": {"widen": False, "min_count": 1}} | settings))
     (folder / "scratch").mkdir(exist_ok=True)
     counts = label.run(config, given, folder / "out", seed=0, scratch=folder / "scratch")
     assert json.loads(json.dumps(counts)) == counts
@@ -63,12 +63,14 @@ def test_every_review_has_a_vote_and_a_label_or_none(tmp_path: Path) -> None:
     silent = labels.row(3, named=True)
     assert silent["confidence"] is silent["margin"] is None
     assert votes["probabilities"].to_list()[3] is None
+    assert votes["said"].to_list() == labels["label"].to_list(), "it is alone"
+    assert votes["evidence"].to_list()[:2] == [["ботинок"], ["кружка"]]
     for probabilities, found in zip(votes["probabilities"], labels.iter_rows(named=True), strict=True):
         if probabilities is not None:
             first, second, _ = sorted(probabilities, reverse=True)
             assert found["confidence"] == pytest.approx(first, abs=1e-6)
             assert found["margin"] == pytest.approx(first - second, abs=1e-6)
-            assert found["labellers"] == "lexicon"
+            assert found["labellers"] == ["lexicon"]
     assert counts["rows"] == 7 and counts["texts"] == 6
     assert counts["labelled"] == labels["label"].count() and counts["abstained"] == labels["label"].null_count()
 
@@ -77,7 +79,7 @@ def test_where_the_lexicon_is_silent_the_others_speak(tmp_path: Path) -> None:
     counts, votes, labels = run(tmp_path, TEXTS)
     each = len(TEXTS)
     assert votes["labeller"].to_list() == ["lexicon"] * each + ["matcher"] * each + ["nli"] * each
-    assert labels["labellers"].to_list()[0] == "lexicon, matcher, nli"
+    assert labels["labellers"].to_list()[0] == ["lexicon", "matcher", "nli"]
     assert "lexicon" not in labels["labellers"].to_list()[3]
     assert labels["label"].null_count() == 0 == counts["abstained"]
     assert set(counts["estimated_mix"]) == set(CATEGORIES.names)
@@ -126,7 +128,7 @@ def test_a_killed_labelling_goes_on_with_the_shard_it_had_not_finished(
 def test_a_shard_that_cannot_be_read_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label, "SHARD", 2)
     whole = run(tmp_path, TEXTS)[1:]
-    kept = sorted((tmp_path / "scratch").glob("nli-*/*.parquet"))
+    kept = sorted((tmp_path / "scratch").glob("nli-*/*.shard"))
     kept[0].write_bytes(kept[0].read_bytes()[:100])
     shutil.rmtree(tmp_path / "out")
     shutil.rmtree(tmp_path / "ingest")
@@ -142,8 +144,8 @@ def test_no_reviews_are_refused(tmp_path: Path) -> None:
 def test_a_labeller_named_twice_or_unknown_is_refused() -> None:
     with pytest.raises(ValidationError, match="twice"):
         label.Config(use=["lexicon", "lexicon"])
-    with pytest.raises(ValidationError):
-        label.Config(use=["oracle"])  # type: ignore[list-item]
+    with pytest.raises(ValidationError, match="no labeller 'lexicom'; did you mean 'lexicon'"):
+        label.Config(use=["lexicom"])
 
 
 def test_other_settings_ask_a_model_again_only_where_its_answers_would_differ(
@@ -167,8 +169,8 @@ def test_other_settings_ask_a_model_again_only_where_its_answers_would_differ(
 
     unique = len(set(TEXTS))
     assert again() == unique
-    assert again(student_rounds=1, sure=0.5, use=["nli", "lexicon"]) == 0
-    assert again(nli_templates=["Речь о товаре: {}."]) == unique
+    assert again(student={"rounds": 1}, sure=0.5, use=["nli", "lexicon"]) == 0
+    assert again(nli={"templates": ["Речь о товаре: {}."]}) == unique
     assert again() == 0
 
 
@@ -192,7 +194,7 @@ def test_another_config_or_tokenizer_of_the_model_is_another_model(
         made.clear()
         for name in ("ingest", "out"):
             shutil.rmtree(tmp_path / name, ignore_errors=True)
-        run(tmp_path, TEXTS, use=["matcher", "nli"], encoder=str(model), nli_model=str(model), doubt=False)
+        run(tmp_path, TEXTS, use=["matcher", "nli"], encoder=str(model), nli={"model": str(model)}, doubt=False)
         return sorted(made)
 
     assert again() == ["embeddings", "nli"]
@@ -209,7 +211,7 @@ def test_another_config_or_tokenizer_of_the_model_is_another_model(
 
 def test_the_student_votes_where_it_is_asked_to(tmp_path: Path) -> None:
     texts = [f"{word} {number}" for number in range(20) for word in ("ботинки жмут", "кружка целая", "доставка долгая")]
-    counts, votes, labels = run(tmp_path, texts, student_rounds=2, student_sure=0.5)
+    counts, votes, labels = run(tmp_path, texts, student={"rounds": 2, "sure": 0.5})
     assert votes["labeller"].unique(maintain_order=True).to_list() == ["lexicon", "matcher", "nli", "student"]
     assert 1 <= len(counts["student_agreement"]) <= 2 and counts["student_agreement"][0] > 0.9
     assert not labels["doubtful"].any()

@@ -29,7 +29,8 @@ REASONS = (
 OTHER_SCRIPT = 0.3
 """How far the shares of Cyrillic and of Latin letters may be from those of the source."""
 RUN, PHRASE, PHRASES = 3, 3, 3
-"""A word so many times in a row is a loop, and so are so many words that occur so often; unless the source has it."""
+"""A word RUN times in a row is a loop, and so is a phrase of PHRASE words that occurs PHRASES times; unless the source
+has it."""
 SLIP = 0.75
 """From this similarity of their letters on, an unknown word is a misspelt known one."""
 STUTTER = re.compile(r"(\S{1,10}?)\1{4,}")
@@ -61,7 +62,7 @@ class Judge:
         most: largest share of words in the source's order that is not a mere copy.
         weights: lemma → how much it tells, for the similarity.
         protected: lemmas that name products: a variant keeps at least one of those that its source has.
-        there: the keys of the training rows.
+        known: the keys of the training rows.
         train: near copies of training rows.
         valid: near copies of validation rows.
     """
@@ -72,7 +73,7 @@ class Judge:
     most: float
     weights: Weights
     protected: frozenset[str]
-    there: set[str]
+    known: set[str]
     train: NearCopies
     valid: NearCopies
 
@@ -84,50 +85,50 @@ class Judge:
             source: the review that it was made from.
             evidence: lemmas by which the source got its label: where it names no product, one of them is kept.
         """
-        made, given = words(variant), words(source.text)
-        reason = self._form(variant, made, source.text, given)
+        tokens, given = words(variant), words(source.text)
+        reason = self._form(variant, tokens, source.text, given)
         if reason:
             return Verdict(reason, None)
-        if SequenceMatcher(None, made, given, autojunk=False).ratio() > self.most:
+        if SequenceMatcher(None, tokens, given, autojunk=False).ratio() > self.most:
             return Verdict("too like its source", None)
-        said = [lemma(word) for word in given]
-        says = [lemma(word) for word in corrected(made, given)]
-        similarity = meaning(says, said, self.weights)
+        source_lemmas = [lemma(word) for word in given]
+        variant_lemmas = [lemma(word) for word in corrected(tokens, given)]
+        similarity = meaning(variant_lemmas, source_lemmas, self.weights)
         if similarity < self.least:
             return Verdict("too far from its source", similarity)
-        kept = self.protected.intersection(said) or evidence.intersection(said)
-        if kept and kept.isdisjoint(says):
+        kept = self.protected.intersection(source_lemmas) or evidence.intersection(source_lemmas)
+        if kept and kept.isdisjoint(variant_lemmas):
             return Verdict("lost its product", similarity)
-        if self.train.near(made, but=source.group):
+        if self.train.near(tokens, but=source.group):
             return Verdict("like another review", similarity)
-        if self.valid.near(made, but=None):
+        if self.valid.near(tokens, but=None):
             return Verdict("like a validation review", similarity)
         return Verdict(None, similarity)
 
-    def _form(self, variant: str, made: list[str], source: str, given: list[str]) -> str | None:
-        if not made:
+    def _form(self, variant: str, tokens: list[str], source: str, given: list[str]) -> str | None:
+        if not tokens:
             return "empty"
-        if len(made) > max(self.longest * len(given), len(given) + 1) or len(variant) > 2 * len(source) + 20:
+        if len(tokens) > max(self.longest * len(given), len(given) + 1) or len(variant) > 2 * len(source) + 20:
             return "too long"
-        if len(made) < self.shortest * len(given):
+        if len(tokens) < self.shortest * len(given):
             return "too short"
-        if made == given:
+        if tokens == given:
             return "same as its source"
-        if _key(made) in self.there:
+        if _key(tokens) in self.known:
             return "already there"
-        if any(abs(one - other) > OTHER_SCRIPT for one, other in zip(_scripts(made), _scripts(given), strict=True)):
+        if any(abs(one - other) > OTHER_SCRIPT for one, other in zip(_scripts(tokens), _scripts(given), strict=True)):
             return "another script"
-        if repeats(made) > repeats(given) or (STUTTER.search(variant.lower()) and not STUTTER.search(source.lower())):
+        if repeats(tokens) > repeats(given) or (STUTTER.search(variant.lower()) and not STUTTER.search(source.lower())):
             return "repeats itself"
         return None
 
     def take(self, variant: str, group: int) -> bool:
         """Count ``variant`` among the training rows; False where it is there already."""
-        made = words(variant)
-        if _key(made) in self.there:
+        tokens = words(variant)
+        if _key(tokens) in self.known:
             return False
-        self.there.add(_key(made))
-        self.train.add(made, group)
+        self.known.add(_key(tokens))
+        self.train.add(tokens, group)
         return True
 
 
@@ -157,9 +158,9 @@ def judge(
         longest=longest,
         least=least,
         most=most,
-        weights=Weights([[lemma(word) for word in found] for found in spoken]),
+        weights=Weights([[lemma(word) for word in parsed] for parsed in spoken]),
         protected=protected,
-        there={_key(found) for found in spoken},
+        known={_key(parsed) for parsed in spoken},
         train=NearCopies(spoken, [row.group for row in train], likeness=likeness),
         valid=NearCopies(held, [row.group for row in valid], likeness=likeness),
     )
@@ -214,12 +215,12 @@ def _vector(word: str) -> NDArray[np.float32] | None:
     return vectors.vectors([word])[0] if word in vectors else None
 
 
-def corrected(made: Sequence[str], given: Sequence[str]) -> list[str]:
+def corrected(tokens: Sequence[str], given: Sequence[str]) -> list[str]:
     """The words of ``made``, those that no dictionary knows read as the word of ``given`` that they are nearest to."""
-    there = set(given)
-    unknown = {word for word in made if word not in there and _vector(lemma(word)) is None}
-    read = {word: get_close_matches(word, sorted(there), n=1, cutoff=SLIP) for word in sorted(unknown)}
-    return [next(iter(read.get(word, ())), word) for word in made]
+    known = set(given)
+    unknown = {word for word in tokens if word not in known and _vector(lemma(word)) is None}
+    read = {word: get_close_matches(word, sorted(known), n=1, cutoff=SLIP) for word in sorted(unknown)}
+    return [next(iter(read.get(word, ())), word) for word in tokens]
 
 
 def repeats(text: Sequence[str]) -> int:
@@ -241,8 +242,8 @@ def _scripts(text: Sequence[str]) -> tuple[float, float]:
     return cyrillic / max(1, len(letters)), latin / max(1, len(letters))
 
 
-def _key(found: Iterable[str]) -> str:
-    return " ".join(found)
+def _key(parsed: Iterable[str]) -> str:
+    return " ".join(parsed)
 
 
 class NearCopies:
@@ -268,12 +269,12 @@ class NearCopies:
 
     def near(self, text: Sequence[str], *, but: int | None) -> bool:
         """Whether ``text`` is a near copy of a text that is not of the group ``but``."""
-        made = frozenset(text)
-        others = {number for word in self._rarest(made) for number in self._having.get(word, ())}
-        return any(self._alike(made, *self._texts[number], but) for number in others)
+        tokens = frozenset(text)
+        others = {number for word in self._rarest(tokens) for number in self._having.get(word, ())}
+        return any(self._alike(tokens, *self._texts[number], but) for number in others)
 
-    def _alike(self, made: frozenset[str], other: frozenset[str], group: int, but: int | None) -> bool:
-        return group != but and len(made & other) >= self._likeness * len(made | other) - 1e-9
+    def _alike(self, tokens: frozenset[str], other: frozenset[str], group: int, but: int | None) -> bool:
+        return group != but and len(tokens & other) >= self._likeness * len(tokens | other) - 1e-9
 
     def _rarest(self, text: frozenset[str]) -> list[str]:
         few = len(text) - ceil(self._likeness * len(text) - 1e-9) + 1

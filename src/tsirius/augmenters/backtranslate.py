@@ -9,13 +9,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from tsirius.augmenters import Source
+from pydantic import Field
+
+from tsirius.augmenters import Augmenter, Material, Source, generate
 from tsirius.augmenters.accept import repeats
+from tsirius.augmenters.generate import Config as Generation
 from tsirius.augmenters.generate import Rewritten, Search, load
-from tsirius.augmenters.shards import Rewrite
+from tsirius.augmenters.kept import Rewrite, kept
 from tsirius.language.words import words
 from tsirius.models.load import Precision
+from tsirius.section import Section
+
+
+class Config(Section):
+    """Variants by translation into another language and back."""
+
+    there: str = Field("Helsinki-NLP/opus-mt-ru-en", min_length=1)
+    """The model into the other language, a folder or a hub name."""
+    back: str = Field("Helsinki-NLP/opus-mt-en-ru", min_length=1)
+    """The model from it."""
+    generate: Generation = Generation()
+    """How both models write."""
+
+
+def models(config: Config) -> dict[str, str]:
+    """Both translators."""
+    return {"augment.backtranslate.there": config.there, "augment.backtranslate.back": config.back}
+
+
+def make(config: Config, material: Material) -> Augmenter:
+    """Back-translations that are kept as they are made; errors as of :func:`backtranslator`."""
+    load = partial(
+        backtranslator,
+        config.there,
+        config.back,
+        search=generate.search(config.generate, no_copy=0),
+        precision=config.generate.precision,
+        batch_tokens=config.generate.batch_tokens,
+        seed=material.seed,
+    )
+    return kept("backtranslate", load, material.scratch)
 
 
 def backtranslator(

@@ -19,7 +19,11 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from pydantic import Field
+
+from tsirius.augmenters import Augmenter, Material, Source
 from tsirius.language.words import analyser, lemma, words
+from tsirius.section import Section
 
 TURNING = frozenset({"не", "ни", "нет", "без", "бы", "только", "кроме"})
 """Words that turn the meaning of the next one."""
@@ -33,6 +37,49 @@ LONG_ENOUGH = 4
 """Letters of a word that gets a typo: in a shorter one it leaves too little."""
 LIKELY = 0.3
 """A reading of a form with at least this share of the likeliest one's chance is reckoned with."""
+
+
+class Config(Section):
+    """Easy data augmentation: words swapped, deleted, inserted, replaced by a synonym, or misspelt."""
+
+    tries: int = Field(5, ge=1)
+    """Variants generated per variant wanted: bounds the work on reviews whose variants are refused."""
+    swap: float = Field(0.1, ge=0, le=1)
+    """Share of the words that change places with the next one (0: none does)."""
+    delete: float = Field(0.1, ge=0, le=0.5)
+    """Share of the words that are deleted; never those of the categories' names and descriptions, nor those by which
+    the lexicon knew the category."""
+    insert: float = Field(0.1, ge=0, le=1)
+    """Share of the words after which a synonym is inserted."""
+    synonym: float = Field(0.1, ge=0, le=1)
+    """Share of the words that are replaced by a synonym in the same form."""
+    typo: float = Field(0.1, ge=0, le=1)
+    """Share of the words that get a typo; never those that ``delete`` spares."""
+
+
+def models(config: Config) -> dict[str, str]:
+    """It uses none."""
+    return {}
+
+
+def make(config: Config, material: Material) -> Augmenter:
+    """An augmenter that spares what the categories are named by, and the evidence of each source."""
+
+    def of(source: Source) -> Iterator[str]:
+        # a generator: the 2.5 KB of a random state come into being at a source's first turn
+        yield from variants(
+            source.text,
+            count=material.wanted * config.tries,
+            swap=config.swap,
+            delete=config.delete,
+            insert=config.insert,
+            synonym=config.synonym,
+            typo=config.typo,
+            protected=material.protected | material.evidence.get(source.id, frozenset()),
+            rng=random.Random(f"{material.seed}:eda:{source.id}"),
+        )
+
+    return lambda sources: [of(source) for source in sources]
 
 
 def variants(
@@ -65,69 +112,69 @@ def variants(
         rng: where the choices come from.
     """
     tokens = text.split()
-    found = [words(token) for token in tokens]
-    spoken = [place for place, inside in enumerate(found) if inside]
-    own = [place for place in spoken if protected.isdisjoint(map(lemma, found[place]))]
-    plain = [place for place in spoken if not any(word in TURNING or _part(word) in SMALL for word in found[place])]
+    spelled = [words(token) for token in tokens]
+    spoken = [index for index, inside in enumerate(spelled) if inside]
+    own = [index for index in spoken if protected.isdisjoint(map(lemma, spelled[index]))]
+    plain = [index for index in spoken if not any(word in TURNING or _part(word) in SMALL for word in spelled[index])]
     before = {
-        place: found[place - 1][-1:] if place and _joined(tokens[place - 1], tokens[place]) else [] for place in plain
+        index: spelled[index - 1][-1:] if index and _joined(tokens[index - 1], tokens[index]) else [] for index in plain
     }
-    said = [place for place in plain if TURNING.isdisjoint(before[place])]
-    movable = [place for place in said if "PREP" not in map(_part, before[place])]
-    free = [place for place in movable if place in own]
-    single = {place for place in movable if len(found[place]) == 1}
-    pairs = [place for place in movable if {place, place + 1} <= single and _joined(tokens[place], tokens[place + 1])]
+    replaceable = [index for index in plain if TURNING.isdisjoint(before[index])]
+    movable = [index for index in replaceable if "PREP" not in map(_part, before[index])]
+    free = [index for index in movable if index in own]
+    single = {index for index in movable if len(spelled[index]) == 1}
+    pairs = [index for index in movable if {index, index + 1} <= single and _joined(tokens[index], tokens[index + 1])]
     replaced = {
-        place: forms for place in said if place in own and (forms := _synonyms(tokens[place], protected))
+        index: forms for index in replaceable if index in own and (forms := _synonyms(tokens[index], protected))
     } if insert or synonym else {}  # fmt: skip
 
     def swapped(number: int) -> list[str]:
-        made, left = list(tokens), list(pairs)
+        changed, left = list(tokens), list(pairs)
         for _ in range(number):
             if not left:
                 break
-            place = rng.choice(left)
-            left = [other for other in left if abs(other - place) > 1]
-            (before, one, _), (_, other, after) = _parts(made[place]), _parts(made[place + 1])
-            made[place : place + 2] = [before + _cased(other, like=one), one.lower() if one.istitle() else one]
-            made[place + 1] += after
-        return made
+            index = rng.choice(left)
+            left = [other for other in left if abs(other - index) > 1]
+            (before, one, _), (_, other, after) = _parts(changed[index]), _parts(changed[index + 1])
+            changed[index : index + 2] = [before + _cased(other, like=one), one.lower() if one.istitle() else one]
+            changed[index + 1] += after
+        return changed
 
     def deleted(number: int) -> list[str]:
         gone = set(rng.sample(free, min(number, len(free), len(spoken) - 1)))
-        made = list[str]()
-        for place, token in enumerate(tokens):
-            if place not in gone:
-                made.append(token)
-            elif made and made[-1][-1].isalnum():  # the sentence ends all the same
-                made[-1] += _parts(token)[2]
-        return made
+        changed = list[str]()
+        for index, token in enumerate(tokens):
+            if index not in gone:
+                changed.append(token)
+            elif changed and changed[-1][-1].isalnum():  # the sentence ends all the same
+                changed[-1] += _parts(token)[2]
+        return changed
 
     def inserted(number: int) -> list[str]:
-        made = list(tokens)
-        for place in rng.sample(sorted(replaced), min(number, len(replaced))):
-            before, core, after = _parts(made[place])
-            form = rng.choice(replaced[place])
-            made[place] = f"{before}{core} {form.upper() if _loud(core) else form}{after}"
-        return made
+        changed = list(tokens)
+        for index in rng.sample(sorted(replaced), min(number, len(replaced))):
+            before, core, after = _parts(changed[index])
+            form = rng.choice(replaced[index])
+            changed[index] = f"{before}{core} {form.upper() if _loud(core) else form}{after}"
+        return changed
 
     def exchanged(number: int) -> list[str]:
-        made = list(tokens)
-        for place in rng.sample(sorted(replaced), min(number, len(replaced))):
-            before, core, after = _parts(made[place])
-            made[place] = before + _cased(rng.choice(replaced[place]), like=core) + after
-        return made
+        changed = list(tokens)
+        for index in rng.sample(sorted(replaced), min(number, len(replaced))):
+            before, core, after = _parts(changed[index])
+            changed[index] = before + _cased(rng.choice(replaced[index]), like=core) + after
+        return changed
 
     misspelt = [
-        place for place in own if TURNING.isdisjoint(found[place]) and _can_be_misspelt(tokens[place])
+        index for index in own if TURNING.isdisjoint(spelled[index]) and _can_be_misspelt(tokens[index])
     ] if typo else []  # fmt: skip
 
     def mistyped(number: int) -> list[str]:
-        made = list(tokens)
-        for place in rng.sample(misspelt, min(number, len(misspelt))):
-            before, core, after = _parts(made[place])
-            made[place] = before + mistype(core, rng=rng) + after
-        return made
+        changed = list(tokens)
+        for index in rng.sample(misspelt, min(number, len(misspelt))):
+            before, core, after = _parts(changed[index])
+            changed[index] = before + mistype(core, rng=rng) + after
+        return changed
 
     operations = [
         (operation, max(1, round(share * len(spoken))))
@@ -153,9 +200,9 @@ def mistype(word: str, *, rng: random.Random) -> str:
         'быстпо'
     """
     for _ in range(5):
-        made = rng.choice((_left_out, _doubled, _turned, _beside, _heard))(word, rng)
-        if made != word and not analyser().word_is_known(made.lower()):
-            return made
+        changed = rng.choice((_left_out, _doubled, _turned, _beside, _heard))(word, rng)
+        if changed != word and not analyser().word_is_known(changed.lower()):
+            return changed
     return word
 
 
@@ -165,32 +212,32 @@ def _can_be_misspelt(token: str) -> bool:
 
 
 def _left_out(word: str, rng: random.Random) -> str:
-    place = rng.randrange(1, len(word))
-    return word[:place] + word[place + 1 :]
+    index = rng.randrange(1, len(word))
+    return word[:index] + word[index + 1 :]
 
 
 def _doubled(word: str, rng: random.Random) -> str:
-    place = rng.randrange(1, len(word))
-    return word[:place] + word[place] + word[place:]
+    index = rng.randrange(1, len(word))
+    return word[:index] + word[index] + word[index:]
 
 
 def _turned(word: str, rng: random.Random) -> str:
-    place = rng.randrange(1, len(word) - 1)
-    return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+    index = rng.randrange(1, len(word) - 1)
+    return word[:index] + word[index + 1] + word[index] + word[index + 2 :]
 
 
 def _beside(word: str, rng: random.Random) -> str:
-    place = rng.randrange(1, len(word))
-    keys = _keys_beside().get(word[place], "")
-    return word[:place] + rng.choice(keys) + word[place + 1 :] if keys else word
+    index = rng.randrange(1, len(word))
+    keys = _keys_beside().get(word[index], "")
+    return word[:index] + rng.choice(keys) + word[index + 1 :] if keys else word
 
 
 def _heard(word: str, rng: random.Random) -> str:
-    found = [(match.start(), *pair) for pair in HEARD for match in re.finditer(pair[0], word) if match.start()]
-    if not found:
+    spelled = [(match.start(), *pair) for pair in HEARD for match in re.finditer(pair[0], word) if match.start()]
+    if not spelled:
         return word
-    place, right, wrong = rng.choice(found)
-    return word[:place] + wrong + word[place + len(right) :]
+    index, right, wrong = rng.choice(spelled)
+    return word[:index] + wrong + word[index + len(right) :]
 
 
 @cache
@@ -199,10 +246,10 @@ def _keys_beside() -> dict[str, str]:
     beside: dict[str, str] = {}
     for rows in KEYBOARDS:
         for number, row in enumerate(rows):
-            for place, key in enumerate(row):
+            for index, key in enumerate(row):
                 # the row above begins half a key to the left, the one below half a key to the right
-                around = [(number, place - 1), (number, place + 1), (number - 1, place), (number - 1, place + 1),
-                          (number + 1, place - 1), (number + 1, place)]  # fmt: skip
+                around = [(number, index - 1), (number, index + 1), (number - 1, index), (number - 1, index + 1),
+                          (number + 1, index - 1), (number + 1, index)]  # fmt: skip
                 beside[key] = "".join(
                     rows[line][at] for line, at in around if 0 <= line < len(rows) and 0 <= at < len(rows[line])
                 )
@@ -226,9 +273,9 @@ def _alike(word: str) -> tuple[str, ...]:
     """
     parses = analyser().parse(word)
     likely = [parse for parse in parses if parse.score >= LIKELY * parses[0].score]
-    found = [[_inflected(other, parse.tag) for other in _listed(_fold(parse.normal_form))] for parse in likely]
-    first = dict.fromkeys(form for form in found[0] if form and _fold(form) != _fold(word))
-    return tuple(form for form in first if all(form in other for other in found[1:]))
+    spelled = [[_inflected(other, parse.tag) for other in _listed(_fold(parse.normal_form))] for parse in likely]
+    first = dict.fromkeys(form for form in spelled[0] if form and _fold(form) != _fold(word))
+    return tuple(form for form in first if all(form in other for other in spelled[1:]))
 
 
 @cache
@@ -293,7 +340,7 @@ def _parts(token: str) -> tuple[str, str, str]:
         >>> _parts("«Чайник»,")
         ('«', 'Чайник', '»,')
     """
-    inside = [place for place, letter in enumerate(token) if letter.isalnum()]
+    inside = [index for index, letter in enumerate(token) if letter.isalnum()]
     if not inside:
         return "", token, ""
     return token[: inside[0]], token[inside[0] : inside[-1] + 1], token[inside[-1] + 1 :]

@@ -15,8 +15,11 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, model_validator
+
 from tsirius.models.batching import Budget, batch_size, in_batches, longest_first, padded_with_mask, padding
 from tsirius.models.load import Precision, seq2seq, tokenizer
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +32,39 @@ LONGER, MORE = 1.5, 10
 
 Rewritten = list[list[str] | None]
 """For each source its variants, the best first; None where it is too long."""
+
+
+class Config(Section):
+    """How a sequence-to-sequence model writes variants."""
+
+    beams: int = Field(5, ge=1)
+    """Beams of the search."""
+    candidates: int = Field(4, ge=1)
+    """Variants of a review that the model writes; at most as many as beams."""
+    sample: bool = False
+    """Sample variants from the model's distribution instead of searching for the likeliest."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; above 1 is bolder."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Sample among the likeliest tokens that together have this probability (nucleus sampling)."""
+    no_repeat: int = Field(3, ge=0)
+    """No n-gram of this many tokens comes twice in a variant (0: it may)."""
+    max_tokens: int = Field(256, ge=8)
+    """Longer reviews are not rewritten."""
+    precision: Precision = "auto"
+    """"fp32"; "int8" on a CPU; "auto": "fp32" on a CPU and for a T5 on a GPU without bfloat16, else 16-bit floats."""
+    batch_tokens: int = Field(8192, ge=1)
+    """Initial tokens of a batch, those to be written and all beams counted; fewer where memory is short."""
+
+    speed_only = frozenset({"batch_tokens"})
+
+    @model_validator(mode="after")
+    def _enough_beams(self) -> Config:
+        if not self.sample and self.candidates > self.beams:
+            raise ValueError(
+                f"candidates ({self.candidates}) is above beams ({self.beams}); lower one or raise the other"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -54,6 +90,20 @@ class Search:
     no_repeat: int
     no_copy: int
     max_tokens: int
+
+
+def search(config: Config, *, no_copy: int) -> Search:
+    """The search that the settings describe; ``no_copy`` as of :class:`Search`."""
+    return Search(
+        beams=config.beams,
+        candidates=config.candidates,
+        sample=config.sample,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        no_repeat=config.no_repeat,
+        no_copy=no_copy,
+        max_tokens=config.max_tokens,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ class Ledger:
     by_method: dict[str, Counter[str]]
     by_label: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     examples: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     def refuse(self, reason: str, seat: Seat, variant: str) -> None:
         label, counts = seat.row["label"], self.by_method[seat.method]
@@ -90,8 +90,8 @@ class Ledger:
     def tell(self, method: str, error: Exception) -> None:
         """Say once that a method failed in this way."""
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        if reason not in self.told:
-            self.told.add(reason)
+        if reason not in self.reported:
+            self.reported.add(reason)
             say(f"  {method}: no variants of some reviews, it failed ({reason})")
 
 
@@ -177,8 +177,8 @@ def _ask(turn: Sequence[Seat], augmenters: Mapping[str, Augmenter], ledger: Ledg
         if not new:
             continue
         try:
-            found = augmenter([Source(seat.row["id"], seat.row["clean"]) for seat in new])
-            for seat, variants in zip(new, found, strict=True):
+            results = augmenter([Source(seat.row["id"], seat.row["clean"]) for seat in new])
+            for seat, variants in zip(new, results, strict=True):
                 seat.variants = iter(variants)
         except MENDABLE:
             raise
@@ -190,7 +190,7 @@ def _ask(turn: Sequence[Seat], augmenters: Mapping[str, Augmenter], ledger: Ledg
 
 
 MENDABLE = (UserError, OSError, MemoryError)
-"""What the user is told of, instead of going on without the variants."""
+"""Errors that stop the stage: the user can mend them."""
 
 
 def _offer(

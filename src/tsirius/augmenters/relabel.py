@@ -24,25 +24,27 @@ class Relabeller:
     """
 
     labellers: Sequence[Labeller]
-    _said: dict[str, tuple[int, ...]] = field(default_factory=dict, init=False)
+    _answers: dict[str, tuple[int, ...]] = field(default_factory=dict, init=False)
 
     def same(self, variants: Sequence[str], sources: Sequence[str]) -> list[bool]:
         """For each variant whether every labeller gives it its source's category, or abstains on both."""
         if not self.labellers:
             return [True] * len(variants)
-        new = [text for text in dict.fromkeys([*sources, *variants]) if text not in self._said]
+        new = [text for text in dict.fromkeys([*sources, *variants]) if text not in self._answers]
         if new:
             answers = [_best(labeller, new) for labeller in self.labellers]
-            self._said.update(zip(new, zip(*answers, strict=True), strict=True))
-        found = [self._said[variant] == self._said[source] for variant, source in zip(variants, sources, strict=True)]
+            self._answers.update(zip(new, zip(*answers, strict=True), strict=True))
+        result = [
+            self._answers[variant] == self._answers[source] for variant, source in zip(variants, sources, strict=True)
+        ]
         for variant in set(variants).difference(sources):
-            del self._said[variant]  # sources come again, variants hardly ever
-        return found
+            del self._answers[variant]  # sources come again, variants hardly ever
+        return result
 
 
 def _best(labeller: Labeller, texts: Sequence[str]) -> list[int]:
-    """The place of each text's likeliest category, ``ABSTAINS`` where there is none."""
+    """The index of each text's likeliest category, ``ABSTAINS`` where there is none."""
     probabilities = labeller.label(texts).probabilities
     silent = np.isnan(probabilities[:, 0])
-    found: list[int] = np.where(silent, ABSTAINS, np.nan_to_num(probabilities).argmax(axis=1)).tolist()
-    return found
+    result: list[int] = np.where(silent, ABSTAINS, np.nan_to_num(probabilities).argmax(axis=1)).tolist()
+    return result

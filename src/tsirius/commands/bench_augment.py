@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tsirius import metrics, pipeline, tables
+from tsirius.augmenters import AUGMENTERS
 from tsirius.categories import load as load_categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
@@ -24,14 +25,12 @@ from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
 from tsirius.stages import evaluate
-from tsirius.stages.augment import Name
 from tsirius.store import write_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-METHODS: tuple[Name, ...] = ("eda", "paraphrase", "backtranslate")
 ROUNDS = 2000
 """Bootstrap resamples for an interval."""
 FIRST, LAST = "split", "train"
@@ -108,8 +107,9 @@ def measure(config: Config, gold: Path | None, *, methods: Sequence[str], seeds:
         UserError: a method is unknown or its model is missing, the answers do not fit, or the run is refused.
     """
     for method in methods:
-        if method not in METHODS:
-            raise UserError(f"no method {method!r}{nearest(method, METHODS)}", remedy=f"Methods: {', '.join(METHODS)}.")
+        if method not in AUGMENTERS:
+            known = ", ".join(AUGMENTERS)
+            raise UserError(f"no method {method!r}{nearest(method, AUGMENTERS)}", remedy=f"Methods: {known}.")
         # its models must be there too, which no run without it needs
         pipeline.check(_changed(config, method, 1, seed=config.seed))
     gold = gold or config.evaluate.gold

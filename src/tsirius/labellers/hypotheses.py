@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+TEMPLATES = ("Этот отзыв о товаре: {}.",)
+"""The hypothesis where no other is given."""
 Parts = Literal["name", "description", "both", "joined"]
 Against = Literal["contradiction", "categories"]
+
+Asking = Literal["description", "statements"]
+"""How the none-category is asked for: as the others, by its description, or by ``NONE_STATEMENTS``."""
 
 NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
     ("В этом отзыве говорится о доставке.", "This review is about the delivery."),
@@ -53,7 +58,7 @@ class Questions:
 
     Attributes:
         names: the categories.
-        none: the place of the none-category.
+        none: the index of the none-category.
         products: for each other category, in their order, its hypotheses.
         statements: for each statement of the none-category, its wordings.
     """
@@ -77,14 +82,17 @@ def questions(
     Args:
         categories: their names and descriptions. One without a description is asked for by its name.
         templates: sentences with ``{}`` where the name or the description goes.
-        parts: what is put there; "both": each by itself; "joined": the two with a colon between them.
+        parts: what fills it; "both": each by itself; "joined": the two with a colon between them.
         none_statements: statements of the none-category, each in one or several wordings; none: it is asked for as the
             others are, which suits models that were trained on such descriptions.
 
     Raises:
         UserError: a template has no ``{}``, or there is none, or no statement.
     """
-    check_templates(templates)
+    try:
+        filled(templates)
+    except ValueError as error:
+        raise UserError(str(error), where="label") from None
     if not all(none_statements):
         raise UserError("a statement without a wording", where="label", remedy="Give at least one.")
     products = []
@@ -100,16 +108,16 @@ def questions(
     )
 
 
-def check_templates(templates: Sequence[str]) -> None:
-    """Refuse templates that cannot be filled, and none at all.
+def filled(templates: Sequence[str]) -> Sequence[str]:
+    """The templates themselves, if there are any and each of them can be filled.
 
     Raises:
-        UserError: there is none, or one has no ``{}``.
+        ValueError: there is none, or one has no ``{}``.
     """
     for template in templates or [""]:
         if "{}" not in template:
-            raise UserError(f"no {{}} in the template {template!r}", where="label.nli_templates",
-                            remedy="Put {} where the category's name goes.")  # fmt: skip
+            raise ValueError(f"no {{}} in the template {template!r}; put {{}} where the category's name goes")
+    return templates
 
 
 def descriptions(category: Category, parts: Parts) -> list[str]:
@@ -155,17 +163,17 @@ class Teacher:
         """Label each text by itself; abstain on one that is empty. The evidence is what of the none-category's
         statements and the products the text bears out best."""
         products, statements = self._strengths(texts, advance=advance)
-        found = two_steps(products - self.bias, statements, none=self.questions.none)
-        evidence = []
-        shown = [name for place, name in enumerate(self.questions.names) if place != self.questions.none]
+        result = two_steps(products - self.bias, statements, none=self.questions.none)
+        evidence = list[list[str]]()
+        shown = [name for index, name in enumerate(self.questions.names) if index != self.questions.none]
         for row in range(len(texts)):
-            if np.isnan(found[row, 0]):
-                evidence.append("")
-            elif found[row].argmax() == self.questions.none:
-                evidence.append(self.questions.statements[int(statements[row].argmax())][0])
+            if np.isnan(result[row, 0]):
+                evidence.append([])
+            elif result[row].argmax() == self.questions.none:
+                evidence.append([self.questions.statements[int(statements[row].argmax())][0]])
             else:
-                evidence.append(shown[int((products[row] - self.bias).argmax())])
-        return Votes(found.astype(np.float32), evidence)
+                evidence.append([shown[int((products[row] - self.bias).argmax())]])
+        return Votes(result.astype(np.float32), evidence)
 
     def without_bias(self, texts: Sequence[str]) -> Teacher:
         """The teacher that no longer favours some products whatever the text.
@@ -174,28 +182,28 @@ class Teacher:
         carry a prior (arXiv 2309.04992). What a text without content is taken to say of *which* product is bias. That
         it speaks of none is true, so the first step is left alone: the bias is taken from its own mean.
         """
-        found, _ = self._strengths([text for text in texts if text.strip()], advance=None)
-        found = found[~np.isnan(found).any(axis=1)]
-        if not len(found):
+        result, _ = self._strengths([text for text in texts if text.strip()], advance=None)
+        result = result[~np.isnan(result).any(axis=1)]
+        if not len(result):
             return self
-        bias = found.mean(axis=0)
+        bias = result.mean(axis=0)
         return replace(self, bias=bias - bias.mean())
 
     def _strengths(self, texts: Sequence[str], *, advance: Advance | None) -> tuple[Floats, Floats]:
         """How far each text bears out each product and each statement of the none-category, in logits, [N, P] and
         [N, S]."""
-        asked = self.questions.all
-        place = {hypothesis: column for column, hypothesis in enumerate(asked)}
-        logits = self.scorer.logits(texts, asked, advance=advance)
+        queries = self.questions.all
+        index = {hypothesis: column for column, hypothesis in enumerate(queries)}
+        logits = self.scorer.logits(texts, queries, advance=advance)
         answers = probabilities(logits) if self.against == "contradiction" else logits[:, :, 1].astype(np.float64)
-        found = []
+        result = []
         for groups in (self.questions.products, self.questions.statements):
-            mean = np.stack([answers[:, [place[one] for one in group]].mean(axis=1) for group in groups], axis=1)
+            mean = np.stack([answers[:, [index[one] for one in group]].mean(axis=1) for group in groups], axis=1)
             if self.against == "contradiction":
                 mean = np.clip(mean, SURE, 1 - SURE)
                 mean = np.log(mean) - np.log1p(-mean)
-            found.append(mean)
-        return found[0], found[1]
+            result.append(mean)
+        return result[0], result[1]
 
 
 def probabilities(logits: NDArray[np.float32]) -> Floats:
@@ -212,22 +220,22 @@ def two_steps(products: Floats, statements: Floats, *, none: int) -> Floats:
     Args:
         products: logits of the products, [N, K - 1].
         statements: logits of the none-category's statements, [N, S].
-        none: the place of the none-category.
+        none: the index of the none-category.
     """
     top = products.max(axis=1)
     gone = _sigmoid(statements.max(axis=1) - top)
     share = softmax(products, axis=1) * (1 - gone)[:, None]
-    found: Floats = np.insert(share, none, gone, axis=1)
-    return found
+    result: Floats = np.insert(share, none, gone, axis=1)
+    return result
 
 
 def _sigmoid(logits: Floats) -> Floats:
     with np.errstate(invalid="ignore"):  # of an empty text
-        found: Floats = np.exp(-np.logaddexp(0, -logits))
-    return found
+        result: Floats = np.exp(-np.logaddexp(0, -logits))
+    return result
 
 
-def teacher(name: str, scorer: Scorer, asked: Questions, *, against: Against, content_free: Sequence[str]) -> Teacher:
+def teacher(name: str, scorer: Scorer, queries: Questions, *, against: Against, content_free: Sequence[str]) -> Teacher:
     """A teacher, freed from its bias where ``content_free`` holds texts to measure it with."""
-    made = Teacher(name, scorer, asked, against, np.zeros(len(asked.products)))
-    return made.without_bias(content_free) if content_free else made
+    built = Teacher(name, scorer, queries, against, np.zeros(len(queries.products)))
+    return built.without_bias(content_free) if content_free else built

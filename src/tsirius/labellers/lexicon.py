@@ -17,26 +17,35 @@ Nothing about particular categories is written here.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 from scipy.special import softmax
 
 from tsirius.categories import Categories
-from tsirius.labellers import Votes
+from tsirius.labellers import Labeller, Material, Votes
+from tsirius.language import terms
 from tsirius.language.rarity import is_noun, kind, rarity, unusual_similarity
+from tsirius.language.terms import Terms
 from tsirius.language.words import lemmas
 from tsirius.progress import Advance
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
     Floats = NDArray[np.float64]
+
+BLIND = False
+KEEP = False
+"""Votes are made in the time that keeping them would save."""
+FILE = "lexicon.json"
 
 NAME_WEIGHT = 3.0
 """A word that stands in one category's name and in another's description belongs to the name's three parts in four."""
@@ -64,13 +73,71 @@ SHOWN = 5
 """Words of evidence a review, at most."""
 
 
+class Config(Section):
+    """The lexicon: words of the categories file, and those that the reviews use with them."""
+
+    widen: bool = True
+    """Add words that are near those of the categories file among the word vectors."""
+    near: float = Field(5.0, gt=0)
+    """How near, in standard deviations of similarity; higher adds fewer words."""
+    rounds: int = Field(8, ge=0)
+    """Rounds of expectation maximisation over the reviews."""
+    trust: float = Field(1.0, gt=0)
+    """How much the categories file weighs against the reviews; higher keeps closer to the file."""
+    own: float = Field(0.35, ge=0.02, le=0.8)
+    """Initial share of a review's words that are about its product."""
+    small_talk: float = Field(0.1, ge=0, le=0.19)
+    """Initial share of a product review's words that are about delivery and the like."""
+    min_count: int = Field(2, ge=1)
+    """A word in fewer reviews than this is unknown."""
+    none_despite_unknown: float = Field(0.9, ge=0, le=1)
+    """A review with an unknown noun, maybe a product, counts as "no product" only from this probability on."""
+
+
+def models(config: Config, *, encoder: str) -> dict[str, str]:
+    """It uses none."""
+    return {}
+
+
+def check(config: Config) -> None:
+    """It has nothing to check."""
+
+
+def make(config: Config, material: Material) -> Labeller:
+    """The lexicon of ``material.texts``; it is left in ``lexicon.json``.
+
+    Raises:
+        UserError: the word vectors are not installed.
+    """
+    read = lru_cache(maxsize=1)(terms.of)  # the texts that it learns from are those that it labels first
+    learned = learn(
+        read(tuple(material.texts)),
+        material.categories,
+        widen=config.widen,
+        near=config.near,
+        rounds=config.rounds,
+        trust=config.trust,
+        own=config.own,
+        small_talk=config.small_talk,
+        min_count=config.min_count,
+        none_despite_unknown=config.none_despite_unknown,
+    )
+    learned.save(material.folder / FILE)
+    return replace(learned, read=read)
+
+
+def reopen(config: Config, material: Material) -> Labeller:
+    """The lexicon that :func:`make` left."""
+    return Lexicon.load(material.folder / FILE)
+
+
 @dataclass(frozen=True, eq=False)
 class Lexicon:
     """Which lemma speaks for which category, and how strongly.
 
     Attributes:
         categories: names, in the order of the probabilities.
-        none: the place of the none-category.
+        none: the index of the none-category.
         share: the share of the reviews of each category, [K].
         own: the share of a review's words that are its category's own, [K].
         small_talk: the share of a product review's words that are the none-category's.
@@ -78,6 +145,7 @@ class Lexicon:
         ratio: how many times likelier a lemma is among a category's own words than in common talk, [V, K].
         none_despite_unknown: a review with a noun that is not in the vocabulary is called the none-category only from
             this probability on, else it gets no label: the noun may name a product.
+        read: texts → their lemmas.
     """
 
     categories: tuple[str, ...]
@@ -88,18 +156,18 @@ class Lexicon:
     vocabulary: dict[str, int]
     ratio: Floats
     none_despite_unknown: float
+    read: Callable[[tuple[str, ...]], Terms] = terms.of
     name: str = field(default="lexicon", init=False)
 
     def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
         """Label each text by itself; abstain where it holds no known word, or an unknown noun and nothing else of
         weight."""
-        documents = [sorted(set(lemmas(text))) for text in texts]
+        documents = self.read(tuple(texts))
         counts = _matrix(documents, self.vocabulary)
         shares, silent = self._posterior(counts)
         shares = _to_none(shares, silent, none=self.none)
-        unknown = np.array(
-            [any(word not in self.vocabulary and is_noun(word) for word in words) for words in documents], dtype=bool
-        )
+        nouns = {word: 0 for word in documents.vocabulary if word not in self.vocabulary and is_noun(word)}
+        unknown = _matrix(documents, nouns).getnnz(axis=1) > 0
         best = shares.argmax(axis=1)
         doubtful = unknown & (best == self.none) & (shares[:, self.none] < self.none_despite_unknown)
         shares[(counts.getnnz(axis=1) == 0) | doubtful] = np.nan
@@ -123,7 +191,7 @@ class Lexicon:
         common = small_talk * self.ratio[:, [self.none]] + (1 - self.own - small_talk)
         return common, common + self.own * self.ratio
 
-    def _evidence(self, counts: csr_matrix, best: NDArray[np.int64], abstains: NDArray[np.bool_]) -> list[str]:
+    def _evidence(self, counts: csr_matrix, best: NDArray[np.int64], abstains: NDArray[np.bool_]) -> list[list[str]]:
         common, all_words = self._likelihoods()
         strength = all_words / common
         known = list(self.vocabulary)
@@ -132,7 +200,7 @@ class Lexicon:
             words = counts.indices[counts.indptr[row] : counts.indptr[row + 1]]
             speaking = [] if abstains[row] else [word for word in words if strength[word, category] >= SPEAKS]
             speaking.sort(key=lambda word: (-strength[word, category], word))
-            evidence.append(", ".join(known[word] for word in speaking[:SHOWN]))
+            evidence.append([known[word] for word in speaking[:SHOWN]])
         return evidence
 
     def save(self, path: Path) -> None:
@@ -176,7 +244,7 @@ class Lexicon:
 
 
 def learn(
-    texts: Sequence[str],
+    read: Terms,
     categories: Categories,
     *,
     widen: bool,
@@ -188,10 +256,11 @@ def learn(
     min_count: int,
     none_despite_unknown: float,
 ) -> Lexicon:
-    """Learn a lexicon from unlabelled texts. The same texts in the same order give the same lexicon; nothing is drawn.
+    """Learn a lexicon from the lemmas of unlabelled texts. The same texts in the same order give the same lexicon:
+    nothing is drawn.
 
     Args:
-        texts: different texts; a repeated one would count twice. 200,000 take about a minute.
+        read: the lemmas of different texts; a repeated one would count twice.
         categories: what each category is called and said to be: the only source of knowledge about them.
         widen: use the word vectors; without, the seeds alone start the fit.
         near: how near a category (in standard deviations) a word must be to count as one of its words.
@@ -206,13 +275,11 @@ def learn(
     Raises:
         UserError: the word vectors are not installed.
     """
-    documents = [sorted(set(lemmas(text))) for text in texts]
-    found = Counter(word for words in documents for word in words)
     seeded = seeds(categories)
-    words = sorted(word for word, count in found.items() if (count >= min_count or word in seeded) and kind(word))
+    counted = zip(read.vocabulary, read.counts().tolist(), strict=True)
+    words = [word for word, count in counted if (count >= min_count or word in seeded) and kind(word)]
     vocabulary = {word: row for row, word in enumerate(words)}
-    counts = _matrix(documents, vocabulary)
-    del documents, found
+    counts = _matrix(read, vocabulary)
     belongs = _membership(words, seeded, kinds=len(categories), near=near, widen=widen)
     kept_out = [seeded[word] == 0 if word in seeded else [False] * len(categories) for word in words]
     foreign = np.array(kept_out, dtype=bool)  # without words it would be one of floats
@@ -229,11 +296,11 @@ def seeds(categories: Categories) -> dict[str, Floats]:
     A share sums to 1; a word of one category alone has 1 there.
     """
     weights: dict[str, Floats] = {}
-    for place, category in enumerate(categories):
+    for index, category in enumerate(categories):
         for part, weight in ((category.name, NAME_WEIGHT), (category.description, 1.0)):
             for word in dict.fromkeys(lemmas(part)):
                 if kind(word):
-                    weights.setdefault(word, np.zeros(len(categories)))[place] += weight
+                    weights.setdefault(word, np.zeros(len(categories)))[index] += weight
     return {word: weights[word] / weights[word].sum() for word in sorted(weights)}
 
 
@@ -242,10 +309,10 @@ def _membership(words: Sequence[str], seeded: Mapping[str, Floats], *, kinds: in
     belongs = np.zeros((len(words), kinds))
     if widen and words and seeded:
         belongs = _widened(words, seeded, near=near)
-    place = {word: row for row, word in enumerate(words)}
+    index = {word: row for row, word in enumerate(words)}
     for word, share in seeded.items():
-        if word in place:  # squared: a word of two categories says less about each than its half
-            belongs[place[word]] = share**2 * KIND_WEIGHT.get(kind(word), OTHER_KIND)
+        if word in index:  # squared: a word of two categories says less about each than its half
+            belongs[index[word]] = share**2 * KIND_WEIGHT.get(kind(word), OTHER_KIND)
     return belongs
 
 
@@ -364,11 +431,12 @@ def _rounded(ratio: Floats) -> Floats:
     return kept
 
 
-def _matrix(documents: Sequence[Sequence[str]], vocabulary: Mapping[str, int]) -> csr_matrix:
-    """1 where a text holds a word: [texts, V]."""
+def _matrix(read: Terms, vocabulary: Mapping[str, int]) -> csr_matrix:
+    """1 where a text holds a word: [texts, words]; several words may share a column."""
     from scipy.sparse import csr_matrix
 
-    rows = [[vocabulary[word] for word in words if word in vocabulary] for words in documents]
-    ends = np.cumsum([0, *(len(row) for row in rows)])
-    columns = np.array([column for row in rows for column in row], dtype=np.int64)
-    return csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), len(vocabulary)))
+    column = np.array([vocabulary.get(word, -1) for word in read.vocabulary], dtype=np.int64)[read.ids]
+    known = column >= 0
+    ends = np.concatenate([[0], np.cumsum(known)])[read.starts]
+    width = max(vocabulary.values(), default=-1) + 1
+    return csr_matrix((np.ones(int(known.sum())), column[known], ends), shape=(len(read.starts) - 1, width))

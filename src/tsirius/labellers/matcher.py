@@ -12,15 +12,50 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 from scipy.special import softmax
 
 from tsirius.categories import Categories
-from tsirius.labellers import Votes
+from tsirius.labellers import Labeller, Material, Votes
 from tsirius.labellers.hypotheses import Parts, descriptions
 from tsirius.progress import Advance
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+BLIND = True
+KEEP = False
+"""The embeddings take the time, and those are kept."""
+
+
+class Config(Section):
+    """The matcher: the reviews' embeddings by label.encoder beside those of the categories."""
+
+    parts: Parts = "both"
+    """What of a category is embedded: its "name", its "description", "both" averaged, or "joined"."""
+    scale: float = Field(20.0, gt=0)
+    """What cosines are multiplied by, the inverse of the temperature that the encoder was trained with."""
+
+
+def models(config: Config, *, encoder: str) -> dict[str, str]:
+    """The shared encoder."""
+    return {"label.encoder": encoder}
+
+
+def check(config: Config) -> None:
+    """It has nothing to check beside its encoder."""
+
+
+def make(config: Config, material: Material) -> Labeller:
+    """The matcher of texts with the categories."""
+    return matcher(material.categories, material.embed, parts=config.parts, scale=config.scale)
+
+
+def reopen(config: Config, material: Material) -> Labeller:
+    """As :func:`make`: it learns nothing."""
+    return make(config, material)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +77,13 @@ class Matcher:
         return "matcher"
 
     def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
-        found = match(self.embed(texts), self.anchors, self.names, scale=self.scale)
+        result = match(self.embed(texts), self.anchors, self.names, scale=self.scale)
         if advance:
             advance(len(texts))
-        return found
+        return result
 
 
-def make(
+def matcher(
     categories: Categories,
     embed: Callable[[Sequence[str]], NDArray[np.float32]],
     *,
@@ -72,8 +107,8 @@ def match(embedded: NDArray[np.float32], anchors: NDArray[np.float32], names: Se
             trained with.
     """
     logits = scale * (embedded @ anchors.T)
-    found = softmax(logits, axis=1).astype(np.float32)
+    result = softmax(logits, axis=1).astype(np.float32)
     silent = ~embedded.any(axis=1)
-    found[silent] = np.nan
+    result[silent] = np.nan
     best = np.where(silent, -1, logits.argmax(axis=1))
-    return Votes(found, [names[place] if place >= 0 else "" for place in best])
+    return Votes(result, [[names[row]] if row >= 0 else [] for row in best])

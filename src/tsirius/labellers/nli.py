@@ -8,14 +8,19 @@ XNLI in 15 languages, Russian among them), or one of two labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from tsirius.categories import Categories
 from tsirius.errors import UserError
+from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
 from tsirius.models.batching import batch_size, padding
+from tsirius.models.hub import EMBEDDED
 from tsirius.models.load import Precision
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +28,72 @@ if TYPE_CHECKING:
 
 PROBE = "Отзыв. A review, 5 звёзд! "
 """A text whose pair encodings are compared with the tokenizer's own."""
+
+
+BLIND = True
+KEEP = True
+
+
+class Config(Section):
+    """The NLI teacher: does the review entail a statement about it?"""
+
+    model: str = Field(EMBEDDED, min_length=1)
+    """A classifier with an entailment label, a folder or a hub name (joeddav/xlm-roberta-large-xnli, say)."""
+    templates: Annotated[list[str], AfterValidator(ask.filled)] = Field(default=[*ask.TEMPLATES])
+    """The hypotheses, with {} where a category goes; the answers to several are averaged."""
+    hypotheses: ask.Parts = "joined"
+    """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
+    none: ask.Asking = "description"
+    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
+    refund and bare praise, which suits models that were not trained on such descriptions."""
+    correct_bias: bool = False
+    """Subtract what the model says of texts without content."""
+    precision: Precision = "auto"
+    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
+    that multiplies them, else "fp32"."""
+    batch_tokens: int = Field(1024, ge=1)
+    """Initial tokens of a batch; fewer where memory is short."""
+
+    speed_only = frozenset({"batch_tokens"})
+
+
+def models(config: Config, *, encoder: str) -> dict[str, str]:
+    """The classifier."""
+    return {"label.nli.model": config.model}
+
+
+def check(config: Config) -> None:
+    """Make sure that a model at hand knows entailment; one that has yet to be downloaded is looked at when it is read.
+
+    Raises:
+        UserError: it does not.
+    """
+    from tsirius.models.hub import described
+
+    if given := described(config.model):
+        labels = given.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
+        answers({int(index): str(label) for index, label in labels.items()}, where=config.model)
+
+
+def make(config: Config, material: Material) -> Labeller:
+    """The teacher for the categories; errors as of :func:`load`."""
+    return load(
+        config.model,
+        material.categories,
+        templates=config.templates,
+        hypotheses=config.hypotheses,
+        none_statements=ask.NONE_STATEMENTS if config.none == "statements" else (),
+        against="contradiction",
+        content_free=ask.CONTENT_FREE if config.correct_bias else (),
+        precision=config.precision,
+        max_length=material.max_length,
+        batch_tokens=config.batch_tokens,
+    )
+
+
+def reopen(config: Config, material: Material) -> Labeller:
+    """As :func:`make`: it learns nothing."""
+    return make(config, material)
 
 
 def load(
@@ -57,9 +128,9 @@ def load(
     Raises:
         UserError: the model cannot be read, or knows no entailment; a template has no ``{}``; a hypothesis is too long.
     """
-    asked = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
-    made = scorer(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-    return ask.teacher("nli", made, asked, against=against, content_free=content_free)
+    queries = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
+    network = scorer(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+    return ask.teacher("nli", network, queries, against=against, content_free=content_free)
 
 
 def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
@@ -67,54 +138,41 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     from tsirius.models import encode
     from tsirius.models.load import judge, tokenizer
 
-    made = judge(model, head="AutoModelForSequenceClassification", precision=precision)
-    columns = list(answers(made.config.id2label, where=model))
+    network = judge(model, head="AutoModelForSequenceClassification", precision=precision)
+    columns = list(answers(network.config.id2label, where=model))
     words = tokenizer(model)
-    length = encode.longest(made, words, max_length)
+    length = encode.longest(network, words, max_length)
     kinds = "token_type_ids" in words.model_input_names
-    pad = padding(words, made.config)
+    pad = padding(words, network.config)
 
     def forward(batch: Batch) -> NDArray[np.float32]:
-        logits = made(**inputs(batch, pad=pad, kinds=kinds, left=False, device=made.device)).logits
-        found: NDArray[np.float32] = logits[:, columns].float().cpu().numpy()
-        return found
+        logits = network(**inputs(batch, pad=pad, kinds=kinds, left=False, device=network.device)).logits
+        result: NDArray[np.float32] = logits[:, columns].float().cpu().numpy()
+        return result
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        found = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
                       return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
-        return list(found["input_ids"])
+        return list(result["input_ids"])
 
     def frame(hypothesis: str) -> Frame:
         return _frame(words, hypothesis, tokens, where=model, max_length=length)
 
-    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
-
-
-def check(model: str) -> None:
-    """Make sure that a model at hand knows entailment; one that has yet to be downloaded is looked at when it is read.
-
-    Raises:
-        UserError: it does not.
-    """
-    from tsirius.models.hub import described
-
-    if config := described(model):
-        labels = config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
-        answers({int(place): str(label) for place, label in labels.items()}, where=model)
+    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
 
 
 def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:
-    """The places of contradiction and entailment, found by name: models order them differently.
+    """The indices of contradiction and entailment, found by name: models order them differently.
 
     Of two labels the one that is not entailment stands for contradiction.
 
     Raises:
         UserError: there is no entailment, or what contradicts it cannot be told.
     """
-    yes = [place for place, label in labels.items() if label.lower().startswith("entail")]
-    no = [place for place, label in labels.items() if label.lower().startswith("contra")]
+    yes = [index for index, label in labels.items() if label.lower().startswith("entail")]
+    no = [index for index, label in labels.items() if label.lower().startswith("contra")]
     if len(labels) == 2 and len(yes) == 1:
-        no = [place for place in labels if place != yes[0]]
+        no = [index for index in labels if index != yes[0]]
     if len(yes) != 1 or len(no) != 1:
         lacking = "contradiction" if len(yes) == 1 else "entailment"
         raise UserError(f"has no label for {lacking}: {', '.join(map(str, labels.values()))}", where=where,
@@ -133,12 +191,12 @@ def _frame(words: Any, hypothesis: str, tokens: Any, *, where: str, max_length: 
     text = tokens([PROBE])[0]
     start = next((at for at in range(len(ids)) if ids[at : at + len(text)] == text), 0)
     end = start + len(text)
-    found = Frame(ids[:start], ids[end:], kinds[end:])
-    room = max_length - len(found.before) - len(found.after)
+    result = Frame(ids[:start], ids[end:], kinds[end:])
+    room = max_length - len(result.before) - len(result.after)
     if room > 0:
         long = PROBE * max_length
         cut = words(PROBE * max_length, hypothesis, truncation="only_first", max_length=max_length)["input_ids"]
-        if ids[start:end] != text or cut != found.before + tokens([long])[0][:room] + found.after or any(kinds[:end]):
+        if ids[start:end] != text or cut != result.before + tokens([long])[0][:room] + result.after or any(kinds[:end]):
             raise UserError("its tokenizer joins a text and a hypothesis in an unknown way", where=where,
                             remedy="Name another model.")  # fmt: skip
-    return found
+    return result

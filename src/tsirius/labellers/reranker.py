@@ -9,14 +9,18 @@ own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field
 
 from tsirius.categories import Categories
 from tsirius.errors import UserError
+from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
 from tsirius.models.batching import batch_size, padding
 from tsirius.models.load import Precision
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +35,67 @@ DOCUMENT = "<Document>: "
 AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 """The model card's prompt. It is cut into parts where the tokenizer cuts too: after a line's end."""
 ANSWERS = ("no", "yes")
+INSTRUCTION = "Given a statement about a product review, judge whether the review bears it out"
+
+
+BLIND = True
+KEEP = True
+
+
+class Config(Section):
+    """The reranker: an instruction-tuned language model judges whether the review fits a query."""
+
+    model: str = Field("Qwen/Qwen3-Reranker-0.6B", min_length=1)
+    """An instruction reranker that answers yes or no, a folder or a hub name."""
+    templates: Annotated[list[str], AfterValidator(ask.filled)] = Field(default=[*ask.TEMPLATES])
+    """The queries, with {} where a category goes; the answers to several are averaged."""
+    hypotheses: ask.Parts = "joined"
+    """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
+    none: ask.Asking = "description"
+    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
+    refund and bare praise, which suits models that were not trained on such descriptions."""
+    correct_bias: bool = False
+    """Subtract what the model says of texts without content."""
+    precision: Precision = "auto"
+    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
+    that multiplies them, else "fp32"."""
+    max_length: int = Field(512, ge=64)
+    """Tokens of a prompt."""
+    batch_tokens: int = Field(1024, ge=1)
+    """Initial tokens of a batch; fewer where memory is short."""
+
+    speed_only = frozenset({"batch_tokens"})
+
+
+def models(config: Config, *, encoder: str) -> dict[str, str]:
+    """The reranker."""
+    return {"label.reranker.model": config.model}
+
+
+def check(config: Config) -> None:
+    """Whether its tokenizer knows the answers shows when it is read."""
+
+
+def make(config: Config, material: Material) -> Labeller:
+    """The teacher for the categories; errors as of :func:`load`."""
+    return load(
+        config.model,
+        material.categories,
+        instruction=INSTRUCTION,
+        templates=config.templates,
+        hypotheses=config.hypotheses,
+        none_statements=ask.NONE_STATEMENTS if config.none == "statements" else (),
+        against="contradiction",
+        content_free=ask.CONTENT_FREE if config.correct_bias else (),
+        precision=config.precision,
+        max_length=config.max_length,
+        batch_tokens=config.batch_tokens,
+    )
+
+
+def reopen(config: Config, material: Material) -> Labeller:
+    """As :func:`make`: it learns nothing."""
+    return make(config, material)
 
 
 def load(
@@ -65,29 +130,31 @@ def load(
     Raises:
         UserError: the model cannot be read, or has no "yes" and "no"; a template has no ``{}``; a query is too long.
     """
-    asked = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
-    made = scorer(model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-    return ask.teacher("reranker", made, asked, against=against, content_free=content_free)
+    queries = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
+    network = scorer(
+        model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens
+    )
+    return ask.teacher("reranker", network, queries, against=against, content_free=content_free)
 
 
 def scorer(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
     """The reranker as a scorer of pairs; arguments and errors as of :func:`load`."""
     from tsirius.models.load import judge, tokenizer
 
-    made = judge(model, head="AutoModelForCausalLM", precision=precision)
+    network = judge(model, head="AutoModelForCausalLM", precision=precision)
     words = tokenizer(model)
     vocabulary = words.get_vocab()
     if lacking := [answer for answer in ANSWERS if answer not in vocabulary]:
         raise UserError(f"its tokenizer has no token {lacking[0]!r}", where=model,
                         remedy="Name a reranker that says yes or no, such as Qwen/Qwen3-Reranker-0.6B.")  # fmt: skip
     columns = [vocabulary[answer] for answer in ANSWERS]
-    pad = padding(words, made.config)
-    length = min(max_length, int(words.model_max_length), int(made.config.max_position_embeddings))
+    pad = padding(words, network.config)
+    length = min(max_length, int(words.model_max_length), int(network.config.max_position_embeddings))
 
     def ids(texts: Sequence[str]) -> list[list[int]]:
-        found = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
                       return_attention_mask=False)  # fmt: skip
-        return list(found["input_ids"])
+        return list(result["input_ids"])
 
     before, after = ids([BEFORE, AFTER])
 
@@ -100,9 +167,9 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
         return Frame(before + query, after, [0] * len(after))
 
     def forward(batch: Batch) -> NDArray[np.float32]:
-        given = inputs(batch, pad=pad, kinds=False, left=True, device=made.device)
-        logits = made(**given, use_cache=False, logits_to_keep=1).logits
-        found: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
-        return found
+        given = inputs(batch, pad=pad, kinds=False, left=True, device=network.device)
+        logits = network(**given, use_cache=False, logits_to_keep=1).logits
+        result: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
+        return result
 
-    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=made.device))
+    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))

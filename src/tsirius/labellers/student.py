@@ -13,13 +13,34 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
 from tsirius.language.words import lemmas
+from tsirius.section import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+
+class Config(Section):
+    """The student: a classifier of embeddings that learns from the other labellers' surest labels."""
+
+    rounds: int = Field(0, ge=0)
+    """Rounds, at most, in which it learns from the labels and votes too. It pays where the labellers are few or weak,
+    and costs rare categories, of which it sees too little."""
+    sure: float = Field(0.7, ge=0, le=1)
+    """It learns from labels from this confidence on."""
+    folds: int = Field(5, ge=2)
+    """Cross-validation folds: one student per fold, which labels the reviews that it did not learn from."""
+    c: float = Field(10.0, gt=0)
+    """Inverse strength of its L2 penalty; lower is smoother."""
+    most: int = Field(100_000, ge=1)
+    """Reviews that it learns from, at most."""
+    hide: bool = True
+    """Learn from each review a second time, the words of the categories file masked."""
+
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -28,8 +49,8 @@ def hide(texts: Sequence[str], words: Collection[str], *, mask: str) -> list[str
     """The texts with every form of ``words`` (lemmas) replaced by ``mask``."""
     hidden: dict[str, str] = {}
 
-    def replacement(found: re.Match[str]) -> str:
-        word = found[0]
+    def replacement(match: re.Match[str]) -> str:
+        word = match[0]
         if word not in hidden:
             forms = lemmas(word)
             hidden[word] = mask if forms and set(forms) <= set(words) else word
@@ -58,18 +79,18 @@ def out_of_fold(
         sure: learn from labels from this probability on.
         folds: how many.
         c: inverse strength of the L2 penalty.
-        most: learn from so many texts at most, drawn at random.
+        most: learn from this many texts at most, drawn at random.
         seed: of the folds and of that draw.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(seed)
-    _, place = np.unique(np.asarray(groups), return_inverse=True)
-    fold = (rng.permutation(int(place.max()) + 1) % folds)[place]
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    fold = (rng.permutation(int(index.max()) + 1) % folds)[index]
     known = np.nan_to_num(probabilities)
     labels, learnable = known.argmax(axis=1), ~np.isnan(probabilities[:, 0]) & (known.max(axis=1) >= sure)
-    found = np.full(probabilities.shape, np.nan, dtype=np.float32)
+    result = np.full(probabilities.shape, np.nan, dtype=np.float32)
     for held in range(folds):
         rows = np.flatnonzero(learnable & (fold != held))
         if len(rows) > most:
@@ -81,10 +102,10 @@ def out_of_fold(
             fitted = LogisticRegression(C=c, max_iter=100).fit(
                 np.concatenate([view[rows] for view in views]), np.tile(labels[rows], len(views))
             )
-        said = np.zeros((int((fold == held).sum()), probabilities.shape[1]), dtype=np.float32)
-        said[:, fitted.classes_] = fitted.predict_proba(views[0][fold == held])
-        found[fold == held] = said
-    return found
+        scores = np.zeros((int((fold == held).sum()), probabilities.shape[1]), dtype=np.float32)
+        scores[:, fitted.classes_] = fitted.predict_proba(views[0][fold == held])
+        result[fold == held] = scores
+    return result
 
 
 def likely_wrong(labels: NDArray[np.int64], probabilities: Floats) -> NDArray[np.bool_]:
@@ -97,18 +118,18 @@ def likely_wrong(labels: NDArray[np.int64], probabilities: Floats) -> NDArray[np
     never learned: its probability is 0 whatever the text.
 
     Args:
-        labels: the place of each text's category, [N]; -1 where it has none.
+        labels: the index of each text's category, [N]; -1 where it has none.
         probabilities: out of fold, [N, K]; NaN rows are never called wrong.
     """
     rows = np.flatnonzero((labels >= 0) & ~np.isnan(probabilities[:, 0]))
-    said, given = probabilities[rows].astype(np.float64), labels[rows]
-    own = said[np.arange(len(rows)), given]
+    scores, own_label = probabilities[rows].astype(np.float64), labels[rows]
+    own = scores[np.arange(len(rows)), own_label]
     learned = own > 0
-    thresholds = np.full(said.shape[1], np.inf)
-    for kind in set(given[learned].tolist()):
-        thresholds[kind] = own[learned & (given == kind)].mean()
-    others = said >= thresholds - 1e-6
-    others[np.arange(len(rows)), given] = False
+    thresholds = np.full(scores.shape[1], np.inf)
+    for kind in set(own_label[learned].tolist()):
+        thresholds[kind] = own[learned & (own_label == kind)].mean()
+    others = scores >= thresholds - 1e-6
+    others[np.arange(len(rows)), own_label] = False
     wrong = np.zeros(len(labels), dtype=bool)
-    wrong[rows] = learned & others.any(axis=1) & (said.argmax(axis=1) != given)
+    wrong[rows] = learned & others.any(axis=1) & (scores.argmax(axis=1) != own_label)
     return wrong

@@ -9,7 +9,7 @@
    Zidek 1986).
 4. *Confidence.* The pool is sharpened or softened until its mean confidence is what the labellers' agreement lets one
    expect of the accuracy of one of them: two that err independently agree about as often as both are right, so that the
-   share of agreement is near the product of their accuracies. Together they are better than one, and the confidence is
+   share of agreement is near the product of their accuracies. Their pool is better than one, and the confidence is
    too low; but labellers that share errors agree too often, as do all where one category holds most reviews, and it is
    too high. No more can be known without answers.
 """
@@ -39,7 +39,7 @@ FEW = 50
 
 @dataclass(frozen=True, eq=False)
 class Consensus:
-    """What the labellers say together.
+    """The consensus of the labellers.
 
     Attributes:
         probabilities: [N, K]; NaN where none speaks.
@@ -84,15 +84,15 @@ def reconcile(
 
 
 def _log(vote: NDArray[np.float32]) -> Floats:
-    found: Floats = _normal(np.log(np.maximum(vote.astype(np.float64), LEAST)))
-    return found
+    result: Floats = _normal(np.log(np.maximum(vote.astype(np.float64), LEAST)))
+    return result
 
 
 def _normal(logs: Floats) -> Floats:
     """Logarithms of probabilities, normal again; rows of NaN stay."""
     with np.errstate(invalid="ignore"):
-        found: Floats = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
-    return found
+        result: Floats = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
+    return result
 
 
 def _pool(logs: Mapping[str, Floats]) -> Floats:

@@ -143,9 +143,9 @@ def shingle_hashes(keys: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.
     letters = np.frombuffer("".join(keys).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     windows = len(letters) - SHINGLE + 1
     hashes = np.zeros(windows, dtype=np.uint32)
-    for place in range(SHINGLE):
+    for offset in range(SHINGLE):
         hashes *= np.uint32(0x01000193)
-        hashes += letters[place : place + windows]
+        hashes += letters[offset : offset + windows]
     inside = np.ones(len(letters), dtype=bool)
     ends = np.cumsum(lengths)
     for back in range(1, SHINGLE):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FUNCTION_WORDS = frozenset({"PREP", "CONJ", "PRCL", "NPRO", "INTJ"})
 """pymorphy3's parts of speech that name nothing: prepositions, conjunctions, particles, pronouns, interjections."""
 EVERY = 12
-"""Every so manyth word of the vectors' alphabetical list stands for the language at large: some 20,000 words."""
+"""Every 12th word of the vectors' alphabetical list stands for the language at large: some 20,000 words."""
 
 
 @lru_cache(maxsize=1 << 17)
@@ -72,11 +72,11 @@ def unusual_similarity(words: Sequence[str], seeds: Sequence[str]) -> NDArray[np
 def _vectors(words: Sequence[str], centre: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vectors of length 1 about ``centre``; the first form that has one speaks for a lemma, zeros where none has."""
     known = word_vectors.load()
-    found = [next((form for form in (word, *_forms(word)) if form in known), None) for word in words]
-    rows = [row for row, form in enumerate(found) if form is not None]
+    known_forms = [next((form for form in (word, *_forms(word)) if form in known), None) for word in words]
+    rows = [row for row, form in enumerate(known_forms) if form is not None]
     vectors = np.zeros((len(words), len(centre)))
     if rows:
-        vectors[rows] = _unit(known.vectors([form for form in found if form is not None]) - centre)
+        vectors[rows] = _unit(known.vectors([form for form in known_forms if form is not None]) - centre)
     return vectors
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DESCRIPTION, FORMAT = "model.json", 4
+EMBEDDED = "embedded"
 Kind = Literal["linear", "lora", "qlora", "full", "ensemble", "onnx"]
 LongTexts = Literal["truncate", "windows"]
 CHUNK = 512
@@ -110,10 +111,15 @@ class Classifier:
         self.scorer = scorer
 
     @classmethod
-    def load(cls, path: str | Path) -> Classifier:
+    def load(cls, path: str | Path, *, embedded: Path | None = None) -> Classifier:
         """Load a model: the folder of one (of an adapter, a merged one, an ensemble), a run's folder, or a hub name.
 
         Of a run, ``merged/`` is taken where there is one: it needs no base model, and is faster than the adapter.
+
+        Args:
+            path: the folder or hub name.
+            embedded: a folder that may hold embeddings of the texts to come, see
+                :func:`tsirius.models.embeddings.known`.
 
         Raises:
             UserError: there is no model, a part of it is missing or broken, or its base model is not at hand.
@@ -121,7 +127,7 @@ class Classifier:
         folder = find(Path(path))
         verify(folder)
         description = describe(folder)
-        return cls(description, _scorer(folder, description, {}))
+        return cls(description, _scorer(folder, description, {EMBEDDED: embedded}))
 
     def predict(self, texts: Sequence[str], *, advance: Advance | None = None) -> list[str]:
         """The likeliest category of each text."""
@@ -159,18 +165,21 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
     Args:
         folder: where it is.
         description: what it is.
-        shared: takes encoders that are in memory, for adapters to be read onto.
+        shared: takes encoders that are in memory, for adapters to be read onto; under ``EMBEDDED`` a folder of known
+            embeddings.
     """
     names, length = description.names, int(description.max_length or 0)
     windows = description.long_texts == "windows"
     if description.kind == "linear":
-        from tsirius.models import encode, linear
+        from tsirius.models import embeddings, encode, linear
 
         embed = None
         if description.base_model is not None:
             _check_base(description)
-            key = ("embeddings", description.base_model, length)
-            embed = shared.setdefault(key, encode.embedder(description.base_model, max_length=length))
+            said = ("embeddings", description.base_model, length)
+            embed = shared.setdefault(said, encode.embedder(description.base_model, max_length=length))
+            if (embedded := shared.get(EMBEDDED)) is not None:
+                embed = embeddings.known(embed, embedded, model=description.base_model, max_length=length)
         return linear.load(folder, categories=len(names), embed=embed)
     if description.kind == "onnx":
         from tsirius.models import onnx

@@ -312,6 +312,6 @@ def _out_of_fold(
 def _soft(task: Task, rows: pl.DataFrame, scored: Scores) -> NDArray[np.float32]:
     """What members that had not seen them say of the training rows, [N, K]; of a row that all have seen, its label."""
     at = scored.indices(rows)
-    labels = loss.targets(train_one.fold_of(rows, task.names), categories=len(task.names))
+    labels = loss.targets(train_one.label_indices(rows, task.names), categories=len(task.names))
     shares = softmax(scored.mean[at].astype(np.float64), axis=1).astype(np.float32)
     return np.where((scored.times[at] > 0)[:, None], shares, labels)

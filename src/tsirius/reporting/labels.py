@@ -129,7 +129,7 @@ def suspects(given: Mapping[str, Path], votes: pl.DataFrame, *, limit: int) -> l
     shown = []
     for row in rows.iter_rows(named=True):
         own = votes.filter((pl.col("id") == row["id"]) & (pl.col("vote") == row["label"]))
-        words = {word.strip() for evidence in own["evidence"].drop_nulls() for word in evidence.split(",")} - {""}
+        words = set(own["evidence"].explode().drop_nulls().to_list())
         shown.append(
             {
                 "label": row["label"],

@@ -14,8 +14,6 @@ from tsirius.reporting import figures
 
 STAGES = ("ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict")
 
-PROBABILITIES = 4_000_000
-"""Probabilities that are in memory at a time while votes are read: 16 MB."""
 
 Records = Mapping[str, Mapping[str, Any]]
 """Each stage's ``record.json``; empty where a stage left none."""
@@ -81,21 +79,15 @@ def read_table(path: Path, schema: tables.Schema) -> pl.DataFrame:
     return tables.read(path, schema) if path.is_file() else pl.DataFrame(schema=dict(schema))
 
 
-def read_votes(path: Path, names: Sequence[str]) -> pl.DataFrame:
+def read_votes(path: Path) -> pl.DataFrame:
     """The category that each labeller votes for: ``id``, ``labeller``, ``vote`` (null: it abstains).
 
-    Read in batches: the probabilities of a million reviews and hundreds of categories are gigabytes.
+    Without the probabilities: those of a million reviews and hundreds of categories are gigabytes.
 
     Args:
         path: of the label stage's ``votes.parquet``.
-        names: the categories.
     """
-    index = pl.col("probabilities").list.arg_max().cast(pl.Int64)
-    vote = index.replace_strict(dict(enumerate(names)), default=None).cast(pl.String)
-    parts = [pl.DataFrame(schema={"id": pl.String, "labeller": pl.String, "vote": pl.String})]
-    for batch in tables.batches(path, rows=max(1, PROBABILITIES // len(names))):
-        parts.append(batch.select("id", "labeller", vote=vote))
-    return pl.concat(parts)
+    return pl.scan_parquet(path).select("id", "labeller", vote="said").collect()
 
 
 def height(path: Path, *where: pl.Expr) -> int:

@@ -12,92 +12,42 @@ measures what a method does for yours.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from tsirius import tables
-from tsirius.augmenters import Augmenter, Source, accept, eda, shards
+from tsirius import augmenters, tables
+from tsirius.augmenters import AUGMENTERS, Material, accept
 from tsirius.augmenters.grow import Grown, grow
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories
+from tsirius.errors import nearest
+from tsirius.labellers import LABELLERS, Labeller, published
 from tsirius.language.words import lemmas
-from tsirius.models import hub, load
+from tsirius.models import hub
 from tsirius.progress import say
-from tsirius.section import Section
+from tsirius.section import Section, nest
 
-if TYPE_CHECKING:
-    from tsirius.labellers import Labeller
-
-VERSION = 3
-
-MAX_LENGTH = 256
-"""Tokens of a text that the matcher's encoder reads."""
-RELABEL_TOKENS = 1024
-"""Tokens of a batch when variants are labelled, to begin with."""
-
-Name = Literal["eda", "paraphrase", "backtranslate"]
+VERSION = 4
 
 
+@nest({name: augmenters.module(name).Config for name in AUGMENTERS})
 class Config(Section):
     target_per_class: int = Field(0, ge=0)
     """A category with fewer training rows gets variants up to this many (0: none does)."""
-    methods: list[Name] = Field(["eda"], min_length=1)
-    """How variants are made, in turn. ``eda``: words swapped, left out, put in, replaced by a synonym, or misspelt;
-    ``paraphrase``: by a model that was trained for it; ``backtranslate``: into another language and back."""
+    methods: list[str] = Field(["eda"], min_length=1)
+    """The augmenters, each with a section of its own; they take turns."""
     max_per_source: int = Field(8, ge=1)
     """Variants of one review by one method at most."""
     weight: float = Field(0.5, gt=0, le=1)
-    """A variant counts so many times as much in training as a review that a person wrote."""
-    agree: Literal["all", "lexicon", "none"] = "all"
-    """The labellers that must say of a variant what they say of its source; "all": lexicon, matcher and
-    nli, where used."""
-    tries: int = Field(5, ge=1)
-    """eda: variants made for each one wanted: bounds the work on reviews whose variants are refused."""
-    swap: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that change places with the next one (0: none does)."""
-    delete: float = Field(0.1, ge=0, le=0.5)
-    """eda: share of the words that are left out; never those of the categories' names and descriptions, nor those by
-    which the lexicon knew the category."""
-    insert: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that get a synonym put in after them."""
-    synonym: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that are replaced by a synonym in the same form."""
-    typo: float = Field(0.1, ge=0, le=1)
-    """eda: share of the words that get a typo; never those that ``delete`` spares."""
-    paraphrase_model: str = Field("cointegrated/rut5-base-paraphraser", min_length=1)
-    """paraphrase: a T5 or another sequence-to-sequence model, a folder or a hub name."""
-    paraphrase_prefix: str = ""
-    """paraphrase: put before each review, where the model was trained so ("paraphrase: ", say)."""
-    paraphrase_no_copy: int = Field(4, ge=0)
-    """paraphrase: no run of so many tokens is taken over from the review (0: it may be)."""
-    backtranslate_there: str = Field("Helsinki-NLP/opus-mt-ru-en", min_length=1)
-    """backtranslate: the model into the other language, a folder or a hub name."""
-    backtranslate_back: str = Field("Helsinki-NLP/opus-mt-en-ru", min_length=1)
-    """backtranslate: the model from it."""
-    beams: int = Field(5, ge=1)
-    """paraphrase, backtranslate: beams of the search."""
-    candidates: int = Field(4, ge=1)
-    """paraphrase, backtranslate: variants of a review that the model writes; at most as many as beams."""
-    sample: bool = False
-    """paraphrase, backtranslate: draw variants from the model's distribution instead of searching for the likeliest."""
-    temperature: float = Field(1.0, gt=0)
-    """paraphrase, backtranslate: of the drawing; above 1 is bolder."""
-    top_p: float = Field(0.95, gt=0, le=1)
-    """paraphrase, backtranslate: draw among the likeliest tokens that together have this probability."""
-    no_repeat: int = Field(3, ge=0)
-    """paraphrase, backtranslate: no run of so many tokens comes twice in a variant (0: it may)."""
-    max_tokens: int = Field(256, ge=8)
-    """paraphrase, backtranslate: longer reviews are not rewritten."""
-    precision: load.Precision = "auto"
-    """paraphrase, backtranslate: "fp32"; "auto": "fp32" on a CPU and for a T5 on a GPU without bfloat16, else 16-bit
-    floats."""
+    """Weight of a variant in training; a review that a person wrote has 1."""
+    agree: str = "all"
+    """The labellers that must say of a variant what they say of its source: "all" that labelled the reviews, the name
+    of one of them, or "none"."""
     shortest: float = Field(0.5, ge=0, le=1)
     """A variant has at least this share of its source's number of words."""
     longest: float = Field(1.5, ge=1)
@@ -108,38 +58,39 @@ class Config(Section):
     """A variant that has more than this share of its words in its source's order is a copy, and refused."""
     likeness: float = Field(0.8, gt=0, le=1)
     """A variant whose words are this like those of another review (Jaccard similarity) is refused."""
-    batch_tokens: int = Field(8192, ge=1)
-    """Tokens of a batch to begin with, those to be written and all beams counted; fewer where memory is short."""
-
-    speed_only = frozenset({"batch_tokens"})
-
-    @model_validator(mode="after")
-    def _enough_beams(self) -> Config:
-        if not self.sample and self.candidates > self.beams:
-            raise ValueError(
-                f"candidates ({self.candidates}) is above beams ({self.beams}); lower one or raise the other"
-            )
-        return self
 
     @field_validator("methods")
     @classmethod
-    def _once(cls, methods: list[str]) -> list[str]:
+    def _known(cls, methods: list[str]) -> list[str]:
+        for name in methods:
+            if name not in AUGMENTERS:
+                raise ValueError(f"no method {name!r}{nearest(name, AUGMENTERS)} (known: {', '.join(AUGMENTERS)})")
         if len(set(methods)) < len(methods):
             raise ValueError("names a method twice; name it once")
         return methods
 
+    @field_validator("agree")
+    @classmethod
+    def _labeller(cls, agree: str) -> str:
+        known = ["all", "none", *LABELLERS]
+        if agree not in known:
+            raise ValueError(f"no labeller {agree!r}{nearest(agree, known)} (known: {', '.join(known)})")
+        return agree
+
+
+def _section(config: Config, name: str) -> Section:
+    """The section of an augmenter, which ``nest`` gave the configuration."""
+    section = getattr(config, name)
+    assert isinstance(section, Section)
+    return section
+
 
 def models(config: Config) -> dict[str, str]:
     """The models that are used: setting → folder or hub name."""
-    used = {
-        "paraphrase": {"paraphrase_model": config.paraphrase_model},
-        "backtranslate": {
-            "backtranslate_there": config.backtranslate_there,
-            "backtranslate_back": config.backtranslate_back,
-        },
-    }
-    methods = config.methods if config.target_per_class else []
-    return {setting: model for method in methods for setting, model in used.get(method, {}).items()}
+    result = dict[str, str]()
+    for name in config.methods if config.target_per_class else []:
+        result |= augmenters.module(name).models(_section(config, name))
+    return result
 
 
 def check(config: Config) -> None:
@@ -154,21 +105,10 @@ def check(config: Config) -> None:
 
 def files(config: Config) -> dict[str, Path]:
     """The folders of the models that are not the hub's: other weights write other variants."""
-    return {
-        f"augment.{setting}": hub.folder(model) for setting, model in models(config).items() if hub.is_folder(model)
-    }
+    return {setting: hub.folder(model) for setting, model in models(config).items() if hub.is_folder(model)}
 
 
-def run(
-    config: Config,
-    given: Mapping[str, Path],
-    out: Path,
-    *,
-    seed: int,
-    scratch: Path,
-    asked: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Args beside those of every stage: ``asked``, the settings of the labellers, see :func:`_labellers`."""
+def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     train = tables.read(given["balance"] / "train.parquet", tables.EXAMPLES)
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     before = Counter(dict.fromkeys(categories.names, 0))
@@ -180,7 +120,17 @@ def run(
         valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
         protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
         evidence = _evidence(given["label"], sources["id"])
-        make = partial(_augmenter, config=config, protected=protected, evidence=evidence, seed=seed, scratch=scratch)
+        made_by = {
+            name: augmenters.module(name).make(
+                _section(config, name),
+                Material(protected, evidence, wanted=config.max_per_source, seed=seed, scratch=scratch / name),
+            )
+            for name in config.methods
+        }
+        labellers = list[Labeller]()
+        if config.agree != "none":
+            only = None if config.agree == "all" else config.agree
+            labellers = published.reopen(given["label"], categories, only=only)
         judge = accept.judge(
             [accept.Row(*row) for row in train.select("clean", "group").iter_rows()],
             [accept.Row(*row) for row in valid.select("clean", "group").iter_rows()],
@@ -194,27 +144,25 @@ def run(
         grown = grow(
             sources,
             wanted,
-            {name: make(name) for name in config.methods},
+            made_by,
             judge,
-            Relabeller(
-                _labellers(given["label"], categories, agree=config.agree, asked=asked, batch_tokens=RELABEL_TOKENS)
-            ),
+            Relabeller(labellers),
             evidence=evidence,
             max_per_source=config.max_per_source,
             taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
             seed=seed,
         )
-    made = _rows(grown.accepted, sources, weight=config.weight)
-    tables.write(pl.concat([train, made], rechunk=True), tables.EXAMPLES, out / "train.parquet")
+    new_rows = _rows(grown.accepted, sources, weight=config.weight)
+    tables.write(pl.concat([train, new_rows], rechunk=True), tables.EXAMPLES, out / "train.parquet")
     tables.write(grown.accepted, tables.VARIANTS, out / "variants.parquet")
     tables.write(grown.examples, tables.REFUSED, out / "refused.parquet")
     after = before.copy()
-    after.update(made["label"].to_list())
+    after.update(new_rows["label"].to_list())
     short = {name: config.target_per_class - after[name] for name in wanted if after[name] < config.target_per_class}
     empty = [name for name in before if not before[name]]
     written = Counter(sources["label"].to_list())
     if wanted:
-        say(f"  {made.height:,} variants made, {grown.refused.total():,} refused")
+        say(f"  {new_rows.height:,} variants made, {grown.refused.total():,} refused")
     why = dict[str, str]()
     for name, missing in short.items():
         most = written[name] * len(config.methods) * config.max_per_source
@@ -223,10 +171,10 @@ def run(
     if empty:
         say(f"  nothing to learn from: {', '.join(empty)}")
     return {
-        "rows": train.height + made.height,
-        "variants": made.height,
+        "rows": train.height + new_rows.height,
+        "variants": new_rows.height,
         "categories": dict(after.most_common()),
-        "methods": dict(Counter(made["method"].to_list()).most_common()),
+        "methods": dict(Counter(new_rows["method"].to_list()).most_common()),
         "refused": dict(grown.refused.most_common()),
         "refused_by_method": {name: dict(counts.most_common()) for name, counts in grown.by_method.items()},
         "short": short,
@@ -255,116 +203,14 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
     )
 
 
-def _augmenter(
-    name: Name,
-    *,
-    config: Config,
-    protected: frozenset[str],
-    evidence: Mapping[str, frozenset[str]],
-    seed: int,
-    scratch: Path,
-) -> Augmenter:
-    if name == "eda":
-        return _eda(
-            count=config.max_per_source * config.tries,
-            swap=config.swap,
-            delete=config.delete,
-            insert=config.insert,
-            synonym=config.synonym,
-            typo=config.typo,
-            protected=protected,
-            evidence=evidence,
-            seed=seed,
-        )
-    return shards.kept(name, partial(_rewrite, name, config, seed=seed), scratch / name)
-
-
-def _rewrite(name: Name, config: Config, *, seed: int) -> shards.Rewrite:
-    """What the models of a method make; they are read now."""
-    from tsirius.augmenters import backtranslate, generate, paraphrase
-
-    search = generate.Search(
-        beams=config.beams,
-        candidates=config.candidates,
-        sample=config.sample,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        no_repeat=config.no_repeat,
-        no_copy=config.paraphrase_no_copy if name == "paraphrase" else 0,
-        max_tokens=config.max_tokens,
-    )
-    if name == "paraphrase":
-        return paraphrase.paraphraser(
-            config.paraphrase_model,
-            prefix=config.paraphrase_prefix,
-            search=search,
-            precision=config.precision,
-            batch_tokens=config.batch_tokens,
-            seed=seed,
-        )
-    return backtranslate.backtranslator(
-        config.backtranslate_there,
-        config.backtranslate_back,
-        search=search,
-        precision=config.precision,
-        batch_tokens=config.batch_tokens,
-        seed=seed,
-    )
-
-
-def _eda(*, protected: frozenset[str], evidence: Mapping[str, frozenset[str]], seed: int, **settings: Any) -> Augmenter:
-    """Easy data augmentation that spares what the categories are named by, and the evidence of each source."""
-
-    def make(source: Source) -> Iterator[str]:
-        # a generator: the 2.5 KB of a random state come into being at a source's first turn
-        yield from eda.variants(
-            source.text,
-            protected=protected | evidence.get(source.id, frozenset()),
-            rng=random.Random(f"{seed}:eda:{source.id}"),
-            **settings,
-        )
-
-    return lambda sources: [make(source) for source in sources]
-
-
 def _evidence(folder: Path, ids: pl.Series) -> dict[str, frozenset[str]]:
     """Review's id → the lemmas by which the lexicon labelled it."""
-    found = (
+    result = (
         pl.scan_parquet(folder / "votes.parquet")
-        .filter((pl.col("labeller") == "lexicon") & pl.col("id").is_in(ids.implode()) & (pl.col("evidence") != ""))
+        .filter(
+            (pl.col("labeller") == "lexicon") & pl.col("id").is_in(ids.implode()) & (pl.col("evidence").list.len() > 0)
+        )
         .select("id", "evidence")
         .collect()
     )
-    return {id: frozenset(evidence.split(", ")) for id, evidence in found.iter_rows()}
-
-
-def _labellers(
-    folder: Path,
-    categories: Categories,
-    *,
-    agree: Literal["all", "lexicon", "none"],
-    asked: Mapping[str, Any],
-    batch_tokens: int,
-) -> list[Labeller]:
-    """The labellers that the reviews had, made anew.
-
-    Args:
-        folder: of the label stage.
-        categories: as of the run.
-        agree: which of them.
-        asked: ``use``, their names; for "nli" what :func:`tsirius.labellers.nli.load` takes, for "matcher" the name of
-            its ``encoder`` and what :func:`tsirius.labellers.matcher.make` takes.
-        batch_tokens: for "nli".
-    """
-    from tsirius.labellers import lexicon, matcher, nli
-    from tsirius.models import encode
-
-    def match(*, encoder: str, **more: Any) -> Labeller:
-        return matcher.make(categories, encode.embedder(encoder, max_length=MAX_LENGTH), **more)
-
-    made: dict[str, Callable[[], Labeller]] = {
-        "lexicon": partial(lexicon.Lexicon.load, folder / "lexicon.json"),
-        "matcher": lambda: match(**asked["matcher"]),
-        "nli": partial(nli.load, categories=categories, batch_tokens=batch_tokens, **asked.get("nli", {})),
-    }
-    return [made[name]() for name in asked["use"] if name in made and agree in ("all", name)]
+    return {id: frozenset(evidence) for id, evidence in result.iter_rows()}

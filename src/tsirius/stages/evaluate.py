@@ -71,7 +71,7 @@ def run(
 ) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
-    classifier = Classifier.load(given["train"] / "model")
+    classifier = Classifier.load(given["train"] / "model", embedded=given["label"])
     valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES).select("id", "clean", "label")
     answers = {"pseudo_label": valid}
     if config.gold is not None:

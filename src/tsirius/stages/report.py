@@ -46,7 +46,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         if "predict" in given
         else None
     )
-    votes = records.read_votes(given["label"] / "votes.parquet", names)
+    votes = records.read_votes(given["label"] / "votes.parquet")
     label = records.read_columns(given["label"] / "labels.parquet", tables.LABELS, ("id", "label"))
     counts = flow.count_categories(given, labelled, predicted)
     text = page.render(

@@ -231,7 +231,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     shift = _shift(config, train, prior, names=names, by_confidence=by_confidence)
     base_model, base_fingerprint = _base(config)
     task = train_one.Task(
-        how=_regression(config, base_model) if config.use == "linear" else recipe(config),
+        how=_regression(config, base_model, given["label"]) if config.use == "linear" else recipe(config),
         names=names,
         none=categories.none,
         prior=prior,
@@ -300,15 +300,25 @@ def _base(config: Config) -> tuple[str | None, str | None]:
     return base_model, hub.fingerprint(base_model)
 
 
-def _regression(config: Config, base_model: str | None) -> Regression:
-    """The settings of the linear model as plain values, with what the encoder makes of texts."""
-    from tsirius.models import encode
+def _regression(config: Config, base_model: str | None, labelled: Path) -> Regression:
+    """The settings of the linear model as plain values, with what the encoder makes of texts.
+
+    Args:
+        config: the settings.
+        base_model: the encoder; None: there is none.
+        labelled: the folder of the label stage, which may hold the embeddings of the rows.
+    """
+    from tsirius.models import embeddings, encode
     from tsirius.models.train_one import Regression
 
+    embed = None
+    if base_model:
+        embed = encode.embedder(base_model, max_length=config.max_length)
+        embed = embeddings.known(embed, labelled, model=base_model, max_length=config.max_length)
     return Regression(
         c=config.linear_c,
         rounds=config.linear_rounds,
-        embed=encode.embedder(base_model, max_length=config.max_length) if base_model else None,
+        embed=embed,
         max_length=config.max_length if base_model else None,
     )
 

@@ -67,7 +67,7 @@ def all_votes(subject: Subject) -> pl.DataFrame:
     """
     if subject.of == "predictions":
         return subject.rows.select("id", labeller=pl.lit("model"), vote="label")
-    votes = read_votes(subject.run / "label" / "votes.parquet", subject.categories.names)
+    votes = read_votes(subject.run / "label" / "votes.parquet")
     final = subject.rows.select("id", labeller=pl.lit("the label"), vote="label")
     return pl.concat([votes.sort("labeller", maintain_order=True), final])
 

@@ -8,38 +8,36 @@ from typing import Any
 
 import polars as pl
 
-from tsirius import tables
 from tsirius.augmenters import Augmenter, Refused, Source
 from tsirius.errors import UserError
 from tsirius.models.batching import longest_first
 from tsirius.progress import progress, say
-from tsirius.store import replacing
+from tsirius.shards import Shards
 
 SHARD = 128
 """Sources a model is given at a time, and the most that a killed run rewrites again."""
 FAILURES = 3
-"""So many shards that fail one after the other are no accident."""
+"""This many shards that fail one after the other are no accident."""
 
 Rewrite = Callable[[Sequence[Source]], list[list[str] | None]]
 """Gives for each source its variants, the best first; None where it is too long to be rewritten."""
 
 
-def kept(name: str, made: Callable[[], Rewrite], folder: Path) -> Augmenter:
-    """An augmenter that goes on where a killed run was.
+def kept(name: str, load: Callable[[], Rewrite], folder: Path) -> Augmenter:
+    """An augmenter that resumes where a killed run was.
 
     Sources are taken by length, the longest first: a lack of memory shows at once, and those of a shard are alike.
 
     Args:
         name: the method's.
-        made: makes what rewrites, when it is needed: models are not read where all is done.
+        load: gives what rewrites, when it is needed: models are not read where all is done.
         folder: of the shards; those in it must be of the same settings.
     """
     done: dict[str, list[str] | None] = {}
     rewrite: Rewrite | None = None
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.glob("*.parquet")):
-        if (kept := tables.kept(path)) is not None:
-            done.update(kept.select("id", "variants").iter_rows())
+    shards = Shards(folder)
+    for _, shard in shards:
+        done.update(shard.select("id", "variants").iter_rows())
 
     def augment(sources: Sequence[Source]) -> list[Iterator[str]]:
         nonlocal rewrite
@@ -51,9 +49,9 @@ def kept(name: str, made: Callable[[], Rewrite], folder: Path) -> Augmenter:
             advance(len(sources) - len(new))
             for start in range(0, len(new), SHARD):
                 shard = new[start : start + SHARD]
-                rewrite = rewrite or made()
+                rewrite = rewrite or load()
                 try:
-                    found = dict(zip([source.id for source in shard], rewrite(shard), strict=True))
+                    variants = dict(zip([source.id for source in shard], rewrite(shard), strict=True))
                 except (UserError, OSError, MemoryError):
                     raise
                 except Exception as error:  # a model may fail in ways of its own: the others' variants are good
@@ -69,19 +67,17 @@ def kept(name: str, made: Callable[[], Rewrite], folder: Path) -> Augmenter:
                     say(f"  {name}: {len(shard):,} reviews get no variants, the model failed ({reason})")
                 else:
                     failures = 0
-                    _write(found, folder)
-                    done.update(found)
+                    shards.append(_table(variants))
+                    done.update(variants)
                 advance(len(shard))
         return [_variants(source, done, failed) for source in sources]
 
     return augment
 
 
-def _write(found: dict[str, list[str] | None], folder: Path) -> None:
+def _table(variants: dict[str, list[str] | None]) -> pl.DataFrame:
     schema: dict[str, Any] = {"id": pl.String, "variants": pl.List(pl.String)}
-    number = sum(1 for _ in folder.glob("*.parquet"))
-    with replacing(folder / f"{number:06}.parquet") as temporary:
-        pl.DataFrame({"id": [*found], "variants": [*found.values()]}, schema=schema).write_parquet(temporary)
+    return pl.DataFrame({"id": [*variants], "variants": [*variants.values()]}, schema=schema)
 
 
 def _variants(source: Source, done: dict[str, list[str] | None], failed: dict[str, Exception]) -> Iterator[str]:

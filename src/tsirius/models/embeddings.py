@@ -1,0 +1,79 @@
+"""Embeddings of many texts as a folder of files: what one stage embedded, the next one looks up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsirius.models import hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+FOLDER = "embeddings"
+ABOUT, TEXTS, VECTORS = "embeddings.json", "texts.npy", "vectors.npy"
+
+
+def publish(folder: Path, texts: Sequence[str], vectors: NDArray[np.float32], *, model: str, max_length: int) -> None:
+    """Write embeddings into ``folder``.
+
+    Args:
+        folder: of the stage; they get a folder of their own in it.
+        texts: cleaned texts, each once; of each a hash of 64 bits is kept.
+        vectors: their embeddings, [N, W].
+        model: the encoder.
+        max_length: tokens of a text that it read.
+    """
+    folder = folder / FOLDER
+    folder.mkdir()
+    np.save(folder / TEXTS, _hashes(texts), allow_pickle=False)
+    np.save(folder / VECTORS, np.asarray(vectors, dtype=np.float32), allow_pickle=False)
+    about = {"fingerprint": hub.fingerprint(model), "max_length": max_length}
+    (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+
+def known(embed: Embed, folder: Path, *, model: str, max_length: int) -> Embed:
+    """``embed``, but asked only for texts whose embeddings by the same encoder and length are not in ``folder``.
+
+    Args:
+        embed: texts → their embeddings, [N, W].
+        folder: of the stage that published them; nothing has to be there.
+        model: the encoder of ``embed``.
+        max_length: tokens of a text that it reads.
+    """
+    folder = folder / FOLDER
+    if not (folder / ABOUT).is_file():
+        return embed
+    about = {"fingerprint": hub.fingerprint(model), "max_length": max_length}
+    if json.loads((folder / ABOUT).read_text(encoding="utf-8")) != about:
+        return embed
+    hashes = np.load(folder / TEXTS, allow_pickle=False)
+    vectors: NDArray[np.float32] = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+    order = np.argsort(hashes)
+    hashes = hashes[order]
+
+    def look_up(texts: Sequence[str]) -> NDArray[np.float32]:
+        wanted = _hashes(texts)
+        at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+        there = hashes[at] == wanted
+        found = np.empty((len(texts), vectors.shape[1]), dtype=np.float32)
+        found[there] = vectors[order[at[there]]]
+        if not there.all():
+            found[~there] = embed([texts[row] for row in np.flatnonzero(~there).tolist()])
+        return found
+
+    return look_up if len(hashes) else embed
+
+
+def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    digests = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, dtype="<u8")

@@ -1,0 +1,46 @@
+"""Published embeddings: known texts are looked up, and only by the encoder and length that they were made with."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tsirius.models import embeddings, load
+
+TEXTS = ["кружка", "ботинки", "доставка", "чайник"]
+VECTORS = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+def spy(asked: list[str]) -> Callable[[Sequence[str]], Any]:
+    def embed(texts: Sequence[str]) -> Any:
+        asked.extend(texts)
+        return np.full((len(texts), 2), -1, dtype=np.float32)
+
+    return embed
+
+
+def test_known_texts_are_looked_up_and_the_others_embedded(tmp_path: Path) -> None:
+    embeddings.publish(tmp_path, TEXTS, VECTORS, model=load.EMBEDDED, max_length=64)
+    asked = list[str]()
+    embed = embeddings.known(spy(asked), tmp_path, model=load.EMBEDDED, max_length=64)
+    found = embed(["чайник", "платье", "кружка", "чайник"])
+    assert asked == ["платье"]
+    assert found.tolist() == [[6, 7], [-1, -1], [0, 1], [6, 7]]
+    assert embed([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(("texts", "max_length"), [(TEXTS, 63), ([], 64)])
+def test_others_are_not_used(tmp_path: Path, texts: list[str], max_length: int) -> None:
+    embeddings.publish(tmp_path, texts, VECTORS[: len(texts)], model=load.EMBEDDED, max_length=64)
+    asked = list[str]()
+    embeddings.known(spy(asked), tmp_path, model=load.EMBEDDED, max_length=max_length)(TEXTS)
+    assert asked == TEXTS
+
+
+def test_those_of_another_encoder_are_not_used(tmp_path: Path, tiny_model: Path) -> None:
+    embeddings.publish(tmp_path, TEXTS, VECTORS, model=load.EMBEDDED, max_length=64)
+    embed = spy([])
+    assert embeddings.known(embed, tmp_path, model=str(tiny_model), max_length=64) is embed
+    assert embeddings.known(embed, tmp_path / "none", model=load.EMBEDDED, max_length=64) is embed
