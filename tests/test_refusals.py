@@ -172,7 +172,7 @@ CASES = [
     Case("predict without a model", ["nowhere"], command=["predict", "nowhere", "reviews.csv"]),
     Case("predict into the reviews", ["reviews.csv", "itself"],
          command=["predict", "nowhere", "reviews.csv", "-o", "./reviews.csv"]),
-    Case("predict into an unknown format", ["out.xlsx", "known format"],
+    Case("predict into an unknown format", ["out.xlsx", "unsupported file type"],
          command=["predict", "nowhere", "reviews.csv", "-o", "out.xlsx"]),
     Case("export of nothing", ["nowhere"], command=["export", "nowhere", "--to", "onnx"]),
     Case("export to an unknown form", ["did you mean 'merged'"], command=["export", "nowhere", "--to", "merge"]),

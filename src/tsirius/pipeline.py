@@ -187,7 +187,7 @@ def run(config: Config, *, again: str | None = None) -> Path:
 
 
 def _tell_changes(store: Store, skipped: list[str]) -> None:
-    """Say once with what other code or packages the skipped stages ran: they are skipped all the same."""
+    """Say once which code or packages changed since the skipped stages ran: they are skipped all the same."""
     now, changes = versions(), dict[str, None]()
     for stage in skipped:
         record = store.record(stage) or {}
@@ -197,7 +197,7 @@ def _tell_changes(store: Store, skipped: list[str]) -> None:
             if now.get(package, version) != version:
                 changes[f"{package} ({version} → {now[package]})"] = None
     if changes:
-        say(f"changed since some of the skipped stages ran: {', '.join(changes)}; '--again STAGE' runs one again")
+        say(f"changed since some stages ran: {', '.join(changes)}; '--again STAGE' runs one again")
 
 
 def branch(config: Config, root: Path, *, of: Path, first: str, last: str) -> Store:

@@ -170,6 +170,13 @@ def ruined(merged):  # type: ignore[no-untyped-def]
     return turned
 
 
+def test_an_export_behind_a_link_is_replaced_and_the_link_stays(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        assert exporting.export(run, to="adapter", out=tmp_path / "link") == tmp_path / "link"
+        assert (tmp_path / "link").is_symlink() and Classifier.load(tmp_path / "real").names == NAMES
+
+
 def test_agreement_counts_labels() -> None:
     scores = np.eye(4)[[0, 1, 2, 3] * 50]
     other = scores.copy()
@@ -186,6 +193,12 @@ def test_what_cannot_be_exported_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds something else"):
         exporting.export(run, to="adapter", out=tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
+    folder = exporting.export(run, to="adapter", out=tmp_path / "out")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds something else: notes/thesis\.txt"):
+        exporting.export(run, to="adapter", out=tmp_path / "out")
+    assert (folder / "notes" / "thesis.txt").is_file()
     shutil.copytree(run / "train" / "model", tmp_path / "model")
     with pytest.raises(UserError, match="lies in no run's folder"):
         exporting.export(tmp_path / "model", to="adapter", out=tmp_path / "out")

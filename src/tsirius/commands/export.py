@@ -84,17 +84,32 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     target = out if out is not None else root / "export" / "-".join([*part.parts, to])
     if target.exists() and not target.is_dir():
         raise UserError("is a file", where=target, remedy="Name a folder with -o.")
-    if target.exists() and any(target.iterdir()) and not (target / PARITY).is_file():
-        raise UserError("holds something else", where=target, remedy="Name another folder with -o.")
+    if target.exists() and (other := _not_exported(target)) is not None:
+        raise UserError(f"holds something else: {other}", where=target, remedy="Name another folder with -o.")
     texts = _texts(root)
     with publishing(target) as new:
         parity = _write(folder, description, texts, to=to, work=new)
         if parity.agreement < AGREEMENT:
             raise UserError(f"{to} does not predict the same: {parity.line()}", where=folder,
                             remedy=f"{AGREEMENT:.1%} must: nothing was written. Export to another form.")  # fmt: skip
-        write_text(new / PARITY, json.dumps({"form": to, **asdict(parity)}, indent=1))
+        files = [*_names(new), PARITY]
+        write_text(new / PARITY, json.dumps({"form": to, **asdict(parity), "files": files}, indent=1))
     say(f"{to}: {parity.line()}")
     return target
+
+
+def _not_exported(folder: Path) -> str | None:
+    """A file in ``folder`` that no earlier export wrote; None where there is none."""
+    names = _names(folder)
+    try:
+        exported = json.loads((folder / PARITY).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        exported = []
+    return next((name for name in names if name not in exported), None)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _check(folder: Path, description: Description, *, to: str) -> None:
