@@ -30,6 +30,8 @@ from tsirius.stages.train import Config as Train
 
 
 class Config(Section):
+    """All settings of a run, frozen; see :func:`load`, and :func:`reference` for what each means."""
+
     name: str = Field(pattern=r"^[\w][\w.-]*$")
     """The run's name: its folder under ``runs``."""
     seed: int = Field(0, ge=0, lt=2**32)
@@ -48,12 +50,19 @@ class Config(Section):
     report: Report = Report()
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file; each of ``overrides`` (``section.key=value``) takes the place of what it says.
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: the file.
+        overrides: settings that replace the file's, each ``section.key=value``.
 
     Raises:
         UserError: the file or an override is not valid; the message names the key, and the nearest known one.
     """
+    path = Path(path)
+    if isinstance(overrides, str):
+        raise UserError("a bare string instead of a list of overrides", remedy="Put it into a list.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)

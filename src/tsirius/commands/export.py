@@ -61,7 +61,7 @@ class Parity:
         )
 
 
-def export(run: Path, *, to: str, out: Path | None) -> Path:
+def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
     """Write a run's model in another form; returns the folder.
 
     Args:
@@ -74,7 +74,7 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     """
     if to not in FORMS:
         raise UserError(f"no form {to!r}{nearest(to, FORMS)}", remedy=f"Forms: {', '.join(FORMS)}.")
-    folder = find(run)
+    folder = find(Path(run))
     description = describe(folder)
     if description.kind == "linear":
         raise UserError("is a linear model: its folder is all there is to export", where=folder,
@@ -91,7 +91,7 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
         onnx.check()
     root = _run(folder)
     part = folder.resolve().relative_to((root / TRAINED).resolve())  # of an ensemble, one member
-    target = out if out is not None else root / "export" / "-".join([*part.parts, to])
+    target = Path(out) if out is not None else root / "export" / "-".join([*part.parts, to])
     if target.exists() and any(target.iterdir()) and not (target / PARITY).is_file():
         raise UserError("holds something else", where=target, remedy="Name another folder with -o.")
     texts = _texts(root)

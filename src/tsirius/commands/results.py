@@ -46,7 +46,13 @@ def score_line(score: dict[str, Any], against: str) -> str:
 
 
 def predict_file(
-    model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str, encoding: str
+    model: str | Path,
+    reviews: str | Path,
+    output: str | Path | None = None,
+    *,
+    text_column: str = "auto",
+    id_column: str = "auto",
+    encoding: str = "auto",
 ) -> None:
     """Predict every review of a file, in its order.
 
@@ -57,6 +63,7 @@ def predict_file(
     Raises:
         UserError: the model or the file cannot be read, or the output is the file itself or of no known format.
     """
+    model, reviews, output = Path(model), Path(reviews), None if output is None else Path(output)
     if output is not None and output.is_dir():
         raise UserError("is a folder", where=output, remedy="Name the file to write.")
     if output is not None and output.exists() and reviews.exists() and output.samefile(reviews):

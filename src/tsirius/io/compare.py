@@ -1,4 +1,4 @@
-"""The guard: nothing is published as the predictions for a file that does not answer that very file.
+"""Compare: nothing is published as the predictions for a file that does not answer that very file.
 
 Row count, ids, their order, and the categories are compared with the file, from what was written, not from what was
 meant to be. The mix of the predictions is compared with what the labellers took for the natural one; a difference is

@@ -72,7 +72,7 @@ def open_source(path: Path, *, text_column: str, id_column: str, encoding: str, 
     if twice is not None:
         raise UserError(f"has two columns named {_shown(twice)}", where=path, remedy="Rename or remove one.")
     text_name = _column(columns, text_column, TEXT_NAMES, "text_column", path)
-    if text_name is None and len(columns) == 1:
+    if text_name is None and len(columns) == 1 and text_required:
         text_name = columns[0]
     if not columns:
         raise UserError("has no columns", where=path, remedy=_MENDS_EMPTY)
