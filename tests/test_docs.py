@@ -153,10 +153,12 @@ def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 assert any(part.startswith(f"{word} ") for word in NOT_RUN), f"neither run nor excused: {part}"
 
 
-def run_examples(test: doctest.DocTest) -> None:
-    """Run ``>>>`` examples; what they print must be what they say."""
+def run_examples(test: doctest.DocTest, names: dict[str, object] | None = None) -> None:
+    """Run ``>>>`` examples; what they print must be what they say, and what they define is added to ``names``."""
     out = io.StringIO()
-    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=out.write)
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=out.write, clear_globs=False)
+    if names is not None:
+        names.update(test.globs)
     assert result.attempted and not result.failed, out.getvalue()
 
 
@@ -171,13 +173,14 @@ def test_every_example_of_a_page_runs(
     (beside_a_run / "shop.toml").unlink()  # a page begins where its reader does
     if page.name == "predict.md":
         prepare_export(beside_a_run, tiny_model, monkeypatch)
+    names: dict[str, object] = {}  # what one block defines the next one uses
     for language, text in blocks(page):
         if language == "sh":
             run_shell(text, monkeypatch)
         elif language == "pycon":
-            run_examples(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), None))
+            run_examples(doctest.DocTestParser().get_doctest(text, names, page.name, str(page), None), names)
         elif language == "python":
-            exec(compile(text, page.name, "exec"), {"__name__": "__main__"})
+            exec(compile(text, page.name, "exec"), names)
 
 
 @pytest.mark.parametrize(("translation", "original"), TRANSLATIONS.items())
