@@ -296,17 +296,17 @@ def doctor() -> None:
 REMEDIES = {
     errno.ENOSPC: "Free some space there, then run again: it resumes.",
     errno.EDQUOT: "Free some of your quota there, then run again: it resumes.",
-    errno.EACCES: "Change its rights, or name another place.",
-    errno.EPERM: "Change its rights, or name another place.",
-    errno.EROFS: "Name a place that can be written to.",
+    errno.EACCES: "Change its permissions, or choose another path.",
+    errno.EPERM: "Change its permissions, or choose another path.",
+    errno.EROFS: "Choose a path that can be written to.",
     errno.ENOENT: "Check the path.",
-    errno.EFBIG: "Raise the limit on file sizes, or name another place.",
+    errno.EFBIG: "Raise the limit on file sizes, or choose another path.",
 }
 """What to do about a failure that the operating system reports."""
 
 
 def main() -> None:
-    """The entry point: a failure that the user can mend is one line on standard error and exit code 2."""
+    """The entry point: a failure that the user can fix is one line on standard error and exit code 2."""
     _open_streams()
     level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
@@ -319,9 +319,9 @@ def main() -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        place = f"{error.filename or _unnamed_place(error)}: "
+        where = error.filename or _without_name(error)
         reason = os.strerror(error.errno).lower()
-        _fail(f"{place}{reason}. {REMEDIES.get(error.errno, 'Mend that, then run again: it resumes.')}")
+        _fail(f"{where}: {reason}. {REMEDIES.get(error.errno, 'Fix that, then run again: it resumes.')}")
     except MemoryError:
         _fail("out of memory. Use a machine with more, or fewer reviews at a time.")
 
@@ -335,7 +335,7 @@ def _open_streams() -> None:
             stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def _unnamed_place(error: OSError) -> str:
+def _without_name(error: OSError) -> str:
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -35,9 +35,9 @@ class Config(Section):
     name: str = Field(pattern=r"^[\w][\w.-]*$")
     """The run's name: its folder under ``runs``."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Where every random choice starts from."""
+    """The seed of every random choice."""
     runs: Path = Path("runs")
-    """The folder that holds the runs' folders."""
+    """The folder of all runs."""
     ingest: Ingest
     label: Label = Label()
     select: Select = Select()
@@ -73,7 +73,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 text (byte {error.start})", where=path, remedy="Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=path, remedy="Mend that line.") from None
+        raise UserError(f"not valid TOML: {error}", where=path, remedy="Fix that line.") from None
     data.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "run")
     for override in overrides:
         _override(data, override)
@@ -81,7 +81,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse(data: dict[str, Any], *, where: str) -> Config:
-    """Make a :class:`Config` of what a TOML file says.
+    """The :class:`Config` of a parsed TOML file.
 
     Raises:
         UserError: an unknown key or a value that is not valid.
@@ -89,7 +89,7 @@ def parse(data: dict[str, Any], *, where: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise _mendable(error, where) from None
+        raise _user_error(error, where) from None
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -102,7 +102,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word or path: quotes are a burden on a command line
+        parsed = value.strip()  # a bare word or path, without quotes on the command line
     table = data
     for section in sections:
         table = table.setdefault(section, {})
@@ -111,25 +111,25 @@ def _override(data: dict[str, Any], override: str) -> None:
     table[key] = parsed
 
 
-def _mendable(error: ValidationError, where: str) -> UserError:
+def _user_error(error: ValidationError, where: str) -> UserError:
     problems = error.errors()
     # An unknown key comes first: it is often the reason why another one is missing.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
     name = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
-    return UserError(_words(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
+    return UserError(_problem(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
 
 
-def _words(problem: ErrorDetails) -> str:
+def _problem(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         *sections, key = [str(part) for part in problem["loc"]]
         return f"unknown key{nearest(key, _fields(sections))}"
     if problem["type"] == "missing":
         return "is missing"
     if problem["type"] == "path_type":
-        return f"is no path: {problem['input']!r}"
+        return f"not a path: {problem['input']!r}"
     if problem["type"] == "model_type":
-        return f"is a section with settings of its own, got {problem['input']!r}"
+        return f"is a section, not a value, got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, got {problem['input']!r}" if "ctx" in problem else message
 
@@ -139,7 +139,7 @@ def _remedy(problem: ErrorDetails) -> str:
         *sections, _ = [str(part) for part in problem["loc"]]
         known = list(_fields(sections))
         return f"Known keys: {', '.join(known)}." if known else "Remove it."
-    return "Set it in the file or as section.key=value." if problem["type"] == "missing" else "Mend its value."
+    return "Set it in the file or as section.key=value." if problem["type"] == "missing" else "Fix its value."
 
 
 def _fields(sections: Sequence[str]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _is_section(annotation: Any) -> bool:
 
 
 def reference() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """Every section's name with its settings as (key, default as TOML, what it means); the top level's name is ''."""
+    """Each section's name with its settings as (key, default as TOML, meaning); the top level's name is ''."""
     tops = [(key, field) for key, field in Config.model_fields.items() if not _is_section(field.annotation)]
     yield "", [(key, _default(field), _meaning(field)) for key, field in tops]
     for name, field in Config.model_fields.items():

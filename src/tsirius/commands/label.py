@@ -38,7 +38,7 @@ def label(
             which the labellers read.
         none: the name of the category without a product, where names are given; may be left out if one of them is
             a usual name of it, such as «нет товара».
-        seed: where every random choice starts from.
+        seed: of every random choice.
         settings: settings of the section ``[label]``: ``use=["lexicon"]``, for example.
 
     Returns:
@@ -52,10 +52,10 @@ def label(
     Example:
         >>> import tsirius
         >>> reviews = ["Кастрюля с толстым дном", "Тапочки жмут", "Кружка со сколом", "Доставили быстро"]
-        >>> found = tsirius.label(reviews, ["посуда", "обувь", "нет товара"], use=["matcher", "nli"], doubt=False)
-        >>> found["label"].to_list()
+        >>> table = tsirius.label(reviews, ["посуда", "обувь", "нет товара"], use=["matcher", "nli"], doubt=False)
+        >>> table["label"].to_list()
         ['посуда', 'обувь', 'посуда', 'нет товара']
-        >>> found.columns
+        >>> table.columns
         ['text', 'label', 'confidence', 'matcher', 'matcher_confidence', 'nli', 'nli_confidence']
     """
     given = as_texts(texts)
@@ -67,16 +67,16 @@ def label(
         config = _config(root, settings, seed=seed, longest=max([1, *map(len, given)]))
         stage.check(config.label)
         if empty.all():
-            found = pl.DataFrame(
+            rows = pl.DataFrame(
                 schema={"id": pl.String, "label": pl.String, "confidence": pl.Float32, **_columns(config.label.use)}
             )
         else:
             table.filter(~empty).write_parquet(root / TEXTS)
             (root / CATEGORIES).write_text(named.to_toml(), encoding="utf-8")
             store = pipeline.branch(config, root / NAME, of=root / NAME, first="ingest", last="label")
-            found = _opinions(store.folder("label"), named.names)
-    rows = table.join(found, on="id", how="left", maintain_order="left").drop("id")
-    return rows.with_columns(
+            rows = _opinions(store.folder("label"), named.names)
+    table = table.join(rows, on="id", how="left", maintain_order="left").drop("id")
+    return table.with_columns(
         label=pl.when(empty).then(pl.lit(named.none)).otherwise("label"),
         confidence=pl.when(empty).then(pl.lit(1.0, dtype=pl.Float32)).otherwise("confidence"),
     )
@@ -95,18 +95,18 @@ def _config(root: Path, settings: Mapping[str, Any], *, seed: int, longest: int)
 
 
 def _opinions(folder: Path, names: Sequence[str]) -> pl.DataFrame:
-    """The label of each review and what each labeller said of it, from the folder of the stage."""
+    """The label of each review and each labeller's vote, from the folder of the stage."""
     rows = tables.read(folder / "labels.parquet", tables.LABELS).select("id", "label", "confidence")
     votes = tables.read(folder / "votes.parquet", tables.VOTES)
     for labeller in votes["labeller"].unique(maintain_order=True):
         own = votes.filter(pl.col("labeller") == labeller)
         best = pl.Series(names, dtype=pl.String).gather(own["probabilities"].list.arg_max())
-        said = [own["id"], best.alias(labeller), own["probabilities"].list.max().alias(f"{labeller}_confidence")]
-        rows = rows.join(pl.DataFrame(said), on="id", how="left", maintain_order="left")
+        columns = [own["id"], best.alias(labeller), own["probabilities"].list.max().alias(f"{labeller}_confidence")]
+        rows = rows.join(pl.DataFrame(columns), on="id", how="left", maintain_order="left")
     return rows
 
 
 def _columns(labellers: Iterable[str]) -> dict[str, Any]:
     """The columns of labellers that had no text to judge."""
-    names = list(labellers)
-    return {**dict.fromkeys(names, pl.String), **{f"{name}_confidence": pl.Float32 for name in names}}
+    pairs = [((name, pl.String), (f"{name}_confidence", pl.Float32)) for name in labellers]
+    return dict(column for pair in pairs for column in pair)
