@@ -33,3 +33,11 @@ def tiny_marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.build_marian(tmp_path_factory.mktemp("models") / "tiny-marian")
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the sample, shared by all tests: copy it before you change it."""
+    import shop
+
+    return shop.finished(tmp_path_factory.getbasetemp())

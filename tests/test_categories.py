@@ -1,12 +1,13 @@
 """Categories files: what is read, and what is refused with which words."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.categories import Categories, Category, _key, load
+from tsirius.categories import Categories, Category, _key, as_categories, load
 from tsirius.errors import UserError
 
 GOOD = '[[category]]\nname = "обувь"\ndescription = "ботинки"\n[[category]]\nname = "нет товара"\nnone = true\n'
@@ -96,3 +97,27 @@ LETTERS = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 def test_json_round_trip(names: list[str]) -> None:
     categories = Categories([Category(name, description=name * 2, none=index == 0) for index, name in enumerate(names)])
     assert Categories.from_json(categories.to_json()) == categories
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=5), st.data())
+def test_the_text_of_a_categories_file_is_read_back(items: list[tuple[str, str]], data: st.DataObject) -> None:
+    none = data.draw(st.integers(0, len(items)))
+    made = [Category(f"{number} {name.strip()}".strip(), words) for number, (name, words) in enumerate(items)]
+    made.insert(none, Category("нет товара", none=True))
+    try:
+        categories = Categories(made)
+    except UserError:
+        return
+    assert Categories([Category(**table) for table in tomllib.loads(categories.to_toml())["category"]]) == categories
+
+
+def test_categories_as_a_caller_has_them() -> None:
+    wanted = Categories([Category("обувь"), Category("нет товара", none=True)])
+    assert as_categories(["обувь", "нет товара"]) == as_categories(wanted) == wanted
+    assert as_categories({"обувь": "", "нет товара": ""}) == wanted
+    assert as_categories(["обувь", "нет товара"], none="обувь").none == "обувь"
+    assert as_categories(wanted, none="обувь").none == "обувь"
+    with pytest.raises(UserError, match="did you mean 'обувь'"):
+        as_categories(wanted, none="обуфь")
+    with pytest.raises(UserError, match="no category is the one of reviews without a product"):
+        as_categories(["обувь", "одежда"])

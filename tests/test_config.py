@@ -51,7 +51,7 @@ def test_overrides(tmp_path: Path, override: str, value: object) -> None:
         ('name = "shop"', [], "ingest: is missing"),
         (MINIMAL.replace("train", "trian"), [], "ingest.trian: unknown key; did you mean 'train'?"),
         ("name = [", [], "not valid TOML"),
-        (MINIMAL, ["ingest.train=true"], "shop.toml, ingest.train: is no path: True"),
+        (MINIMAL, ["ingest.train=true"], "shop.toml, ingest.train: not a path: True"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, overrides: list[str], words: str) -> None:

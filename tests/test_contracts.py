@@ -3,9 +3,11 @@
 import ast
 import importlib
 import pkgutil
+import re
 import resource
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
-    {"errors", "section", "progress", "version"},
+    {"errors", "section", "progress", "environment"},
     {"categories", "tables", "metrics", "store", "shards", "calibration"},
     {"language"},
     {"io"},
@@ -129,6 +131,46 @@ def test_imports_point_one_way(path: Path) -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not any(name and name.startswith("tsirius.stages") for name in modules), "stages do not import stages"
+
+
+IMPORT_NAMES = {"scikit-learn": "sklearn"}
+"""Dependencies that are imported under another name than their own."""
+OPTIONAL = {"bitsandbytes", "onnx", "onnxruntime"}
+"""Packages of an extra, imported only where they are used."""
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """The names under which the packages of requirements are imported."""
+    names = {re.match(r"[\w.-]+", line)[0] for line in requirements}  # type: ignore[index]  # each begins with one
+    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert declared([*extras["export"], *extras["gpu"]]) >= OPTIONAL
+    found = set[str]()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    assert found - sys.stdlib_module_names - {"tsirius"} - OPTIONAL - declared(project["dependencies"]) == set()
+
+
+def test_every_dependency_is_pinned_to_a_version_that_it_allows() -> None:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
+    every = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    for requirement in map(Requirement, every):
+        if requirement.name != "tsirius":
+            assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), str(requirement)
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:

@@ -1,11 +1,24 @@
-"""The pages: generated ones are what the code says, links lead somewhere, recipes load, messages exist."""
+"""The pages: generated ones are what the code says, examples run, links lead somewhere, messages exist."""
 
+import doctest
+import gzip
+import importlib
 import importlib.util
+import io
+import json
 import re
+import shlex
+import shutil
+import sys
 import tomllib
 from pathlib import Path
 
+import polars as pl
 import pytest
+import shop as sample
+
+import tsirius
+from tsirius import cli
 
 PROJECT = Path(__file__).parents[1]
 
@@ -84,3 +97,134 @@ def test_the_messages_that_are_explained_are_said_somewhere() -> None:
     explained = re.findall(r"^### `(.+)`$", (PROJECT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
     assert len(explained) > 10
     assert [message for message in explained if message not in said] == []
+
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN = {"sh", "python", "pycon"}
+NOT_RUN = {
+    "make": "sets up an environment of its own; CI runs it",
+    "python3 -m venv": "as make",
+    ".": "as make",
+    "pip": "as make",
+    "torchrun": "needs several GPUs",
+    "accelerate": "needs several GPUs",
+}
+"""Lines of shell blocks that are not run, by how they begin, and why."""
+DOCUMENTS = [*(PROJECT / name for name in ("README.md", "README.ru.md", "CONTRIBUTING.md")), *PAGES]
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """The language and the text of every fenced block of a page."""
+    return [(language, text) for language, text in BLOCK.findall(path.read_text(encoding="utf-8"))]
+
+
+TRANSLATIONS = {"README.ru.md": "README.md"}
+WITH_EXAMPLES = [
+    path for path in DOCUMENTS if path.name not in TRANSLATIONS and any(language in RUN for language, _ in blocks(path))
+]
+
+
+@pytest.fixture
+def beside_a_run(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the examples name, and a finished run."""
+    folder = Path(shutil.copytree(shop, tmp_path / "shop"))
+    shutil.copy(folder / "test.csv", folder / "more.csv")
+    shutil.copy(PROJECT / "configs" / "demo.toml", folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def command_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a line of a shell block that begins with tsirius, in this process."""
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0, line
+
+
+def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in text.splitlines():
+        for part in line.split(" && "):
+            if not part or part.startswith("#"):
+                continue
+            if part.startswith("tsirius "):
+                command_line(part, monkeypatch)
+            else:
+                assert any(part.startswith(f"{word} ") for word in NOT_RUN), f"neither run nor excused: {part}"
+
+
+def run_examples(test: doctest.DocTest, names: dict[str, object] | None = None) -> None:
+    """Run ``>>>`` examples; what they print must be what they say, and what they define is added to ``names``."""
+    out = io.StringIO()
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=out.write, clear_globs=False)
+    if names is not None:
+        names.update(test.globs)
+    assert result.attempted and not result.failed, out.getvalue()
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
+def test_every_example_of_a_page_runs(
+    page: Path,
+    beside_a_run: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (beside_a_run / "shop.toml").unlink()  # a page begins where its reader does
+    if page.name == "predict.md":
+        prepare_export(beside_a_run, tiny_model, monkeypatch)
+    names: dict[str, object] = {}  # what one block defines the next one uses
+    for language, text in blocks(page):
+        if language == "sh":
+            run_shell(text, monkeypatch)
+        elif language == "pycon":
+            run_examples(doctest.DocTestParser().get_doctest(text, names, page.name, str(page), None), names)
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize(("translation", "original"), TRANSLATIONS.items())
+def test_a_translation_has_the_same_examples(translation: str, original: str) -> None:
+    def code(name: str) -> list[tuple[str, list[str]]]:
+        return [
+            (language, [line.partition("  # ")[0].rstrip() for line in text.splitlines() if not line.startswith("#")])
+            for language, text in blocks(PROJECT / name)
+        ]
+
+    assert code(translation) == code(original)
+
+
+def prepare_export(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with a fine-tuned encoder, as the page about exports has it."""
+    pytest.importorskip("onnxscript")
+    (folder / "shop.toml").write_text(sample.CONFIG, encoding="utf-8")
+    command_line(f"tsirius run shop.toml train.use=lora train.model={tiny_model} train.epochs=1", monkeypatch)
+    with (folder / "test.csv").open("rb") as reviews, gzip.open(folder / "reviews.jsonl.gz", "wb") as out:
+        out.writelines(
+            (json.dumps({"text": text}, ensure_ascii=False) + "\n").encode()
+            for text in pl.read_csv(reviews)["text"][:50]
+        )
+
+
+def test_a_line_that_cannot_be_run_is_excused_by_name() -> None:
+    lines = [part for page in WITH_EXAMPLES for language, text in blocks(page) if language == "sh"
+             for line in text.splitlines() for part in line.split(" && ")]  # fmt: skip
+    assert [word for word in NOT_RUN if not any(line.startswith(f"{word} ") for line in lines)] == []
+
+
+SOURCE = Path(tsirius.__file__).parent
+EXAMPLES = [
+    path.relative_to(SOURCE).as_posix()
+    for path in sorted(SOURCE.rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_of_a_docstring_runs(name: str, beside_a_run: Path) -> None:
+    dotted = ".".join(["tsirius", *Path(name).with_suffix("").parts]).removesuffix(".__init__")
+    module = importlib.import_module(dotted)
+    tests = [test for test in doctest.DocTestFinder().find(module, dotted) if test.examples]
+    assert tests
+    for test in tests:
+        run_examples(test)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shop import SAMPLE, lay_out, tsirius
 
 from tsirius import cli
 from tsirius.commands.compare import check_submission
@@ -22,24 +23,6 @@ from tsirius.commands.predict import predict_file
 from tsirius.commands.run import summary
 from tsirius.errors import UserError
 from tsirius.pipeline import rebuild_report
-
-SAMPLE = Path(__file__).parents[1] / "src" / "tsirius" / "assets" / "sample"
-
-CONFIG = """
-[ingest]
-train = "reviews.csv"
-test = "test.csv"
-categories = "categories.toml"
-[evaluate]
-gold = "gold.csv"
-"""
-
-
-def tsirius(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "tsirius", *arguments], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == expect, done.stderr
-    return done
-
 
 Here = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -61,31 +44,9 @@ def here(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
-def lay_out(folder: Path) -> None:
-    """The sample as a user has it: reviews without answers, a test file with ids, answers apart."""
-    with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    shutil.copy(SAMPLE / "categories.toml", folder)
-    (folder / "shop.toml").write_text(CONFIG, encoding="utf-8")
-    files = {
-        "reviews.csv": [{"text": row["text"]} for row in rows],
-        "test.csv": [{"id": f"r{number * 7 % 740}", "text": rows[number * 7 % 740]["text"]} for number in range(740)],
-        "gold.csv": rows,
-    }
-    for name, lines in files.items():
-        with (folder / name).open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.DictWriter(handle, lines[0].keys())
-            writer.writeheader()
-            writer.writerows(lines)
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shop")
-    lay_out(folder)
-    done = tsirius("run", "shop.toml", cwd=folder)
-    assert "against gold" in done.stdout and "runs/shop/submission.csv" in done.stdout
-    return folder
+def finished(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(shop, tmp_path_factory.mktemp("finished") / "shop"))
 
 
 def test_scores_beat_the_majority_by_far(finished: Path) -> None:
@@ -221,13 +182,14 @@ def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(
     assert "740 rows" in str(commands["compare"]())
 
 
-def test_the_guard_passes_the_runs_own_submission_and_no_other(finished: Path, here: Here, tmp_path: Path) -> None:
-    said = here("guard", "runs/shop").stdout
+def test_compare_passes_the_runs_own_submission_and_no_other(finished: Path, here: Here, tmp_path: Path) -> None:
+    said = here("compare", "runs/shop").stdout
     assert "answers test.csv, 740 rows" in said and "the predicted mix is" in said
+    assert here("guard", "runs/shop").stdout == said, "its former name"
     lines = (finished / "runs/shop/submission.csv").read_text(encoding="utf-8").splitlines()
     lines[3], lines[4] = lines[4], lines[3]
     (tmp_path / "sorted.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = here("guard", "runs/shop", str(tmp_path / "sorted.csv"), expect=2)
+    done = here("compare", "runs/shop", str(tmp_path / "sorted.csv"), expect=2)
     assert "row 3: has the id" in done.stderr and done.stdout == ""
 
 
@@ -282,7 +244,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said = process.stderr.read()
     assert process.wait() == 130
-    assert said.splitlines()[-1] == "interrupted; the same command goes on where it was" and "Traceback" not in said
+    assert said.splitlines()[-1] == "interrupted; run the same command again to resume" and "Traceback" not in said
 
 
 def kill_and_go_on(finished: Path, folder: Path, moments: list[float]) -> None:

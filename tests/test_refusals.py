@@ -176,7 +176,7 @@ CASES = [
          command=["predict", "nowhere", "reviews.csv", "-o", "out.xlsx"]),
     Case("export of nothing", ["nowhere"], command=["export", "nowhere", "--to", "onnx"]),
     Case("export to an unknown form", ["did you mean 'merged'"], command=["export", "nowhere", "--to", "merge"]),
-    Case("guard of nothing", ["nowhere", "holds no run"], command=["guard", "nowhere"]),
+    Case("comparison of nothing", ["nowhere", "holds no run"], command=["compare", "nowhere"]),
     Case("latency of nothing", ["nowhere"], command=["bench", "latency", "nowhere"]),
     Case("an unknown level of notices", ["TSIRIUS_LOG", "'LOUD'"], environment={"TSIRIUS_LOG": "loud"}),
     Case("train is a pipe", ["reviews.csv", "not an ordinary file"], pipe_instead("reviews.csv")),

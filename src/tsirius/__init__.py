@@ -10,22 +10,58 @@ Example:
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tsirius import environment
+
+if TYPE_CHECKING:
+    from tsirius.categories import Categories, Category
+    from tsirius.commands.export import export
+    from tsirius.commands.label import label
+    from tsirius.commands.predict import predict_file
+    from tsirius.config import Config, load
+    from tsirius.errors import UserError
+    from tsirius.models.classifier import Classifier
+    from tsirius.pipeline import run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Categories",
+    "Category",
+    "Classifier",
+    "Config",
+    "UserError",
+    "__version__",
+    "export",
+    "label",
+    "load",
+    "predict_file",
+    "run",
+]
 
 _HOMES = {
-    "Config": "tsirius.config",
-    "load": "tsirius.config",
-    "run": "tsirius.pipeline",
-    "Classifier": "tsirius.models.classifier",
     "Categories": "tsirius.categories",
+    "Category": "tsirius.categories",
+    "Classifier": "tsirius.models.classifier",
+    "Config": "tsirius.config",
     "UserError": "tsirius.errors",
+    "export": "tsirius.commands.export",
+    "label": "tsirius.commands.label",
+    "load": "tsirius.config",
+    "predict_file": "tsirius.commands.predict",
+    "run": "tsirius.pipeline",
 }
 
-__all__ = list(_HOMES)
+environment.prepare()
 
 
 def __getattr__(name: str) -> Any:
-    # Each name is imported when it is first asked for: the command line answers --help without the libraries behind it.
+    # Each name is imported when it is first used: the command line answers --help without the libraries behind it.
     if name not in _HOMES:
         raise AttributeError(f"module 'tsirius' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tomllib
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,14 @@ class Categories(Sequence[Category]):
         """The categories as JSON text, which :meth:`from_json` takes back."""
         return json.dumps([asdict(item) for item in self._items], ensure_ascii=False, indent=1)
 
+    def to_toml(self) -> str:
+        """The categories as the text of a categories file."""
+        tables = []
+        for item in self._items:
+            values = {key: json.dumps(value, ensure_ascii=False) for key, value in asdict(item).items()}
+            tables.append("\n".join(["[[category]]", *(f"{key} = {value}" for key, value in values.items())]))
+        return "\n\n".join(tables).replace("\x7f", "\\u007f") + "\n"
+
     @classmethod
     def from_json(cls, text: str) -> Categories:
         """The categories that :meth:`to_json` wrote."""
@@ -106,6 +114,43 @@ def load(path: Path) -> Categories:
         raise UserError("no line names the category of reviews without a product", where=path,
                         remedy="Call that one «нет товара», or write .toml with 'none = true' in it.")  # fmt: skip
     return Categories([Category(name, none=_key(name) in NONE_NAMES) for name in names], where=path)
+
+
+def as_categories(
+    given: str | Path | Iterable[str | Category] | Mapping[str, str], *, none: str | None = None
+) -> Categories:
+    """Categories as a caller has them.
+
+    Args:
+        given: a categories file; or names or categories; or a mapping from name to description.
+        none: the name of the category without a product; where it is left out, the category marked so, or the one of
+            a usual name (``NONE_NAMES``).
+
+    Raises:
+        UserError: they are not usable, or no category is the one without a product.
+    """
+    if isinstance(given, (str, Path)):
+        items = list(load(Path(given)))
+    elif isinstance(given, Mapping):
+        items = [Category(name, description) for name, description in given.items()]
+    else:
+        items = [item if isinstance(item, Category) else Category(item) for item in given]
+    for item in items:
+        if not isinstance(item.name, str) or not isinstance(item.description, str):
+            raise UserError(f"{item.name!r} is no category: its name and description are strings",
+                            remedy="Give names, or a mapping from name to description.")  # fmt: skip
+    if none is None and not any(item.none for item in items):
+        usual = [item.name for item in items if _key(item.name) in NONE_NAMES]
+        if not usual:
+            raise UserError("no category is the one of reviews without a product", where="categories",
+                            remedy="Name it: none=\"…\", or call it «нет товара».")  # fmt: skip
+        none = usual[0]
+    if none is not None:
+        if none not in [item.name for item in items]:
+            raise UserError(f"no category {none!r}{nearest(none, [item.name for item in items])}", where="none",
+                            remedy="Give the name of one of the categories.")  # fmt: skip
+        items = [replace(item, none=item.name == none) for item in items]
+    return Categories(items)
 
 
 def _from_toml(text: str, path: Path) -> list[Category]:

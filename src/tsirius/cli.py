@@ -13,20 +13,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import tsirius
 from tsirius.errors import UserError
 
 
 class Verbs(TyperGroup):
-    """The verbs; typer would end in silence where the user or the reader of the output has had enough."""
+    """The verbs; typer exits silently on Ctrl-C and on a closed pipe."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            done = super().invoke(ctx)
+            result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()
-            return done
+            return result
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on where it was", file=sys.stderr)
+            print("interrupted; run the same command again to resume", file=sys.stderr)
             raise typer.Exit(130) from None
         except BrokenPipeError:  # `| head` for example
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,9 +39,26 @@ app = typer.Typer(
     help="From unlabelled product reviews and a list of category names to a classifier.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tsirius {tsirius.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run's configuration file.")]
 Overrides = Annotated[
@@ -53,14 +71,14 @@ Encoding = Annotated[str, typer.Option(help="The file's encoding.")]
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The new run's name: NAME.toml is written.")],
+    name: Annotated[str, typer.Argument(help="The run's name; NAME.toml is written.")],
     train: Annotated[Path, typer.Option(help="The file of unlabelled reviews.")] = Path("reviews.csv"),
     test: Annotated[Path | None, typer.Option(help="The file of reviews to predict.")] = None,
     categories: Annotated[
-        Path, typer.Option(help="The categories file; an example is written if there is none.")
+        Path, typer.Option(help="The categories file; an example is written if it does not exist.")
     ] = Path("categories.toml"),
 ) -> None:
-    """Write a configuration file with every setting in it, and an example categories file."""
+    """Write a configuration file with every setting, and an example categories file."""
     from tsirius.commands import new
 
     for path in new.new(name, train=train, test=test, categories=categories):
@@ -69,7 +87,7 @@ def new(
 
 @app.command()
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Check the configuration, the files, the columns and the models; do no work."""
+    """Check the configuration, files, columns, categories and models, without running anything."""
     from tsirius import config as configuration
     from tsirius import pipeline
 
@@ -83,10 +101,11 @@ def plan(
     config: ConfigFile,
     overrides: Overrides = None,
     device: Annotated[
-        str | None, typer.Option(metavar="CARD", help="Say what training takes on this card instead: t4, l4, a100, ...")
+        str | None,
+        typer.Option(metavar="GPU", help="Show the memory and time of training on this GPU instead: t4, l4, a100, ..."),
     ] = None,
 ) -> None:
-    """Say for each stage whether it would run or be skipped, and why; or what training takes on a card."""
+    """Show which stages would run or be skipped, and why; or the memory and time of training on a GPU."""
     from tsirius import config as configuration
     from tsirius import pipeline
 
@@ -103,9 +122,11 @@ def plan(
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
-    again: Annotated[str | None, typer.Option(metavar="STAGE", help="Run this stage even if nothing changed.")] = None,
+    again: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Run this stage again even if nothing changed.")
+    ] = None,
 ) -> None:
-    """Run the whole road, or what of it is not done yet; print the scores and where the results are."""
+    """Run all stages that are not up to date; print the scores and the paths of the results."""
     from tsirius import config as configuration
     from tsirius import pipeline
     from tsirius.commands import run as running
@@ -121,13 +142,13 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     reviews: Annotated[Path, typer.Argument(help="The file of reviews.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; standard output if left out, or -.")
+        Path | None, typer.Option("--output", "-o", help="The file to write; standard output by default, or with -.")
     ] = None,
     text_column: TextColumn = "auto",
     id_column: IdColumn = "auto",
     encoding: Encoding = "auto",
 ) -> None:
-    """Predict the category of every review of a file, in its order, with the confidence."""
+    """Predict the category and the confidence of every review in a file, in its order."""
     from tsirius.commands import predict as predicting
 
     output = None if output == Path("-") else output
@@ -135,11 +156,12 @@ def predict(
 
 
 @app.command()
-def guard(
+@app.command("guard", hidden=True)  # its former name
+def compare(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    submission: Annotated[Path | None, typer.Argument(help="The file to check; the run's own if left out.")] = None,
+    submission: Annotated[Path | None, typer.Argument(help="The file to check; by default the run's own.")] = None,
 ) -> None:
-    """Check a submission against the run's test file: every row, its id, the order, the categories, their mix."""
+    """Compare a submission with the run's test file: rows, ids, order, categories, and their mix."""
     from tsirius.commands import compare as comparing
 
     print(comparing.check_submission(folder, submission))
@@ -149,13 +171,13 @@ def guard(
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     gold: Annotated[
-        Path, typer.Argument(help="Answers: columns text and category, or id and category of the test file.")
+        Path, typer.Argument(help="Gold answers: columns text and category, or id (of the test file) and category.")
     ],
     text_column: TextColumn = "auto",
     id_column: IdColumn = "auto",
     encoding: Encoding = "auto",
 ) -> None:
-    """Score a run or a model against answers that people gave."""
+    """Score a run or a model against gold answers (by people)."""
     from tsirius.commands import evaluate as evaluating
 
     print(evaluating.evaluate_file(model, gold, text_column=text_column, id_column=id_column, encoding=encoding))
@@ -163,7 +185,7 @@ def evaluate(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
-    """Write the report of a finished run anew and print its path."""
+    """Rebuild the report of a finished run and print its path."""
     from tsirius import pipeline
 
     print(pipeline.rebuild_report(folder))
@@ -173,17 +195,22 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's f
 def audit(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     of: Annotated[
-        str, typer.Option(metavar="labels|predictions", help="What to audit: labels, or predictions for the test file.")
+        str,
+        typer.Option(
+            metavar="labels|predictions", help="What to audit: the labels, or the predictions for the test file."
+        ),
     ] = "labels",
-    count: Annotated[int | None, typer.Option(min=1, help="How many reviews to ask about; 150 at first.")] = None,
-    write: Annotated[
-        Path | None, typer.Option(help="Write them to this CSV, to fill in its column category; ask nothing.")
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Number of reviews to ask about; 150 the first time.")
     ] = None,
-    answers: Annotated[Path | None, typer.Option(help="Read the answers from this CSV; ask nothing.")] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show the label too; it may lead your answer.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 0,
+    write: Annotated[
+        Path | None, typer.Option(help="Write them to this CSV with an empty column category, instead of asking.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="Read the answers from this CSV, instead of asking.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the label too; it may bias your answer.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
 ) -> None:
-    """Ask you about some reviews of a run, and say from your answers how right its labels or predictions are."""
+    """Ask you about a sample of reviews, and estimate from your answers the accuracy of labels or predictions."""
     from tsirius.commands import audit as auditing
 
     report = auditing.audit(folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show)
@@ -191,7 +218,7 @@ def audit(
         print(report)
 
 
-bench = typer.Typer(help="Measure on your reviews and this machine.", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(help="Benchmarks on your reviews and this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
 
 
@@ -202,19 +229,20 @@ def augment(
     gold: Annotated[
         Path | None,
         typer.Option(
-            help="Answers: text and category, or the test file's id and category;"
-            " evaluate.gold, or the labels of the reviews held back, if left out."
+            help="Gold answers: text and category, or the test file's id and category;"
+            " by default evaluate.gold, else the labels of the validation set."
         ),
     ] = None,
     method: Annotated[
         list[str] | None, typer.Option(metavar="METHOD", help="eda, paraphrase or backtranslate; may be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="How many times each is trained.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of training runs of each, with different seeds.")] = 5,
     target: Annotated[
-        int | None, typer.Option(min=1, help="Rows of each category; the largest one's if left out.")
+        int | None,
+        typer.Option(min=1, help="Rows of each category after augmentation; by default as many as the largest has."),
     ] = None,
 ) -> None:
-    """Train with and without variants of reviews, and say by how much the score changes."""
+    """Train with and without augmentation, and show how much the score changes."""
     from tsirius import config as configuration
     from tsirius.commands import bench_augment
 
@@ -225,12 +253,12 @@ def augment(
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run with a fine-tuned encoder.")],
-    to: Annotated[str, typer.Option(metavar="adapter|merged|onnx|onnx-int8", help="The form.")],
+    to: Annotated[str, typer.Option(metavar="adapter|merged|onnx|onnx-int8", help="The format.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to write; RUN/export/FORM if left out.")
+        Path | None, typer.Option("--output", "-o", help="The folder to write; by default RUN/export/FORMAT.")
     ] = None,
 ) -> None:
-    """Write a run's model in another form, unless it would predict something else."""
+    """Export a run's model to another format, and check that it predicts the same."""
     from tsirius.commands import export as exporting
 
     print(exporting.export(folder, to=to, out=output))
@@ -240,25 +268,25 @@ def export(
 def latency(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     reviews: Annotated[
-        Path | None, typer.Option(help="A file of reviews to measure with; the run's own, or the sample, if left out.")
+        Path | None, typer.Option(help="A file of reviews to measure with; by default the run's own, else the sample.")
     ] = None,
-    budget: Annotated[float, typer.Option(min=0, help="Seconds that 99 of 100 reviews may take at most.")] = 5.0,
-    count: Annotated[int, typer.Option(min=1, help="Reviews that are classified one by one.")] = 300,
+    budget: Annotated[float, typer.Option(min=0, help="The limit on p99, in seconds a review.")] = 5.0,
+    count: Annotated[int, typer.Option(min=1, help="Number of reviews that are classified one by one.")] = 300,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A JSON file to write as well.")] = None,
 ) -> None:
-    """Measure how long a review takes: one by one, and many together; fail where it is over the budget."""
+    """Measure the latency (one by one) and throughput (in batches) of a model; fail if p99 is over the budget."""
     from tsirius.commands import latency as measuring
 
-    found = measuring.measure(model, reviews=reviews, count=count)
-    print(found.table())
+    latency = measuring.measure(model, reviews=reviews, count=count)
+    print(latency.table())
     if output is not None:
-        found.save(output, budget=budget)
-    found.check(budget)
+        latency.save(output, budget=budget)
+    latency.check(budget)
 
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine can do: cores, memory, GPU, network settings, packages, models at hand."""
+    """Show what this machine has: cores, memory, GPU, network settings, packages, models in the cache."""
     from tsirius.commands import doctor
 
     for name, value in doctor.describe().items():
@@ -266,26 +294,19 @@ def doctor() -> None:
 
 
 REMEDIES = {
-    errno.ENOSPC: "Free some space there, then run again: it goes on where it was.",
-    errno.EDQUOT: "Free some of your quota there, then run again: it goes on where it was.",
-    errno.EACCES: "Change its rights, or name another place.",
-    errno.EPERM: "Change its rights, or name another place.",
-    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOSPC: "Free some space there, then run again: it resumes.",
+    errno.EDQUOT: "Free some of your quota there, then run again: it resumes.",
+    errno.EACCES: "Change its permissions, or choose another path.",
+    errno.EPERM: "Change its permissions, or choose another path.",
+    errno.EROFS: "Choose a path that can be written to.",
     errno.ENOENT: "Check the path.",
-    errno.EFBIG: "Raise the limit on file sizes, or name another place.",
+    errno.EFBIG: "Raise the limit on file sizes, or choose another path.",
 }
 """What to do about a failure that the operating system reports."""
 
 
 def main() -> None:
-    """The entry point: a failure that the user can mend is one line on standard error and exit code 2."""
-    # Libraries must not phone home, and their notices must not bury ours.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A thread that waits by spinning takes the core from the one it waits for, where others are at work as well.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # oneDNN compiles its work for each shape of a batch, and would keep 1,024 of those: 100 MB that hardly serve again.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    """The entry point: a failure that the user can fix is one line on standard error and exit code 2."""
     _open_streams()
     level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
@@ -298,9 +319,9 @@ def main() -> None:
     except OSError as error:
         if error.errno is None:
             raise
-        place = f"{error.filename or _unnamed_place(error)}: "
+        where = error.filename or _without_name(error)
         reason = os.strerror(error.errno).lower()
-        _fail(f"{place}{reason}. {REMEDIES.get(error.errno, 'Mend that, then run again: it goes on where it was.')}")
+        _fail(f"{where}: {reason}. {REMEDIES.get(error.errno, 'Fix that, then run again: it resumes.')}")
     except MemoryError:
         _fail("out of memory. Use a machine with more, or fewer reviews at a time.")
 
@@ -314,7 +335,7 @@ def _open_streams() -> None:
             stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def _unnamed_place(error: OSError) -> str:
+def _without_name(error: OSError) -> str:
     try:
         Path.cwd()
     except FileNotFoundError:

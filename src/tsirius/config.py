@@ -30,12 +30,14 @@ from tsirius.stages.train import Config as Train
 
 
 class Config(Section):
+    """All settings of a run, frozen; see :func:`load`, and :func:`reference` for what each means."""
+
     name: str = Field(pattern=r"^[\w][\w.-]*$")
     """The run's name: its folder under ``runs``."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Where every random choice starts from."""
+    """The seed of every random choice."""
     runs: Path = Path("runs")
-    """The folder that holds the runs' folders."""
+    """The folder of all runs."""
     ingest: Ingest
     label: Label = Label()
     select: Select = Select()
@@ -48,12 +50,19 @@ class Config(Section):
     report: Report = Report()
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file; each of ``overrides`` (``section.key=value``) takes the place of what it says.
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: the file.
+        overrides: settings that replace the file's, each ``section.key=value``.
 
     Raises:
         UserError: the file or an override is not valid; the message names the key, and the nearest known one.
     """
+    path = Path(path)
+    if isinstance(overrides, str):
+        raise UserError("a bare string instead of a list of overrides", remedy="Put it into a list.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
@@ -64,7 +73,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 text (byte {error.start})", where=path, remedy="Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", where=path, remedy="Mend that line.") from None
+        raise UserError(f"not valid TOML: {error}", where=path, remedy="Fix that line.") from None
     data.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "run")
     for override in overrides:
         _override(data, override)
@@ -72,7 +81,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse(data: dict[str, Any], *, where: str) -> Config:
-    """Make a :class:`Config` of what a TOML file says.
+    """The :class:`Config` of a parsed TOML file.
 
     Raises:
         UserError: an unknown key or a value that is not valid.
@@ -80,7 +89,7 @@ def parse(data: dict[str, Any], *, where: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise _mendable(error, where) from None
+        raise _user_error(error, where) from None
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -93,7 +102,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word or path: quotes are a burden on a command line
+        parsed = value.strip()  # a bare word or path, without quotes on the command line
     table = data
     for section in sections:
         table = table.setdefault(section, {})
@@ -102,7 +111,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     table[key] = parsed
 
 
-def _mendable(error: ValidationError, where: str) -> UserError:
+def _user_error(error: ValidationError, where: str) -> UserError:
     problems = error.errors()
     # An unknown key comes first: it is often the reason why another one is missing.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
@@ -111,19 +120,19 @@ def _mendable(error: ValidationError, where: str) -> UserError:
     name = ".".join(parts)
     if first["type"] == "extra_forbidden" and (moved := _moved(sections, key)):
         return UserError(f"{name} is now {' and '.join(moved)}", where=where, remedy="Rename it." + more)
-    return UserError(_words(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
+    return UserError(_problem(first), where=f"{where}, {name}" if name else where, remedy=_remedy(first) + more)
 
 
-def _words(problem: ErrorDetails) -> str:
+def _problem(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         *sections, key = [str(part) for part in problem["loc"]]
         return f"unknown key{nearest(key, _fields(sections))}"
     if problem["type"] == "missing":
         return "is missing"
     if problem["type"] == "path_type":
-        return f"is no path: {problem['input']!r}"
+        return f"not a path: {problem['input']!r}"
     if problem["type"] == "model_type":
-        return f"is a section with settings of its own, got {problem['input']!r}"
+        return f"is a section, not a value, got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, got {problem['input']!r}" if "ctx" in problem else message
 
@@ -133,7 +142,7 @@ def _remedy(problem: ErrorDetails) -> str:
         *sections, _ = [str(part) for part in problem["loc"]]
         known = list(_fields(sections))
         return f"Known keys: {', '.join(known)}." if known else "Remove it."
-    return "Set it in the file or as section.key=value." if problem["type"] == "missing" else "Mend its value."
+    return "Set it in the file or as section.key=value." if problem["type"] == "missing" else "Fix its value."
 
 
 def _moved(sections: Sequence[str], key: str) -> list[str]:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tsirius import categories
+from tsirius import config as configuration
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.io.source import open_other
@@ -133,18 +134,20 @@ def plan_training(config: Config, device: str) -> list[str]:
     )
 
 
-def run(config: Config, *, again: str | None = None) -> Path:
+def run(config: Config | str | Path, *, again: str | None = None) -> Path:
     """Run every stage that has to run; returns the run's folder.
 
     Of several processes that torchrun started, the first one runs; the others help it to train.
 
     Args:
-        config: what to run.
+        config: what to run, or the configuration file that says it.
         again: run this stage from its start even if nothing has changed.
 
     Raises:
         UserError: the input, the configuration or the machine does not allow it; what was published before stays.
     """
+    if not isinstance(config, Config):
+        config = configuration.load(config)
     if distributed.helper():
         from tsirius.models import finetune  # loads torch
 

@@ -24,7 +24,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _nothing(cls, given: Any) -> Any:
-        """``key = ""`` switches an optional setting off: TOML has no word for nothing."""
+        """``key = ""`` unsets an optional setting: TOML has no null."""
         if not isinstance(given, dict):
             return given
         optional = {name for name, field in cls.model_fields.items() if field.default is None}

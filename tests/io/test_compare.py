@@ -1,4 +1,4 @@
-"""The guard refuses what does not answer the test file."""
+"""The comparison refuses what does not answer the test file."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The classifier: what it does around a model, and the folders that it refuses."""
 
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,6 +71,48 @@ def test_a_model_and_a_run_are_loaded(tmp_path: Path) -> None:
         classifier = Classifier.load(path)
         assert classifier.names == NAMES
         assert classifier.predict(["чашки", "тапок"]) == ["посуда", "обувь"]
+
+
+def test_it_says_what_it_is_and_is_pickled_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "run" / "train" / "model")
+    monkeypatch.chdir(tmp_path)
+    classifier = Classifier.load("run")
+    assert repr(classifier) == f"<Classifier linear, 3 categories (посуда, обувь, нет товара), from {tmp_path / 'run'}>"
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(again.predict_proba(["чашки", "тапок"]), classifier.predict_proba(["чашки", "тапок"]))
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(Classifier(description(), Recorder()))
+
+
+def test_it_is_used_as_one_of_scikit_learn(tmp_path: Path) -> None:
+    from sklearn import metrics
+    from sklearn.base import is_classifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.utils.validation import check_is_fitted
+
+    save(tmp_path / "model")
+    classifier = Classifier.load(tmp_path / "model")
+    texts, answers = np.array(["чашка", "тапки", None], dtype=object), np.array(["посуда", "обувь", "посуда"])
+    assert is_classifier(classifier)
+    check_is_fitted(classifier)
+    assert classifier.classes_.tolist() == NAMES
+    assert classifier.classes_[classifier.predict_proba(texts).argmax(axis=1)].tolist() == classifier.predict(texts)
+    assert classifier.score(texts, answers) == metrics.get_scorer("accuracy")(classifier, texts, answers) == 2 / 3
+    assert metrics.f1_score(answers, classifier.predict(texts), average="weighted") > 0.5
+    shout = FunctionTransformer(lambda column: [text and text.upper() for text in column])
+    assert make_pipeline(shout, classifier).predict(texts) == classifier.predict(texts)
+    with pytest.raises(UserError, match="does not learn"):
+        classifier.fit(texts, answers)
+
+
+def test_missing_texts_name_no_product_and_a_bare_string_is_refused() -> None:
+    classifier = Classifier(description(), Recorder())
+    assert classifier.predict([None, float("nan"), "чашка"]) == ["нет товара", "нет товара", "посуда"]
+    for method in (classifier.predict, classifier.predict_proba):
+        with pytest.raises(UserError, match="a bare string instead of a list of texts"):
+            method("чашка")
 
 
 def change(key: str, value: object) -> object:

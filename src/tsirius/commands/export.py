@@ -62,7 +62,7 @@ class Parity:
         )
 
 
-def export(run: Path, *, to: str, out: Path | None) -> Path:
+def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
     """Write a run's model in another form; returns the folder.
 
     Args:
@@ -75,13 +75,13 @@ def export(run: Path, *, to: str, out: Path | None) -> Path:
     """
     if to not in FORMS:
         raise UserError(f"no form {to!r}{nearest(to, FORMS)}", remedy=f"Forms: {', '.join(FORMS)}.")
-    folder = find(run)
+    folder = find(Path(run))
     verify(folder)
     description = describe(folder)
     _check(folder, description, to=to)
     root = _run(folder)
     part = folder.resolve().relative_to((root / TRAINED).resolve())  # of an ensemble, one member
-    target = out if out is not None else root / "export" / "-".join([*part.parts, to])
+    target = Path(out) if out is not None else root / "export" / "-".join([*part.parts, to])
     if target.exists() and not target.is_dir():
         raise UserError("is a file", where=target, remedy="Name a folder with -o.")
     if target.exists() and (other := _not_exported(target)) is not None:

@@ -23,7 +23,13 @@ from tsirius.store import fingerprint, fingerprint_once, locked, replacing, vers
 
 
 def predict_file(
-    model: Path, reviews: Path, output: Path | None, *, text_column: str, id_column: str, encoding: str
+    model: str | Path,
+    reviews: str | Path,
+    output: str | Path | None = None,
+    *,
+    text_column: str = "auto",
+    id_column: str = "auto",
+    encoding: str = "auto",
 ) -> None:
     """Predict every review of a file, in its order.
 
@@ -35,6 +41,7 @@ def predict_file(
         UserError: the model or the file cannot be read, or the output is the file itself or of an unsupported
             type.
     """
+    model, reviews, output = Path(model), Path(reviews), None if output is None else Path(output)
     _check_output(output, reviews)
     source = open_source(reviews, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True)
     layout = writers.layout(output, source, confidence=True)

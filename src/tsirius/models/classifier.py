@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from scipy.special import softmax
 
 from tsirius.errors import UserError
+from tsirius.io.texts import as_texts
 from tsirius.language.clean import normalise
 from tsirius.models.batching import longest_first
 from tsirius.models.scorer import Mean, Scorer
@@ -88,27 +89,40 @@ class Description:
 
 
 class Classifier:
-    """A trained classifier.
+    """A trained classifier, used as one of scikit-learn's: at the end of a pipeline, with its metrics and scorers.
+
+    It is pickled by its folder, which has to be there when it is read again.
 
     Args:
         description: what it is.
         scorer: what scores cleaned texts.
+        source: the folder or hub name that it is loaded from; None where it has none, and cannot be pickled.
 
     Attributes:
+        kind: how it was trained: ``linear``, ``lora``, ``qlora`` or ``full``; an ``ensemble`` of such; or ``onnx``.
         names: the categories, in the order of the probabilities.
+        classes_: the same as an array. They are in the order of the categories file; metrics that take the columns of
+            probabilities to be in alphabetical order want them sorted first.
         none: the category of a review that names no product.
         scorer: what scores cleaned texts.
+        source: the folder or hub name that it was loaded from.
 
     Example:
-        >>> classifier = Classifier.load("runs/shop")  # doctest: +SKIP
-        >>> classifier.predict(["Чайник гудит, но греет быстро"])  # doctest: +SKIP
+        >>> classifier = Classifier.load("runs/shop")
+        >>> classifier.predict(["Чайник гудит, но греет быстро"])
         ['бытовая техника']
+        >>> classifier.predict_proba(["Чайник гудит", None]).shape
+        (2, 9)
     """
 
-    def __init__(self, description: Description, scorer: Scorer) -> None:
-        self.names, self.none = list(description.names), description.none
+    _estimator_type = "classifier"  # read by scikit-learn before 1.6; later ones ask __sklearn_tags__
+
+    def __init__(self, description: Description, scorer: Scorer, *, source: str | None = None) -> None:
+        self.kind, self.names, self.none = description.kind, list(description.names), description.none
+        self.classes_ = np.array(self.names)
         self._shift = np.array(description.prior_shift, dtype=np.float64)
         self.scorer = scorer
+        self.source = source
 
     @classmethod
     def load(cls, path: str | Path, *, embedded: Path | None = None) -> Classifier:
@@ -127,22 +141,60 @@ class Classifier:
         folder = find(Path(path))
         verify(folder)
         description = describe(folder)
-        return cls(description, _scorer(folder, description, {EMBEDDED: embedded}))
+        source = str(Path(path).absolute()) if Path(path).exists() else str(path)
+        return cls(description, _scorer(folder, description, {EMBEDDED: embedded}), source=source)
 
-    def predict(self, texts: Sequence[str], *, advance: Advance | None = None) -> list[str]:
-        """The likeliest category of each text."""
+    def __repr__(self) -> str:
+        return f"<Classifier {self.kind}, {len(self.names)} categories ({', '.join(self.names)}), from {self.source}>"
+
+    def __reduce__(self) -> tuple[Callable[[str], Classifier], tuple[str]]:
+        if self.source is None:
+            raise TypeError("a Classifier that was not loaded from a folder cannot be pickled")
+        return Classifier.load, (self.source,)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=False),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(string=True, two_d_array=False, one_d_array=True),
+        )
+
+    def fit(self, texts: Any, categories: Any = None) -> Classifier:
+        """Refused: it is trained already, by ``tsirius.run``. scikit-learn asks for the method to be there.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("a trained classifier does not learn from rows", remedy="Train another one: tsirius.run(…).")
+
+    def score(self, texts: Iterable[Any], categories: Iterable[str]) -> float:
+        """The accuracy on texts whose categories are known: the share of right predictions."""
+        return float(np.mean(np.array(self.predict(texts), dtype=object) == np.array(list(categories), dtype=object)))
+
+    def predict(self, texts: Iterable[Any], *, advance: Advance | None = None) -> list[str]:
+        """The likeliest category of each text; see :meth:`predict_proba`."""
         return [self.names[k] for k in self.predict_proba(texts, advance=advance).argmax(axis=1)]
 
-    def predict_proba(self, texts: Sequence[str], *, advance: Advance | None = None) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Iterable[Any], *, advance: Advance | None = None) -> NDArray[np.float32]:
         """The probability of each category, [N, K]; every row sums to 1.
 
-        Texts are cleaned first, and equal ones are classified once. A text of which nothing is left names no product.
+        Texts are cleaned first, and equal ones are classified once. A text of which nothing is left names no product,
+        nor does a missing one (None, NaN).
 
         Args:
-            texts: reviews as they came.
-            advance: is told how many texts are done, as the work goes on.
+            texts: reviews as they came: a list, a tuple, an array, a Series of pandas or polars.
+            advance: is called with the number of texts that are done, as the work proceeds.
+
+        Raises:
+            UserError: a bare string, or something that holds no strings.
         """
-        cleaned = [normalise(text) for text in texts]
+        cleaned = [normalise(text) for text in as_texts(texts)]
         copies = Counter(cleaned)
         unique = sorted(text for text in copies if text)
         unique = [unique[row] for row in longest_first([len(text) for text in unique])]
