@@ -228,8 +228,8 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
         embed = None
         if description.base_model is not None:
             _check_base(description)
-            said = ("embeddings", description.base_model, length)
-            embed = shared.setdefault(said, encode.embedder(description.base_model, max_length=length))
+            shared_by = ("embeddings", description.base_model, length)
+            embed = shared.setdefault(shared_by, encode.embedder(description.base_model, max_length=length))
             if (embedded := shared.get(EMBEDDED)) is not None:
                 embed = embeddings.known(embed, embedded, model=description.base_model, max_length=length)
         return linear.load(folder, categories=len(names), embed=embed)
