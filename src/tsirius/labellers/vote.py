@@ -137,6 +137,8 @@ def _temperature(logs: Floats, others: Floats, *, sure: float) -> float:
 
 
 def _agreement(logs: Mapping[str, Floats]) -> float | None:
+    if len(logs) < 2:
+        return None
     each = np.stack(list(logs.values()))
     spoke = ~np.isnan(each[:, :, 0])
     several = spoke.sum(axis=0) >= 2

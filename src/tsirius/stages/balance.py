@@ -67,23 +67,23 @@ def balance(train: pl.DataFrame, *, min_per_class: int, max_per_class: int, seed
         min_per_class: rows that a category has at least, unless it has none.
         max_per_class: rows that a category has at most.
     """
-    categories: dict[str, list[int]] = defaultdict(list)
-    for place, label in enumerate(train["label"].to_list()):
-        categories[label].append(place)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, label in enumerate(train["label"].to_list()):
+        rows_of[label].append(row)
     kept, repeats = list[int](), list[int]()
-    for places in categories.values():
-        if max_per_class and len(places) > max_per_class:
-            places = sample(train, places, count=max_per_class, seed=seed)
-        kept += places
-        repeats += again(train, places, count=min_per_class - len(places))
+    for rows in rows_of.values():
+        if max_per_class and len(rows) > max_per_class:
+            rows = sample(train, rows, count=max_per_class, seed=seed)
+        kept += rows
+        repeats += repeat(train, rows, count=min_per_class - len(rows))
     written, copies = train.select(pl.all().gather(sorted(kept))), train.select(pl.all().gather(repeats))
     ids = list(fresh_ids(copies["id"].to_list(), taken=set(train["id"].to_list())))
     copies = copies.with_columns(id=pl.Series(ids, dtype=pl.String), method=pl.lit("repeat"))
     return pl.concat([written, copies], rechunk=True)
 
 
-def sample(train: pl.DataFrame, places: list[int], *, count: int, seed: int) -> list[int]:
-    """Draw ``count`` of the rows at ``places``, a group's second row only after every group's first.
+def sample(train: pl.DataFrame, rows: list[int], *, count: int, seed: int) -> list[int]:
+    """Draw ``count`` of ``rows``, a group's second row only after every group's first.
 
     Within that, the draw is weighted by confidence (Efraimidis and Spirakis 2006): the surest alone would be the
     easiest, those that name their category outright, and a model of them learns nothing else; at even chances the
@@ -91,13 +91,13 @@ def sample(train: pl.DataFrame, places: list[int], *, count: int, seed: int) -> 
     """
     ids, groups = train["id"].to_list(), train["group"].to_list()
     confidences = train["confidence"].fill_null(0.0).to_list()
-    drawn = sorted((_waiting_time(confidences[place], f"{seed}:{ids[place]}"), place) for place in places)
+    drawn = sorted((_waiting_time(confidences[row], f"{seed}:{ids[row]}"), row) for row in rows)
     seen = Counter[int]()
     ranked = []
-    for time, place in drawn:
-        ranked.append((seen[groups[place]], time, place))
-        seen[groups[place]] += 1
-    return [place for _, _, place in sorted(ranked)[:count]]
+    for time, row in drawn:
+        ranked.append((seen[groups[row]], time, row))
+        seen[groups[row]] += 1
+    return [row for _, _, row in sorted(ranked)[:count]]
 
 
 def _waiting_time(weight: float, key: str) -> float:
@@ -105,12 +105,10 @@ def _waiting_time(weight: float, key: str) -> float:
     return -math.log(1 - random.Random(key).random()) / max(weight, 1e-3)
 
 
-def again(train: pl.DataFrame, places: list[int], *, count: int) -> list[int]:
-    """``count`` of ``places``, each as often as any other or once more; the surest are those once more."""
-    if count <= 0:
-        return []
+def repeat(train: pl.DataFrame, rows: list[int], *, count: int) -> list[int]:
+    """``count`` of ``rows``, each as often as any other or once more; the surest are those once more."""
     confidence = train["confidence"].fill_null(0.0).to_list()
-    surest = sorted(places, key=lambda place: (-confidence[place], place))
+    surest = sorted(rows, key=lambda row: -confidence[row])  # equally sure ones stay in their order
     return [surest[number % len(surest)] for number in range(count)]
 
 

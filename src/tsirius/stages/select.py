@@ -69,9 +69,9 @@ def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: i
         .when(confidence >= grey).then(pl.lit("grey"))
         .otherwise(pl.lit("unsure"))
     )  # fmt: skip
-    zoned = labelled.with_columns(zone.alias("zone")).with_row_index("place")
+    zoned = labelled.with_columns(zone.alias("zone"))
     missing = min_per_class - (pl.col("zone") == "sure").cast(pl.Int64).sum().over("label")
-    rank = pl.struct(-confidence, pl.col("place")).rank("ordinal").over("label", "zone")
+    rank = confidence.rank("ordinal", descending=True).over("label", "zone")
     topped = (pl.col("zone") == "grey") & (rank <= missing)
     return zoned.with_columns(
         kept=(pl.col("zone") == "sure") | topped,
@@ -83,4 +83,4 @@ def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: i
         confidence=pl.when(pl.col("doubtful") & (doubtful == "halve"))
         .then(pl.col("confidence") / 2)
         .otherwise(pl.col("confidence")),
-    ).drop("place", "zone")
+    ).drop("zone")

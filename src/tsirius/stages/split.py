@@ -50,7 +50,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     tables.write(valid, tables.EXAMPLES, out / "valid.parquet")
     categories = {name: _counts(part) for name, part in (("train", train), ("valid", valid))}
     unjudged = [name for name in categories["train"] if name not in categories["valid"]]
-    say(f"  {train.height:,} reviews to learn from, {valid.height:,} to score on")
+    say(f"  {train.height:,} training reviews, {valid.height:,} validation reviews")
     if unjudged and config.valid:
         say("  too small for validation: " + ", ".join(f"{name} ({categories['train'][name]:,})" for name in unjudged))
     return {"train": train.height, "valid": valid.height, "categories": categories, "unjudged": unjudged}
@@ -61,16 +61,19 @@ def hold_back(
 ) -> list[bool]:
     """For each row whether it is held back; the rows of a group always share the answer.
 
-    A group belongs to the label that most of its rows have. For each label, the rarest first, its groups are gone
-    through in a random order and held back while that brings the number of held rows with this label nearer to
-    ``share``. No group goes that is the last with one of its labels. (scikit-learn's StratifiedGroupKFold promises
-    neither: on tiny categories it leaves sides without a class.) The random order hangs on each group's first id alone:
-    a row more or less moves few others to the other side.
+    A group belongs to the label that most of its rows have; of a tie, to the rarest. The labels are visited from the
+    rarest on, and the groups of a label in random order: a group is held back where that brings the number of held
+    rows with this label nearer to ``share``, and where it is not the last in training with one of its labels.
+    (scikit-learn's StratifiedGroupKFold promises neither: on tiny categories it leaves sides without a class.) The
+    random order depends on each group's first id alone: a row more or less moves few others to the other side.
 
     Args:
         ids: of the rows, all different.
         groups: of the rows, in the same order, as the labels are.
         share: at least 0 and below 1.
+
+    Raises:
+        ValueError: lengths that differ.
     """
     rows = Counter(labels)
     first: dict[int, str] = {}
@@ -87,8 +90,6 @@ def hold_back(
         wanted = int(share * rows[label] + 0.5)
         for _, group in sorted((random.Random(f"{seed}:{first[group]}").random(), group) for group in owned[label]):
             found, short = members[group], wanted - held_rows[label]
-            if short <= 0:
-                break
             if abs(short - found[label]) < short and all(left[name] > 1 for name in found):
                 held.add(group)
                 held_rows += found
