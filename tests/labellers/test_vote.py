@@ -159,6 +159,8 @@ def test_the_temperature_follows_sure_labels_of_untaught_others_and_enough_of_th
 
     at_sure, below = (0.75001 * right + 0.124995 * (1 - right), 0.74 * right + 0.13 * (1 - right))
     assert temperature(at_sure) == 2.8 and temperature(below) == 1
+    half = np.arange(4000)[:, None] % 2 == 0
+    assert temperature(np.where(half, right, 0.74 * wrong + 0.13 * (1 - wrong))) == 2.8, "unsure rows do not count"
     assert temperature(right, taught=wrong.astype(np.float32)) == 2.8
     assert temperature(right, rows=49) == 1 and temperature(right, rows=50) > 1
 

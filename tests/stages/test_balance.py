@@ -125,7 +125,7 @@ def test_the_stage_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         "cut": {"обувь": 20},
     }
     assert list(counts["categories"]) == ["обувь", "посуда"], "the commonest first"
-    assert capsys.readouterr().err == "  посуда: 1 reviews repeated up to 4\n  обувь: 10 of 30 reviews drawn\n"
+    assert capsys.readouterr().err == "  посуда: oversampled from 1 to 4 reviews\n  обувь: 10 of 30 reviews sampled\n"
     written = tables.read(out / "train.parquet", tables.EXAMPLES)
     config = {"min_per_class": 4, "max_per_class": 10}
     assert written.equals(balance(examples(rows), **config, seed=0))

@@ -119,12 +119,7 @@ def _mix(logs: Mapping[str, Floats], blind: Collection[str]) -> Floats:
 
 def _temperature(logs: Floats, others: Floats, *, sure: float) -> float:
     """The one of ``TEMPERATURES`` under which the labeller, its own mix estimated, least surprises the others."""
-    with np.errstate(invalid="ignore"):
-        rows = (
-            ~np.isnan(logs[:, 0])
-            & ~np.isnan(others[:, 0])
-            & (np.nan_to_num(others, nan=-np.inf).max(axis=1) >= np.log(sure))
-        )
+    rows = ~np.isnan(logs[:, 0]) & (others.max(axis=1) >= np.log(sure))  # nowhere where the others abstain
     if rows.sum() < FEW:
         return 1.0
     labels = others[rows].argmax(axis=1)

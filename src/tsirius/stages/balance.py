@@ -27,9 +27,9 @@ VERSION = 2
 
 class Config(Section):
     min_per_class: int = Field(0, ge=0)
-    """A category with fewer reviews has them repeated, evenly, up to this many (0: none is)."""
+    """Oversample categories with fewer training reviews up to this many, each review equally often (0: off)."""
     max_per_class: int = Field(10_000, ge=0)
-    """A category with more reviews gives a sample of this many (0: it gives all). The default leaves files of up to
+    """Subsample categories with more training reviews down to this many (0: off). The default leaves files of up to
     some 20,000 reviews, and their mix, alone; beyond it pseudo-labelled rows cost training time and mostly repeat the
     labeller's own errors."""
 
@@ -53,9 +53,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     cut = {name: rows - after[name] for name, rows in before.items() if rows > after[name]}
     for name in before:
         if name in cut:
-            say(f"  {name}: {after[name]:,} of {before[name]:,} reviews drawn")
+            say(f"  {name}: {after[name]:,} of {before[name]:,} reviews sampled")
         if repeated[name]:
-            say(f"  {name}: {before[name]:,} reviews repeated up to {after[name]:,}")
+            say(f"  {name}: oversampled from {before[name]:,} to {after[name]:,} reviews")
     return {"rows": balanced.height, "categories": dict(after.most_common()), "repeated": dict(repeated), "cut": cut}
 
 

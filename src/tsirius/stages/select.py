@@ -29,8 +29,8 @@ class Config(Section):
     min_per_class: int = Field(50, ge=0)
     """A category with fewer sure reviews than this is topped up from the grey zone."""
     doubtful: Literal["drop", "halve", "keep"] = "drop"
-    """What becomes of labels that are likely wrong by how like reviews are labelled: dropped, kept with half their
-    confidence (which is a row's weight, see ``train.linear_weights``), or kept."""
+    """What to do with labels that are likely wrong, judged by the labels of similar reviews: drop them, halve their
+    confidence (a row's training weight, see ``train.linear_weights``), or keep them."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
