@@ -93,6 +93,8 @@ def test_the_memory_for_resampling_decides_nothing(monkeypatch: pytest.MonkeyPat
         found.append(score(truth, predicted, names=NAMES, rounds=50, seed=5).interval)
     assert found[0] == found[1] == found[2]
     assert found[0] != score(truth, predicted, names=NAMES, rounds=50, seed=6).interval
+    low, high = score(truth, predicted, names=NAMES, rounds=1, seed=5).interval
+    assert low == high, "one resample"
 
 
 def test_weighted_f1_takes_matrices_in_any_stack() -> None:

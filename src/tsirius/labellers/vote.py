@@ -139,7 +139,7 @@ def _agreement(logs: Mapping[str, Floats]) -> float | None:
     several = spoke.sum(axis=0) >= 2
     if several.sum() < FEW:
         return None
-    best = np.where(spoke, np.nan_to_num(each, nan=-np.inf).argmax(axis=2), -1)[:, several]
+    best = np.where(spoke, each.argmax(axis=2), -1)[:, several]
     lowest = np.where(best < 0, each.shape[2], best).min(axis=0)
     return float((best.max(axis=0) == lowest).mean())
 

@@ -113,7 +113,7 @@ def repeat(train: pl.DataFrame, rows: list[int], *, count: int) -> list[int]:
 
 
 def fresh_ids(ids: list[str], *, taken: set[str]) -> Iterator[str]:
-    """For each id its next ``<id>~r<number>`` that is not ``taken``."""
+    """For each id its next ``<id>~r<number>`` that is not ``taken``: no two of these can be equal."""
     numbers = Counter[str]()
     for id in ids:
         while True:
@@ -121,5 +121,4 @@ def fresh_ids(ids: list[str], *, taken: set[str]) -> Iterator[str]:
             fresh = f"{id}~r{numbers[id]}"
             if fresh not in taken:
                 break
-        taken.add(fresh)
         yield fresh
