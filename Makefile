@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check docs constraints clean
+.PHONY: demo test slow mutants check docs constraints clean
 
 demo: .venv/.demo
 	$(BIN)/tsirius run configs/demo.toml
@@ -12,6 +12,9 @@ test: .venv/.dev
 
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
+
+mutants: .venv/.dev  # would the tests notice a mistake? resumes where it was stopped
+	$(BIN)/python tests/mutants.py
 
 check: .venv/.dev
 	$(BIN)/ruff check .
@@ -30,7 +33,7 @@ constraints:  # the versions of a fresh installation become the pinned ones
 	rm -rf .venv/fresh
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

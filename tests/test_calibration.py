@@ -21,7 +21,43 @@ def test_the_error_is_the_distance_of_confidence_and_accuracy() -> None:
     assert [one.rows for one in table.bins] == [10, 10]
     assert [(one.low, one.high) for one in table.bins] == [(0.5, 0.6), (0.8, 0.9)]
     assert table.error == pytest.approx(0.5 * 0.3 + 0.5 * 0.0)
-    assert "0.150" in table.table()
+    assert (table.rows, table.confidence, table.accuracy) == (20, pytest.approx(0.75), pytest.approx(0.6))
+
+
+def test_the_table_in_text_and_as_json() -> None:
+    table = reliability([0.95] * 1500 + [0.25] * 500, [True] * 1200 + [False] * 800, weights=None, bins=2,
+                        equal_mass=False)  # fmt: skip
+    assert table.table() == (
+        "confidence    rows   share   mean confidence   right  95 % interval\n"
+        "0.00-0.50      500   25.0%             0.250   0.000  0.000-0.008\n"
+        "0.50-1.00    1,500   75.0%             0.950   0.800  0.779-0.819\n"
+        "expected calibration error 0.175; mean confidence 0.775, right 0.600, 2,000 rows"
+    )
+    first, second = table.to_dict().pop("bins")
+    assert first == {
+        "low": 0.0, "high": 0.5, "rows": 500, "share": 0.25, "confidence": pytest.approx(0.25), "accuracy": 0.0,
+        "interval": wilson(0, 500),
+    }  # fmt: skip
+    assert second["interval"] == wilson(0.8, 1500)
+    assert table.to_dict().keys() == {"rows", "error", "confidence", "accuracy", "bins"}
+
+
+def test_a_bound_belongs_to_the_bin_below_and_nothing_to_the_first() -> None:
+    sure = np.array([0.0, 0.1, 0.2, 0.2000001, 0.6, 0.61, 1.0], dtype=np.float32)
+    table = reliability(sure, [True] * 7, weights=None, bins=5, equal_mass=False)
+    assert [(one.low, one.high, one.rows) for one in table.bins] == [
+        (0.0, 0.2, 4), (0.4, 0.6, 1), (0.6, 0.8, 1), (0.8, 1.0, 1),
+    ]  # fmt: skip
+
+
+def test_bins_of_equal_mass_have_the_bounds_of_their_rows_and_weigh() -> None:
+    table = reliability([0.1, 0.2, 0.3, 0.9], [False, False, True, True], weights=[1, 1, 2, 4], bins=2,
+                        equal_mass=True)  # fmt: skip
+    assert [(one.low, one.high, one.rows, one.share) for one in table.bins] == [(0.1, 0.3, 3, 0.5), (0.9, 0.9, 1, 0.5)]
+    low, high = table.bins
+    assert (low.confidence, low.accuracy) == (pytest.approx(0.225), 0.5)
+    assert low.interval == wilson(0.5, 16 / 6) and high.interval == wilson(1, 1)
+    assert table.accuracy == pytest.approx(6 / 8) and table.confidence == pytest.approx(4.5 / 8)
 
 
 def test_weights_count_as_repeated_rows() -> None:
@@ -66,9 +102,17 @@ def test_every_row_is_in_one_bin(found: list[tuple[float, bool]], bins: int, equ
 
 
 def test_what_is_no_confidence_is_refused() -> None:
-    for sure, right in (([], []), ([1.2], [True]), ([float("nan")], [True]), ([0.5], [True, False])):
-        with pytest.raises(ValueError, match="confidence"):
-            reliability(sure, right, weights=None, bins=10, equal_mass=False)
+    outside = "^a confidence is outside 0 to 1$"
+    for sure, right, weights, message in (
+        ([], [], None, "^0 confidences, 0 rows that are right or not, 0 weights$"),
+        ([0.5], [True, False], None, "^1 confidences, 2 rows that are right or not, 1 weights$"),
+        ([0.5], [True], [1, 1], "^1 confidences, 1 rows that are right or not, 2 weights$"),
+        ([0.5, 1.2], [True] * 2, None, outside),
+        ([-0.1, 0.5], [True] * 2, None, outside),
+        ([float("nan")], [True], None, outside),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reliability(sure, right, weights=weights, bins=10, equal_mass=False)
 
 
 def test_wilson_is_the_textbook_interval() -> None:
@@ -77,6 +121,16 @@ def test_wilson_is_the_textbook_interval() -> None:
     assert wilson(0.0, 0) == (0.0, 1.0)
 
 
+@given(st.floats(0, 1), st.floats(0.01, 1000))
+def test_wilson_solves_the_normal_test(share: float, rows: float) -> None:
+    """At each bound the share is 1.96 standard deviations away, unless the bound is the end of the scale."""
+    for bound in wilson(share, rows):
+        assert 0 <= bound <= 1
+        if 1e-6 < bound < 1 - 1e-6:
+            assert abs(share - bound) == pytest.approx(1.959964 * (bound * (1 - bound) / rows) ** 0.5, rel=1e-4)
+
+
 def test_unequal_weights_are_worth_fewer_rows() -> None:
     assert effective_rows(np.ones(8)) == pytest.approx(8)
     assert effective_rows(np.array([10.0, 1.0])) == pytest.approx(121 / 101)
+    assert effective_rows(np.zeros(3)) == 0

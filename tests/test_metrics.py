@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from tsirius.metrics import _resamples, f1_intervals, score
+from tsirius import metrics
+from tsirius.metrics import _resamples, f1_intervals, score, weighted_f1
+from tsirius.metrics import confusion_matrix as counts
 
 NAMES = ["обувь", "посуда", "нет товара", "текстиль"]
 PAIRS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), min_size=1, max_size=40)
@@ -36,8 +38,13 @@ def test_the_interval_is_the_row_bootstrap() -> None:
     truth = random.choice(NAMES, 120)
     predicted = np.where(random.random(120) < 0.7, truth, random.choice(NAMES, 120))
     found = score(truth.tolist(), predicted.tolist(), names=NAMES, rounds=4000, seed=0)
-    draws = [random.integers(0, 120, 120) for _ in range(800)]
-    slow = [f1_score(truth[rows], predicted[rows], average="weighted", zero_division=0) for rows in draws]
+    draws = random.integers(0, 120, (4000, 120))
+    slow = np.zeros(4000)
+    for name in NAMES:
+        answers, predictions = (truth == name)[draws], (predicted == name)[draws]
+        slow += (
+            2 * (answers & predictions).sum(1) / np.maximum(answers.sum(1) + predictions.sum(1), 1) * answers.mean(1)
+        )
     assert found.interval == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.02)
     assert found.interval[0] < found.weighted_f1 < found.interval[1]
     again = score(truth.tolist(), predicted.tolist(), names=NAMES, rounds=4000, seed=0)
@@ -46,14 +53,70 @@ def test_the_interval_is_the_row_bootstrap() -> None:
 
 
 def test_the_table_names_every_category_and_the_baseline() -> None:
-    text = score(["обувь", "обувь", "посуда"], ["обувь", "посуда", "посуда"], names=NAMES, rounds=10, seed=0).table()
-    assert all(name in text for name in NAMES)
-    assert "always «обувь» scores 0.533" in text
+    truth, predicted = ["обувь"] * 1500 + ["посуда"] * 500, ["обувь"] * 1000 + ["посуда"] * 1000
+    assert score(truth, predicted, names=NAMES, rounds=0, seed=0).table() == (
+        "             precision  recall     F1   rows\n"
+        "обувь            1.000   0.667  0.800  1,500\n"
+        "посуда           0.500   1.000  0.667    500\n"
+        "нет товара       0.000   0.000  0.000      0\n"
+        "текстиль         0.000   0.000  0.000      0\n"
+        "weighted F1                     0.767  2,000\n"
+        "95 % interval 0.767-0.767; accuracy 0.750; always «обувь» scores 0.643"
+    )
+    wide = score(["бытовая техника"], ["бытовая техника"], names=["бытовая техника"], rounds=10, seed=0).table()
+    assert wide.splitlines()[1:3] == [
+        "бытовая техника      1.000   1.000  1.000      1", "weighted F1                         1.000      1",
+    ]  # fmt: skip
+
+
+def test_a_score_is_plain_json() -> None:
+    found = score(["а", "б", "б"], ["а", "а", "б"], names=["а", "б"], rounds=0, seed=0)
+    assert found.to_dict() == {
+        "rows": 3,
+        "weighted_f1": pytest.approx(2 / 3),
+        "interval": (found.weighted_f1, found.weighted_f1),
+        "accuracy": pytest.approx(2 / 3),
+        "majority": {"category": "б", "weighted_f1": pytest.approx(2 / 3 * 0.8)},
+        "categories": (
+            {"category": "а", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1},
+            {"category": "б", "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2},
+        ),
+        "confusion": ((1, 0), (1, 1)),
+        "names": ("а", "б"),
+    }
+
+
+def test_the_memory_for_resampling_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, predicted = ["обувь"] * 8 + ["посуда"] * 4, ["обувь"] * 6 + ["посуда"] * 6
+    found = []
+    for chunk in (metrics.CHUNK, 100, 1):
+        monkeypatch.setattr(metrics, "CHUNK", chunk)
+        found.append(score(truth, predicted, names=NAMES, rounds=50, seed=5).interval)
+    assert found[0] == found[1] == found[2]
+    assert found[0] != score(truth, predicted, names=NAMES, rounds=50, seed=6).interval
+    low, high = score(truth, predicted, names=NAMES, rounds=1, seed=5).interval
+    assert low == high, "one resample"
+
+
+def test_weighted_f1_takes_matrices_in_any_stack() -> None:
+    stack = np.random.default_rng(0).integers(0, 9, (2, 3, 4, 4))
+    each = [[float(weighted_f1(matrix)) for matrix in row] for row in stack]
+    assert np.allclose(weighted_f1(stack), each)
+    assert weighted_f1(np.zeros((2, 3, 3), dtype=np.int64)).tolist() == [0, 0]
+
+
+def test_no_rows_have_an_empty_confusion_matrix() -> None:
+    assert counts([], [], names=NAMES).tolist() == [[0] * 4] * 4
 
 
 @pytest.mark.parametrize(
     ("truth", "predicted", "message"),
-    [([], [], "no rows"), (["обувь"], ["мебель"], "мебель"), (["обувь"], [], "zip")],
+    [
+        ([], [], "^no rows to score$"),
+        (["обувь"], ["мебель"], "^'мебель' is none of the 4 categories$"),
+        (["мебель"], ["обувь"], "^'мебель' is none of the 4 categories$"),
+        (["обувь"], [], "zip"),
+    ],
 )
 def test_what_cannot_be_scored(truth: list[str], predicted: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -67,6 +130,7 @@ def test_the_intervals_of_f1_hold_it_and_narrow_with_rows() -> None:
     for value, (low, high), (lower, higher) in zip(f1, wide, narrow, strict=True):
         assert low < lower < value < higher < high
     assert f1_intervals(few, rounds=500, seed=0) == wide
+    assert f1_intervals(few, rounds=500, seed=1) != wide
 
 
 def test_the_intervals_of_a_thousand_categories_fit_into_little_memory() -> None:
@@ -91,3 +155,18 @@ def test_leaving_out_empty_cells_changes_no_draw(last: int) -> None:
     [(hits, support, answered)] = _resamples(confusion, rounds=50, seed=3)
     assert (hits == np.diagonal(drawn, axis1=1, axis2=2)).all()
     assert (support == drawn.sum(axis=2)).all() and (answered == drawn.sum(axis=1)).all()
+
+
+def test_intervals_of_f1_are_the_row_bootstrap() -> None:
+    confusion = np.array([[30, 6, 0], [4, 9, 1], [0, 0, 0]])
+    cells = np.repeat(np.arange(9), confusion.ravel())
+    drawn = np.random.default_rng(1).choice(cells, (4000, len(cells)))
+    for k, (low, high) in enumerate(f1_intervals(confusion, rounds=4000, seed=0)):
+        answers, predictions = drawn // 3 == k, drawn % 3 == k
+        f1 = 2 * (answers & predictions).sum(1) / np.maximum(answers.sum(1) + predictions.sum(1), 1)
+        assert (low, high) == pytest.approx(np.quantile(f1, [0.025, 0.975]), abs=0.02)
+
+
+def test_intervals_of_one_row_and_of_none() -> None:
+    assert f1_intervals(np.array([[1, 0], [0, 0]]), rounds=20, seed=0) == [(1.0, 1.0), (0.0, 0.0)]
+    assert f1_intervals(np.zeros((2, 2), dtype=np.int64), rounds=20, seed=0) == [(0.0, 0.0), (0.0, 0.0)]

@@ -1,6 +1,8 @@
 """Stage folders: published whole or not at all, run or skipped for the right reason."""
 
 import errno
+import hashlib
+import importlib.metadata
 import itertools
 import json
 import os
@@ -8,10 +10,13 @@ import random
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tsirius import store as stores
@@ -216,18 +221,17 @@ def test_a_kill_between_any_two_file_operations_leaves_nothing_half_done(tmp_pat
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from tsirius.store import Store\nwith Store(pathlib.Path(sys.argv[1])).lock(): input()"
+    code = (
+        "import sys, pathlib; from tsirius.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).lock(): print(flush=True); input()\n"
+    )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code + "\n", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
-        lock = tmp_path / ".lock"
-        while not lock.exists():
-            assert holder.poll() is None
-        with pytest.raises(UserError, match="in use by another run"):
-            for _ in range(100_000):
-                with Store(tmp_path).lock():
-                    pass
+        assert holder.stdout is not None and holder.stdout.readline()
+        with pytest.raises(UserError, match="in use by another run"), Store(tmp_path).lock():
+            pass
     finally:
         holder.kill()
         holder.wait()
@@ -407,6 +411,180 @@ def test_a_disk_that_is_only_to_be_read_is_named_by_what_was_asked_for(
 def test_a_device_is_written_to_not_replaced() -> None:
     with replacing(Path("/dev/null")) as target:
         assert target == Path("/dev/null")
+
+
+def nothing(out: Path, scratch: Path) -> dict[str, int]:
+    return {}
+
+
+def test_a_record_tells_what_how_long_and_with_what(tmp_path: Path) -> None:
+    def work(out: Path, scratch: Path) -> dict[str, object]:
+        time.sleep(0.02)
+        return {"обувь": 1, "folder": tmp_path}
+
+    store = Store(tmp_path / "run")
+    record = store.make("select", {**KEY, "files": {"test": tmp_path / "отзывы.csv"}}, work, "abc")
+    text = (store.folder("select") / "record.json").read_text(encoding="utf-8")
+    assert store.record("select") == json.loads(text) and record.items() <= json.loads(text).items()
+    assert "отзывы.csv" in text and '\n "key": {\n' in text, "a person can read it"
+    assert (record["stage"], record["source"]) == ("select", "abc")
+    assert record["notes"] == {"обувь": 1, "folder": str(tmp_path)}
+    assert 0.02 <= record["seconds"] < 60 and record["seconds"] == round(record["seconds"], 3)
+    assert set(record["versions"]) == set(stores.PACKAGES)
+    assert record["versions"]["polars"] == importlib.metadata.version("polars")
+    assert not store.decide("select", {**KEY, "files": {"test": tmp_path / "отзывы.csv"}}).run
+
+
+def test_a_package_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "PACKAGES", ("polars", "no-such-package"))
+    assert stores.versions() == {"polars": importlib.metadata.version("polars"), "no-such-package": "not installed"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_the_peak_of_memory_is_this_stages_own(tmp_path: Path) -> None:
+    def work(mib: int) -> Callable[[Path, Path], dict[str, int]]:
+        def allocate(out: Path, scratch: Path) -> dict[str, int]:
+            bytearray(mib << 20)
+            return {}
+
+        return allocate
+
+    store = Store(tmp_path)
+    before = psutil.Process().memory_info().rss / 2**20
+    large = store.make("large", KEY, work(300), "source")["peak_memory_mib"]
+    small = store.make("small", KEY, work(1), "source")["peak_memory_mib"]
+    assert before + 250 < large < before + 400
+    assert small < large - 200 and large == round(large, 1)
+
+
+def hashed(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def test_fingerprints_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    """Or each finished run would be computed again."""
+    folder = tmp_path / "model"
+    (folder / "part").mkdir(parents=True)
+    contents = {"a.txt": b"one", "part/b.bin": b"two", "part/record.json": b"{}", "б.txt": b""}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    for name in ("record.json", "code.pyc", "part/code.pyc"):
+        (folder / name).write_bytes(b"not counted")
+    lines = [f"{name}\0{hashed(content)}\n" for name, content in contents.items()]
+    assert fingerprint(folder) == hashed("".join(lines).encode())
+    assert fingerprint(folder / "a.txt") == hashed(b"one")
+    text = json.dumps({"a": 1, "б": str(tmp_path)}, ensure_ascii=False)
+    assert stores.digest({"б": tmp_path, "a": 1}) == hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def test_the_first_change_is_told_whichever_it_is(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    nested = {**KEY, "settings": {"sure": 0.6, "nli": {"model": "a", "batch": 2}}}
+    store.make("label", nested, fill, "source")
+    assert store.decide("label", {**nested, "settings": {"sure": 0.6, "nli": {"model": "b", "batch": 3}}}).why == (
+        "nli batch changed from 2 to 3"
+    )
+    assert store.decide("select", {**KEY, "inputs": {}}).why == "the output of label changed"
+    assert store.decide("select", {**KEY, "files": {}}).why == "the file of ingest.test changed"
+    assert store.decide("select", {**KEY, "seed": None}).why == "seed changed from 0 to None"
+
+
+def test_what_a_stage_keeps_outlives_its_keys_but_not_a_start_from_nothing(tmp_path: Path) -> None:
+    store, seen = Store(tmp_path), list[list[str]]()
+
+    def work(out: Path, scratch: Path) -> dict[str, int]:
+        seen.append([path.name for path in scratch.iterdir()])
+        (scratch / "kept.txt").touch()
+        return {}
+
+    for seed in range(2):
+        store.make("label", {**KEY, "seed": seed}, work, "source", keeps=True)
+    store.make("label", {**KEY, "seed": 2}, work, "source", keeps=True, from_start=True)
+    store.make("select", KEY, work, "source", keeps=True)
+    store.make("label", KEY, work, "source")
+    assert seen == [[], ["kept.txt"], [], [], []]
+
+
+def fails(out: Path, scratch: Path) -> dict[str, int]:
+    (scratch / "shard-0").write_text("done")
+    raise OSError("disk")
+
+
+def test_a_failed_try_leaves_its_work_and_takes_only_its_own_stages(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for stage, seed in (("label", 0), ("select", 0), ("select", 1)):
+        with pytest.raises(OSError, match=r"^disk$"):
+            store.make(stage, {**KEY, "seed": seed}, fails, "source")
+    work = tmp_path / ".work"
+    assert sorted(path.name.split("-")[0] for path in work.iterdir()) == ["label", "select"]
+    store.tidy("select", KEY)
+    assert len(list(work.iterdir())) == 2, "of another key"
+    store.tidy("select", {**KEY, "seed": 1})
+    store.tidy("label", {**KEY, "seed": 0})
+    assert not list(work.iterdir())
+
+
+def test_a_stage_that_the_run_no_longer_has_goes_with_what_was_exported(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    exported, other = store.export("select", "rows.txt"), store.root / "other.txt"
+    other.touch()
+    assert exported == store.root / "rows.txt" and exported.read_bytes() == "один\n".encode()
+    store.withdraw("label", ["rows.txt"])
+    assert exported.exists()
+    store.withdraw("select", ["rows.txt", "was never there.txt"])
+    assert not exported.exists() and not store.folder("select").exists() and other.exists()
+    assert store.decide("select", KEY).run and store.record("select") is None
+
+
+def test_an_export_over_a_folder_is_refused_and_one_of_other_bytes_is_replaced(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    (store.root / "rows.txt").write_text("two", encoding="utf-8")
+    assert store.export("select", "rows.txt").read_text(encoding="utf-8") == "один\n"
+    assert not [path for path in store.root.iterdir() if path.name.endswith(".partial")]
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "named"),
+    [
+        (RuntimeError("polars: No space left on device (os error 28)"), errno.ENOSPC, True),
+        (OSError(errno.ENOSPC, "full"), errno.ENOSPC, True),
+        (OSError(errno.EACCES, "denied", "elsewhere"), errno.EACCES, False),
+    ],
+    ids=["in words", "without a name", "with a name"],
+)
+def test_a_failure_of_the_system_says_where(tmp_path: Path, error: Exception, number: int, named: bool) -> None:
+    def work(out: Path, scratch: Path) -> dict[str, int]:
+        raise error
+
+    with pytest.raises(OSError) as caught:  # the number says which
+        Store(tmp_path).make("select", KEY, work, "source")
+    assert caught.value.errno == number
+    assert (tmp_path / ".work" in Path(caught.value.filename).parents) == named
+    assert caught.value.strerror == (os.strerror(number) if named else "denied")
+
+
+def test_a_failure_of_another_kind_stays_what_it_is(tmp_path: Path) -> None:
+    def work(out: Path, scratch: Path) -> dict[str, int]:
+        raise ValueError("os error")
+
+    with pytest.raises(ValueError, match=r"^os error$"):
+        Store(tmp_path).make("select", KEY, work, "source")
+
+
+def test_refusals_say_where_and_what_to_do(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    finish = r" Finish the run with 'tsirius run'\.$"
+    with pytest.raises(UserError, match=rf"shop: the run is not finished: no label\.{finish}"):
+        store.check_finished(["label"])
+    with pytest.raises(UserError, match=rf"shop: the run is not finished: select is older than label\.{finish}"):
+        store.check_finished(["select"])
+    with (
+        store.lock(),
+        pytest.raises(UserError, match=r"another run.*\. Wait for it to end, or .*") as caught,
+        store.lock(),
+    ):
+        pass
+    assert caught.value.where == store.root
 
 
 def test_export_copies_once(tmp_path: Path) -> None:

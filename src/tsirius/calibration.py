@@ -97,18 +97,18 @@ def reliability(
     if not (np.isfinite(sure) & (sure >= 0) & (sure <= 1)).all():
         raise ValueError("a confidence is outside 0 to 1")
     if equal_mass:
-        place = _equal_mass(sure, mass, bins)
+        bin_of = _equal_mass(sure, mass, bins)
     else:  # rounding keeps 0.6, which is a little more in single precision, in the bin that ends there
-        place = np.clip(np.ceil((sure * bins).round(5)).astype(np.int64) - 1, 0, bins - 1)
+        bin_of = np.clip(np.ceil((sure * bins).round(5)).astype(np.int64) - 1, 0, bins - 1)
     total = mass.sum()
-    found = []
+    filled = []
     for number in range(bins):
-        here = place == number
+        here = bin_of == number
         if not here.any():
             continue
         low, high = (sure[here].min(), sure[here].max()) if equal_mass else (number / bins, (number + 1) / bins)
         accuracy = float(np.average(hit[here], weights=mass[here]))
-        found.append(
+        filled.append(
             Bin(
                 low=float(low),
                 high=float(high),
@@ -121,20 +121,20 @@ def reliability(
         )
     return Reliability(
         rows=int(sure.size),
-        error=float(sum(one.share * abs(one.accuracy - one.confidence) for one in found)),
+        error=float(sum(one.share * abs(one.accuracy - one.confidence) for one in filled)),
         confidence=float(np.average(sure, weights=mass)),
         accuracy=float(np.average(hit, weights=mass)),
-        bins=tuple(found),
+        bins=tuple(filled),
     )
 
 
 def _equal_mass(sure: NDArray[np.float64], mass: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     """Each row's bin: by where the middle of its confidence's weight lies among all weight."""
-    values, place = np.unique(sure, return_inverse=True)
-    held = np.bincount(place, weights=mass, minlength=values.size)
+    _, value_of = np.unique(sure, return_inverse=True)
+    held = np.bincount(value_of, weights=mass)
     middle = (held.cumsum() - held / 2) / held.sum()
     bin_of_value: NDArray[np.int64] = np.minimum((middle * bins).astype(np.int64), bins - 1)
-    return bin_of_value[place]
+    return bin_of_value[value_of]
 
 
 def wilson(share: float, rows: float) -> tuple[float, float]:

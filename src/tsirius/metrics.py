@@ -137,10 +137,10 @@ def confusion_matrix(truth: Sequence[str], predicted: Sequence[str], *, names: S
     """
     import numpy as np
 
-    place = {name: k for k, name in enumerate(names)}
-    size = len(place)
+    index = {name: k for k, name in enumerate(names)}
+    size = len(index)
     try:
-        cells = [place[answer] * size + place[given] for answer, given in zip(truth, predicted, strict=True)]
+        cells = [index[answer] * size + index[given] for answer, given in zip(truth, predicted, strict=True)]
     except KeyError as error:
         raise ValueError(f"{error.args[0]!r} is none of the {size} categories") from None
     return np.bincount(np.array(cells, dtype=np.int64), minlength=size * size).reshape(size, size)

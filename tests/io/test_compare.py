@@ -20,8 +20,8 @@ Rows = list[tuple[str, str]]
 
 def compared(folder: Path, rows: Rows) -> dict[str, int]:
     (folder / "test.csv").write_text("id,text\n" + "".join(f"{name},кружка\n" for name, _ in ROWS), encoding="utf-8")
-    (folder / "made.csv").write_text("id,category\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
-    asked, written = (open_source(folder / name, **AUTO) for name in ("test.csv", "made.csv"))  # type: ignore[arg-type]  # of one kind
+    (folder / "written.csv").write_text("id,category\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
+    asked, written = (open_source(folder / name, **AUTO) for name in ("test.csv", "written.csv"))  # type: ignore[arg-type]  # of one kind
     return compare.check(written, asked, names=NAMES)
 
 
@@ -47,6 +47,43 @@ def test_a_broken_one_is_refused(tmp_path: Path, harm: Callable[[Rows], Rows], m
         compared(tmp_path, harm(list(ROWS)))
 
 
+def test_a_refusal_says_where_and_what_to_do(tmp_path: Path) -> None:
+    def refusal(rows: Rows) -> str:
+        with pytest.raises(UserError) as caught:
+            compared(tmp_path, rows)
+        return str(caught.value).removeprefix(str(tmp_path / "written.csv"))
+
+    assert refusal([ROWS[1], ROWS[0], *ROWS[2:]]) == (
+        ", row 1: has the id 'r1' where the test file has 'r0': rows are missing or out of order."
+        " Predict the file again."
+    )
+    assert refusal(ROWS[1:]) == (
+        ": has 8 rows where the test file has 9; the first that differs is row 1: 'r1' for 'r0'."
+        " Predict the file again."
+    )
+    assert refusal(ROWS[:-1]) == ": has 8 rows where the test file has 9. Predict the file again."
+    assert refusal([("r0", "мебель"), *ROWS[1:]]) == ", row 1: unknown category 'мебель'. Predict the file again."
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda rows: [*rows[:4], rows[5], rows[4], *rows[6:]], "row 5: has the id 'r5' where the test file has 'r4'"),
+        (lambda rows: [rows[1], rows[0], *rows[2:7], rows[8], rows[7]], "row 1: has the id 'r1'"),
+        (lambda rows: [*rows[:7], ("r7", "мебель"), rows[8]], "row 8: unknown category"),
+        (lambda rows: [*rows[:8], ("r2", "обувь")], "row 9: repeats the id 'r2' of row 3"),
+        (lambda rows: [*rows[:4], *rows[5:]], "has 8 rows where the test file has 9; .* row 5: 'r5' for 'r4'"),
+    ],
+)
+def test_a_fault_is_found_wherever_it_is_in_a_long_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Rows], Rows], message: str
+) -> None:
+    monkeypatch.setattr(ids, "ROWS", 3)
+    with pytest.raises(UserError, match=message):
+        compared(tmp_path, harm(list(ROWS)))
+    assert compared(tmp_path, ROWS) == dict.fromkeys(NAMES, 3)
+
+
 @pytest.mark.parametrize("rows", [2, 9])
 def test_a_file_that_ends_early_is_refused_however_long_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
@@ -60,11 +97,28 @@ def test_categories_that_are_as_common_keep_their_order(tmp_path: Path) -> None:
     assert list(compared(tmp_path, ROWS)) == NAMES
 
 
+def test_the_commonest_category_comes_first(tmp_path: Path) -> None:
+    few = [(f"r{row}", NAMES[2 if row < 4 else 1 if row < 7 else 0]) for row in range(9)]
+    assert list(compared(tmp_path, few).items()) == [("нет товара", 4), ("обувь", 3), ("посуда", 2)]
+
+
+def test_a_file_without_ids_is_compared_by_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text\nкружка\nботинки\n", encoding="utf-8")
+    for lines, expected in (("кружка,обувь\nботинки,обувь\n", {"обувь": 2}), ("кружка,обувь\n", None)):
+        (tmp_path / "written.csv").write_text("text,category\n" + lines, encoding="utf-8")
+        asked, written = (open_source(tmp_path / name, **AUTO) for name in ("test.csv", "written.csv"))  # type: ignore[arg-type]  # of one kind
+        if expected:
+            assert compare.check(written, asked, names=NAMES) == expected
+        else:
+            with pytest.raises(UserError, match="has 1 rows where the test file has 2"):
+                compare.check(written, asked, names=NAMES)
+
+
 def test_one_without_ids_is_refused_where_the_file_has_ids(tmp_path: Path) -> None:
     compared(tmp_path, ROWS)
     (tmp_path / "bare.csv").write_text("category\nобувь\n", encoding="utf-8")
     asked, written = (open_source(tmp_path / name, **AUTO) for name in ("test.csv", "bare.csv"))  # type: ignore[arg-type]  # of one kind
-    with pytest.raises(UserError, match="has no ids"):
+    with pytest.raises(UserError, match=r"bare\.csv: has no ids, the test file has\. Predict the file again\.$"):
         compare.check(written, asked, names=NAMES)
 
 
@@ -72,6 +126,7 @@ def test_drift_is_the_share_that_would_have_to_change() -> None:
     found = compare.drift({"обувь": 75, "посуда": 25}, {"обувь": 0.5, "посуда": 0.3, "нет товара": 0.2})
     assert found is not None and found.distance == pytest.approx(0.25)
     assert found.category == "обувь" and "75.0% predicted, 50.0% estimated" in found.line()
+    assert found.to_dict() == {"distance": 0.25, "category": "обувь", "predicted": 0.75, "estimated": 0.5}
     assert compare.drift({}, {"обувь": 1.0}) is None and compare.drift({"обувь": 1}, {}) is None
 
 
@@ -80,3 +135,10 @@ def test_the_same_mix_has_not_drifted(counts: list[int]) -> None:
     named = dict(zip(NAMES, counts, strict=True))
     found = compare.drift(named, {name: count / sum(counts) for name, count in named.items()})
     assert found is not None and found.distance == 0
+
+
+def test_estimated_shares_need_not_add_up_to_one_nor_name_every_category() -> None:
+    found = compare.drift({"а": 1, "б": 2}, {"в": 3.0, "а": 3.0})
+    assert found == compare.Drift(distance=0.6667, category="б", predicted=0.6667, estimated=0.0)
+    assert compare.drift({"а": 1}, {"в": 3.0, "а": 3.0}) == compare.Drift(0.5, "а", 1.0, 0.5)
+    assert compare.drift({"а": 0}, {"а": 1.0}) is None and compare.drift({"а": 1}, {"а": 0.0}) is None

@@ -93,3 +93,128 @@ def test_whatever_they_say_the_rows_are_probabilities(data: st.DataObject) -> No
     assert (np.isnan(together.probabilities[:, 0]) == ~spoke).all()
     np.testing.assert_allclose(together.probabilities[spoke].sum(axis=1), 1, rtol=1e-6)
     assert together.prior.sum() == pytest.approx(1) and (together.prior > 0).all()
+
+
+def drawn(rows: int, kinds: int, seed: int) -> np.ndarray:
+    """Any probabilities."""
+    return softmax(2 * np.random.default_rng(seed).normal(size=(rows, kinds)))
+
+
+def normal(values: np.ndarray) -> np.ndarray:
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def test_one_that_knows_the_mix_is_taken_at_its_word() -> None:
+    only = drawn(70, 4, 0)
+    found = vote.reconcile({"only": only}, blind={"absent"}, taught=(), sure=0.9)
+    np.testing.assert_allclose(found.probabilities, only, rtol=1e-5)
+    np.testing.assert_allclose(found.prior, (only.sum(axis=0) + 0.5) / 72, rtol=1e-5)
+    assert (found.temperatures, found.agreement, found.power) == ({"only": 1.0}, None, 1.0)
+
+
+def test_those_that_speak_are_pooled_by_the_geometric_mean() -> None:
+    a, b, c = (drawn(6, 3, seed) for seed in range(3))
+    a[0], b[[0, 1]], c[[0, 1, 2]] = np.nan, np.nan, np.nan
+    found = vote.reconcile({"a": a, "b": b, "c": c}, blind=(), taught=(), sure=0.9).probabilities
+    assert np.isnan(found[0]).all()
+    np.testing.assert_allclose(found[1], a[1], rtol=1e-5)
+    np.testing.assert_allclose(found[2:3], normal((a * b)[2:3] ** 0.5), rtol=1e-5)
+    np.testing.assert_allclose(found[3:], normal((a * b * c)[3:] ** (1 / 3)), rtol=1e-5)
+
+
+def test_no_single_labeller_rules_a_category_out() -> None:
+    sure, other = np.array([[1, 0, 0]], dtype=np.float32), np.array([[0.2, 0.6, 0.2]], dtype=np.float32)
+    found = vote.reconcile({"sure": sure, "other": other}, blind=(), taught=(), sure=0.9).probabilities
+    floor = normal(np.array([[1, 1e-4, 1e-4]]))
+    np.testing.assert_allclose(found, normal((floor * other) ** 0.5), rtol=1e-5)
+
+
+def test_the_mix_is_the_share_that_it_gives_with_half_a_row_for_each_category() -> None:
+    blind, other = drawn(40, 3, 4), drawn(40, 3, 5)
+    blind[:7] = np.nan
+    found = vote.reconcile({"blind": blind, "other": other}, blind={"blind"}, taught=(), sure=0.9)
+    pooled = np.where(np.isnan(blind), other, normal((normal(blind * found.prior) * other) ** 0.5))
+    np.testing.assert_allclose(found.probabilities, pooled, rtol=1e-4)
+    np.testing.assert_allclose(found.prior, (pooled.sum(axis=0) + 0.5) / 41.5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("times", [0.7, 1.0, 1.4, 2.0, 2.8])
+def test_the_temperature_undoes_what_made_a_labeller_too_sure(truth: np.ndarray, times: float) -> None:
+    votes = {
+        "loud": sharpened(opinions(truth, strength=0.9, seed=1, prior=None), times),  # it hardly sees past the mix
+        "other": np.eye(3, dtype=np.float32)[truth],
+    }
+    votes["loud"][:200], votes["other"][100:300] = np.nan, np.nan
+    found = vote.reconcile(votes, blind={"loud", "absent"}, taught=(), sure=0.9)
+    assert found.temperatures == {"loud": times, "other": 1.0}
+
+
+def test_the_temperature_follows_sure_labels_of_untaught_others_and_enough_of_them(truth: np.ndarray) -> None:
+    loud = sharpened(opinions(truth, strength=1.2, seed=1, prior=None), 2.8)
+    right, wrong = (np.eye(3)[labels] for labels in (truth, (truth + 1) % 3))
+
+    def temperature(other: np.ndarray, rows: int = 4000, **more: np.ndarray) -> float:
+        votes = {"loud": loud[:rows], "other": other[:rows].astype(np.float32), **more}
+        return vote.reconcile(votes, blind={"loud"}, taught=more.keys(), sure=0.75).temperatures["loud"]
+
+    at_sure, below = (0.75001 * right + 0.124995 * (1 - right), 0.74 * right + 0.13 * (1 - right))
+    assert temperature(at_sure) == 2.8 and temperature(below) == 1
+    half = np.arange(4000)[:, None] % 2 == 0
+    assert temperature(np.where(half, right, 0.74 * wrong + 0.13 * (1 - wrong))) == 2.8, "unsure rows do not count"
+    assert temperature(right, taught=wrong.astype(np.float32)) == 2.8
+    assert temperature(right, rows=49) == 1 and temperature(right, rows=50) > 1
+
+
+def test_agreement_is_the_share_of_rows_on_which_several_give_one_label() -> None:
+    labels = np.array([[0, 0, 0], [1, 1, 2], [2, -1, 2], [1, 0, -1], [0, -1, -1], [-1, -1, -1]] * 13)[:74]
+
+    def agreement(rows: int, taught: tuple[str, ...] = ()) -> float | None:
+        shares = {name: normal(np.eye(3)[column] + 0.1) for name, column in zip("abc", labels[:rows].T, strict=True)}
+        votes = {name: np.where(labels[:rows, [k]] < 0, np.nan, vote_).astype(np.float32)
+                 for k, (name, vote_) in enumerate(shares.items())}  # fmt: skip
+        return vote.reconcile(votes, blind=(), taught=taught, sure=0.9).agreement
+
+    several = 50  # of 74 rows, two in six have one label or none
+    assert agreement(74) == pytest.approx(25 / several)
+    assert agreement(73) is None
+    assert agreement(74, taught=("c",)) is None
+
+
+def test_what_was_taught_changes_nothing_but_the_pool(truth: np.ndarray) -> None:
+    votes = {
+        "blind": sharpened(opinions(truth, strength=1.5, seed=1, prior=None), 2),
+        "seeing": opinions(truth, strength=1.5, seed=2, prior=MIX),
+    }
+    student = {"student": opinions((truth + 1) % 3, strength=3, seed=3, prior=None)}
+    alone = vote.reconcile(votes, blind={"blind"}, taught=(), sure=0.9)
+    found = vote.reconcile({**votes, **student}, blind={"blind", "student"}, taught={"student"}, sure=0.9)
+    assert (found.prior == alone.prior).all() and found.agreement == alone.agreement
+    assert found.temperatures["blind"] == alone.temperatures["blind"]
+    assert accuracy(found.probabilities, truth) < accuracy(alone.probabilities, truth)
+    only = vote.reconcile(student, blind={"student"}, taught={"student"}, sure=0.9)
+    assert only.prior.sum() == pytest.approx(1) and only.temperatures == {"student": 1.0}
+
+
+@pytest.mark.parametrize("second", [0, 1, 2], ids=["the same", "another", "a third"])
+def test_the_confidence_comes_nearest_the_root_of_the_agreement(second: int) -> None:
+    truth = np.random.default_rng(0).integers(0, 3, 300)
+    votes = {
+        name: opinions(truth, strength=strength, seed=seed, prior=None)
+        for name, seed, strength in (("a", 0, 1.2), ("b", second, 1.2))
+    }
+    votes["a"][:5], votes["b"][:5] = np.nan, np.nan
+    found = vote.reconcile(votes, blind=(), taught=(), sure=0.9)
+    assert found.agreement is not None and found.power in vote.POWERS
+    spoke = found.probabilities[5:]
+    distance = {
+        power: abs(normal(spoke ** (power / found.power)).max(axis=1).mean() - found.agreement**0.5)
+        for power in vote.POWERS
+    }
+    assert distance[found.power] == pytest.approx(min(distance.values()), abs=1e-6)
+    assert (found.power == 4.0) == (second == 0)
+
+
+def test_where_all_abstain_there_is_no_confidence_to_fit() -> None:
+    votes = {name: np.full((60, 3), np.nan, dtype=np.float32) for name in ("a", "b")}
+    found = vote.reconcile(votes, blind={"a"}, taught=(), sure=0.9)
+    assert found.power == 1 and found.agreement is None and found.prior == pytest.approx([1 / 3] * 3)

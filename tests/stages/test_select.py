@@ -1,6 +1,7 @@
 """Select: sure rows, and the grey zone for categories that are short of them."""
 
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tsirius.stages.select import Config, choose
+from tsirius import tables
+from tsirius.stages.select import Config, choose, run
 
 ROWS = st.lists(st.tuples(st.sampled_from(["обувь", "посуда", None]), st.sampled_from([0.1, 0.4, 0.5, 0.6, 0.9, 1.0])))
 
@@ -69,3 +71,64 @@ def test_the_grey_zone_tops_up_and_no_more(rows: list[tuple[str | None, float]],
 def test_grey_above_sure_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"grey \(0.8\) is above sure \(0.6\)"):
         Config(sure=0.6, grey=0.8)
+    assert Config(sure=0.6, grey=0.6)
+
+
+def test_as_sure_as_the_thresholds_is_enough() -> None:
+    rows = table([("обувь", 0.75), ("обувь", 0.5), ("обувь", 0.25), ("обувь", 0.125)])
+    chosen = choose(rows, sure=0.75, grey=0.25, min_per_class=9, doubtful="drop")
+    assert chosen["kept"].to_list() == [True, True, True, False]
+    assert chosen.columns == ["id", "label", "confidence", "doubtful", "kept", "reason"]
+
+
+def test_the_surest_of_each_category_top_up() -> None:
+    rows = [("обувь", 0.45), ("обувь", 0.55), ("посуда", 0.59), ("обувь", 0.5), ("посуда", 0.58), ("посуда", 0.5)]
+    chosen = choose(table(rows), sure=0.6, grey=0.4, min_per_class=2, doubtful="drop")
+    assert chosen["kept"].to_list() == [False, True, True, True, True, False]
+
+
+def test_the_first_of_equally_sure_rows_top_up() -> None:
+    chosen = choose(table([("обувь", 0.5)] * 20), sure=0.6, grey=0.4, min_per_class=3, doubtful="drop")
+    assert chosen["kept"].to_list() == [True] * 3 + [False] * 17
+
+
+def test_a_label_without_confidence_is_unsure() -> None:
+    rows = table([("обувь", 0.9)]).with_columns(confidence=pl.lit(None, dtype=pl.Float32))
+    assert choose(rows, sure=0.6, grey=0.4, min_per_class=9, doubtful="drop")["reason"].to_list() == ["unsure"]
+    assert choose(rows, sure=0.6, grey=0.0, min_per_class=9, doubtful="drop")["reason"].to_list() == ["grey, tops up"]
+
+
+def labels(rows: list[tuple[str, str | None, float | None, bool]]) -> pl.DataFrame:
+    """What label publishes of (id, label, confidence, doubtful)."""
+    schema = {name: tables.LABELS[name] for name in ("id", "label", "confidence", "doubtful")}
+    others = [pl.lit(None, dtype=kind).alias(name) for name, kind in tables.LABELS.items() if name not in schema]
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(others)
+
+
+def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reviews = pl.DataFrame(
+        [(f"r{n}", "shop.csv", n + 1, f"Отзыв {n}", f"отзыв {n}", n) for n in range(1004)],
+        schema=dict(tables.REVIEWS), orient="row",
+    )  # fmt: skip
+    answers = [(f"r{n}", "обувь", 0.9, False) for n in range(4, 1004)]
+    answers += [("r3", "посуда", 0.5, False), ("r2", "посуда", 0.8, True), ("r1", "посуда", 0.5, False)]
+    tables.write(reviews, tables.REVIEWS, tmp_path / "reviews.parquet")
+    tables.write(labels(answers), tables.LABELS, tmp_path / "labels.parquet")
+    given = {"ingest": tmp_path, "label": tmp_path}
+
+    counts = run(Config(sure=0.6, grey=0.4, min_per_class=1), given, tmp_path, seed=0, scratch=tmp_path)
+    reasons = {"sure": 1000, "no label": 1, "grey, tops up": 1, "likely wrong": 1, "grey, not needed": 1}
+    assert counts == {"rows": 1004, "kept": 1001, "reasons": reasons}
+    assert next(iter(counts["reasons"])) == "sure", "the commonest first"
+    out = capsys.readouterr().err
+    assert out.startswith("  1,001 of 1,004 reviews kept: 1,000 sure, 1 ") and out.count(", 1 ") == 4
+    labelled = tables.read(tmp_path / "labelled.parquet", tables.LABELLED)
+    assert labelled["id"].equals(reviews["id"]) and labelled["clean"].equals(reviews["clean"])
+    assert labelled["reason"].head(4).to_list() == ["no label", "grey, tops up", "likely wrong", "grey, not needed"]
+
+    config = Config(sure=0.95, grey=0.85, min_per_class=7, doubtful="halve")
+    assert run(config, given, tmp_path, seed=0, scratch=tmp_path)["kept"] == 7
+    labelled = tables.read(tmp_path / "labelled.parquet", tables.LABELLED)
+    assert labelled["confidence"].to_list()[:4] == pytest.approx([None, 0.5, 0.4, 0.5])

@@ -59,6 +59,39 @@ def test_a_mixed_group_never_takes_the_last_of_a_label_along() -> None:
         assert not any(held(groups, labels, 0.6, seed)[:3])
 
 
+def test_a_group_belongs_to_most_of_its_rows() -> None:
+    # As one of «а» the group has 4 rows where 2 of 10 are wanted: too many. As one of «б» its row would be welcome.
+    groups, labels = [0] * 5 + list(range(1, 11)), ["а"] * 4 + ["б"] + ["а"] * 6 + ["б"] * 4
+    assert not any(held(groups, labels, 0.2, seed)[0] for seed in range(20))
+
+
+def test_a_group_half_of_each_belongs_to_the_rarer_label() -> None:
+    # Its 2 rows are too many of 5 with «б», of which 1 is wanted, but not of 20 with «а».
+    groups, labels = [0] * 4 + list(range(1, 22)), ["а", "а", "б", "б"] + ["а"] * 18 + ["б"] * 3
+    assert not any(held(groups, labels, 0.2, seed)[0] for seed in range(20))
+
+
+def test_common_labels_count_what_rare_ones_brought_along() -> None:
+    groups, labels = [0] * 3 + list(range(1, 28)), ["я", "я", "а"] + ["я"] * 8 + ["а"] * 19
+    seen = set()
+    for seed in range(20):
+        away = held(groups, labels, 0.2, seed)
+        assert Counter(label for label, side in zip(labels, away, strict=True) if side) == {"а": 4, "я": 2}
+        seen.add(away[0])
+    assert seen == {True, False}
+
+
+def test_a_group_that_brings_the_share_no_nearer_stays() -> None:
+    assert not any(held([row // 2 for row in range(10)], ["обувь"] * 10, 0.1))
+
+
+@pytest.mark.parametrize("lengths", [(2, 3, 3), (3, 2, 3), (3, 3, 2)])
+def test_lengths_that_differ_are_refused(lengths: tuple[int, int, int]) -> None:
+    ids, groups, labels = (list(values[:n]) for values, n in zip(("abc", (0, 1, 2), "xyz"), lengths, strict=True))
+    with pytest.raises(ValueError, match="zip"):
+        hold_back(ids, groups, labels, share=0.5, seed=0)
+
+
 def test_rows_added_at_the_end_move_few_others() -> None:
     labels = ["обувь", "посуда", "обувь", "нет товара"] * 250
     before = held(list(range(1000)), labels)
@@ -79,9 +112,9 @@ def labelled(rows: list[tuple[str | None, bool]]) -> pl.DataFrame:
     )
 
 
-def split(folder: Path, rows: list[tuple[str | None, bool]], **settings: float) -> dict[str, object]:
+def split(folder: Path, rows: list[tuple[str | None, bool]], seed: int = 0, **settings: float) -> dict[str, object]:
     tables.write(labelled(rows), tables.LABELLED, folder / "labelled.parquet")
-    return run(Config(**settings), {"select": folder}, folder, seed=0, scratch=folder)
+    return run(Config(**settings), {"select": folder}, folder, seed=seed, scratch=folder)
 
 
 def test_only_kept_rows_go_on_and_small_categories_are_reported(tmp_path: Path) -> None:
@@ -94,6 +127,27 @@ def test_only_kept_rows_go_on_and_small_categories_are_reported(tmp_path: Path) 
     }
     train = tables.read(tmp_path / "train.parquet", tables.EXAMPLES)
     assert train["origin"].equals(train["id"]) and set(train["method"]) == {"written"}
+    assert train["weight"].to_list() == [1.0] * 18
+
+
+def test_the_stage_tells_what_validation_cannot_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("обувь", True)] * 1200 + [("посуда", True)] + [("текстиль", True)] * 2
+    split(tmp_path, [(label, kept) for label, kept in rows])
+    assert capsys.readouterr().err == (
+        "  1,023 training reviews, 180 validation reviews\n"
+        "  too small for validation: текстиль (2), посуда (1)\n"
+    )  # fmt: skip
+    split(tmp_path, [("обувь", True)] * 3, valid=0)
+    assert capsys.readouterr().err == "  3 training reviews, 0 validation reviews\n"
+
+
+def test_the_stage_draws_by_its_seed(tmp_path: Path) -> None:
+    rows = [("обувь", True)] * 40
+    one, same, other = (
+        [split(tmp_path, rows, seed=seed), tables.read(tmp_path / "valid.parquet", tables.EXAMPLES)["id"].to_list()][1]
+        for seed in (0, 0, 1)
+    )
+    assert one == same != other
 
 
 @pytest.mark.parametrize(("rows", "share"), [([("обувь", True)], 0.15), ([("обувь", True)] * 9, 0.0)])
@@ -104,5 +158,7 @@ def test_validation_may_be_empty(tmp_path: Path, rows: list[tuple[str | None, bo
 
 @pytest.mark.parametrize("rows", [[], [(None, False)], [("обувь", False)] * 3])
 def test_nothing_kept_is_refused_with_a_remedy(tmp_path: Path, rows: list[tuple[str | None, bool]]) -> None:
-    with pytest.raises(UserError, match=r"none of \d labelled reviews was kept.*Lower select\.sure"):
+    with pytest.raises(
+        UserError, match=r"^select: none of \d labelled reviews was kept.*\. Lower select\.sure.*words\.$"
+    ):
         split(tmp_path, rows)

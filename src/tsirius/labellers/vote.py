@@ -119,12 +119,7 @@ def _mix(logs: Mapping[str, Floats], blind: Collection[str]) -> Floats:
 
 def _temperature(logs: Floats, others: Floats, *, sure: float) -> float:
     """The one of ``TEMPERATURES`` under which the labeller, its own mix estimated, least surprises the others."""
-    with np.errstate(invalid="ignore"):
-        rows = (
-            ~np.isnan(logs[:, 0])
-            & ~np.isnan(others[:, 0])
-            & (np.nan_to_num(others, nan=-np.inf).max(axis=1) >= np.log(sure))
-        )
+    rows = ~np.isnan(logs[:, 0]) & (others.max(axis=1) >= np.log(sure))  # nowhere where the others abstain
     if rows.sum() < FEW:
         return 1.0
     labels = others[rows].argmax(axis=1)
@@ -137,12 +132,14 @@ def _temperature(logs: Floats, others: Floats, *, sure: float) -> float:
 
 
 def _agreement(logs: Mapping[str, Floats]) -> float | None:
+    if len(logs) < 2:
+        return None
     each = np.stack(list(logs.values()))
     spoke = ~np.isnan(each[:, :, 0])
     several = spoke.sum(axis=0) >= 2
     if several.sum() < FEW:
         return None
-    best = np.where(spoke, np.nan_to_num(each, nan=-np.inf).argmax(axis=2), -1)[:, several]
+    best = np.where(spoke, each.argmax(axis=2), -1)[:, several]
     lowest = np.where(best < 0, each.shape[2], best).min(axis=0)
     return float((best.max(axis=0) == lowest).mean())
 

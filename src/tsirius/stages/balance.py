@@ -27,9 +27,9 @@ VERSION = 2
 
 class Config(Section):
     min_per_class: int = Field(0, ge=0)
-    """A category with fewer reviews has them repeated, evenly, up to this many (0: none is)."""
+    """Oversample categories with fewer training reviews up to this many, each review equally often (0: off)."""
     max_per_class: int = Field(10_000, ge=0)
-    """A category with more reviews gives a sample of this many (0: it gives all). The default leaves files of up to
+    """Subsample categories with more training reviews down to this many (0: off). The default leaves files of up to
     some 20,000 reviews, and their mix, alone; beyond it pseudo-labelled rows cost training time and mostly repeat the
     labeller's own errors."""
 
@@ -53,9 +53,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     cut = {name: rows - after[name] for name, rows in before.items() if rows > after[name]}
     for name in before:
         if name in cut:
-            say(f"  {name}: {after[name]:,} of {before[name]:,} reviews drawn")
+            say(f"  {name}: {after[name]:,} of {before[name]:,} reviews sampled")
         if repeated[name]:
-            say(f"  {name}: {before[name]:,} reviews repeated up to {after[name]:,}")
+            say(f"  {name}: oversampled from {before[name]:,} to {after[name]:,} reviews")
     return {"rows": balanced.height, "categories": dict(after.most_common()), "repeated": dict(repeated), "cut": cut}
 
 
@@ -67,23 +67,23 @@ def balance(train: pl.DataFrame, *, min_per_class: int, max_per_class: int, seed
         min_per_class: rows that a category has at least, unless it has none.
         max_per_class: rows that a category has at most.
     """
-    categories: dict[str, list[int]] = defaultdict(list)
-    for place, label in enumerate(train["label"].to_list()):
-        categories[label].append(place)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, label in enumerate(train["label"].to_list()):
+        rows_of[label].append(row)
     kept, repeats = list[int](), list[int]()
-    for places in categories.values():
-        if max_per_class and len(places) > max_per_class:
-            places = sample(train, places, count=max_per_class, seed=seed)
-        kept += places
-        repeats += again(train, places, count=min_per_class - len(places))
+    for rows in rows_of.values():
+        if max_per_class and len(rows) > max_per_class:
+            rows = sample(train, rows, count=max_per_class, seed=seed)
+        kept += rows
+        repeats += repeat(train, rows, count=min_per_class - len(rows))
     written, copies = train.select(pl.all().gather(sorted(kept))), train.select(pl.all().gather(repeats))
     ids = list(fresh_ids(copies["id"].to_list(), taken=set(train["id"].to_list())))
     copies = copies.with_columns(id=pl.Series(ids, dtype=pl.String), method=pl.lit("repeat"))
     return pl.concat([written, copies], rechunk=True)
 
 
-def sample(train: pl.DataFrame, places: list[int], *, count: int, seed: int) -> list[int]:
-    """Draw ``count`` of the rows at ``places``, a group's second row only after every group's first.
+def sample(train: pl.DataFrame, rows: list[int], *, count: int, seed: int) -> list[int]:
+    """Draw ``count`` of ``rows``, a group's second row only after every group's first.
 
     Within that, the draw is weighted by confidence (Efraimidis and Spirakis 2006): the surest alone would be the
     easiest, those that name their category outright, and a model of them learns nothing else; at even chances the
@@ -91,13 +91,13 @@ def sample(train: pl.DataFrame, places: list[int], *, count: int, seed: int) -> 
     """
     ids, groups = train["id"].to_list(), train["group"].to_list()
     confidences = train["confidence"].fill_null(0.0).to_list()
-    drawn = sorted((_waiting_time(confidences[place], f"{seed}:{ids[place]}"), place) for place in places)
+    drawn = sorted((_waiting_time(confidences[row], f"{seed}:{ids[row]}"), row) for row in rows)
     seen = Counter[int]()
     ranked = []
-    for time, place in drawn:
-        ranked.append((seen[groups[place]], time, place))
-        seen[groups[place]] += 1
-    return [place for _, _, place in sorted(ranked)[:count]]
+    for time, row in drawn:
+        ranked.append((seen[groups[row]], time, row))
+        seen[groups[row]] += 1
+    return [row for _, _, row in sorted(ranked)[:count]]
 
 
 def _waiting_time(weight: float, key: str) -> float:
@@ -105,17 +105,15 @@ def _waiting_time(weight: float, key: str) -> float:
     return -math.log(1 - random.Random(key).random()) / max(weight, 1e-3)
 
 
-def again(train: pl.DataFrame, places: list[int], *, count: int) -> list[int]:
-    """``count`` of ``places``, each as often as any other or once more; the surest are those once more."""
-    if count <= 0:
-        return []
+def repeat(train: pl.DataFrame, rows: list[int], *, count: int) -> list[int]:
+    """``count`` of ``rows``, each as often as any other or once more; the surest are those once more."""
     confidence = train["confidence"].fill_null(0.0).to_list()
-    surest = sorted(places, key=lambda place: (-confidence[place], place))
+    surest = sorted(rows, key=lambda row: -confidence[row])  # equally sure ones stay in their order
     return [surest[number % len(surest)] for number in range(count)]
 
 
 def fresh_ids(ids: list[str], *, taken: set[str]) -> Iterator[str]:
-    """For each id its next ``<id>~r<number>`` that is not ``taken``."""
+    """For each id its next ``<id>~r<number>`` that is not ``taken``: no two of these can be equal."""
     numbers = Counter[str]()
     for id in ids:
         while True:
@@ -123,5 +121,4 @@ def fresh_ids(ids: list[str], *, taken: set[str]) -> Iterator[str]:
             fresh = f"{id}~r{numbers[id]}"
             if fresh not in taken:
                 break
-        taken.add(fresh)
         yield fresh

@@ -29,8 +29,8 @@ class Config(Section):
     min_per_class: int = Field(50, ge=0)
     """A category with fewer sure reviews than this is topped up from the grey zone."""
     doubtful: Literal["drop", "halve", "keep"] = "drop"
-    """What becomes of labels that are likely wrong by how like reviews are labelled: dropped, kept with half their
-    confidence (which is a row's weight, see ``train.linear_weights``), or kept."""
+    """What to do with labels that are likely wrong, judged by the labels of similar reviews: drop them, halve their
+    confidence (a row's training weight, see ``train.linear_weights``), or keep them."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Config:
@@ -69,9 +69,9 @@ def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: i
         .when(confidence >= grey).then(pl.lit("grey"))
         .otherwise(pl.lit("unsure"))
     )  # fmt: skip
-    zoned = labelled.with_columns(zone.alias("zone")).with_row_index("place")
+    zoned = labelled.with_columns(zone.alias("zone"))
     missing = min_per_class - (pl.col("zone") == "sure").cast(pl.Int64).sum().over("label")
-    rank = pl.struct(-confidence, pl.col("place")).rank("ordinal").over("label", "zone")
+    rank = confidence.rank("ordinal", descending=True).over("label", "zone")
     topped = (pl.col("zone") == "grey") & (rank <= missing)
     return zoned.with_columns(
         kept=(pl.col("zone") == "sure") | topped,
@@ -83,4 +83,4 @@ def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: i
         confidence=pl.when(pl.col("doubtful") & (doubtful == "halve"))
         .then(pl.col("confidence") / 2)
         .otherwise(pl.col("confidence")),
-    ).drop("place", "zone")
+    ).drop("zone")

@@ -2,7 +2,7 @@
 
 Exact and near duplicates (one ``group``) stay on one side, so that no review is scored that was learned by heart. Each
 category gives the same share, and both sides keep the natural mix. The split comes before balancing and augmentation:
-copies and variants can then only ever be made of the training side.
+copies and variants then come from training reviews only.
 
 A category so small that its share rounds to no review, or with a single group, stays whole in training, which needs it
 more; it is reported as one that validation cannot judge.
@@ -29,7 +29,7 @@ VERSION = 2
 
 class Config(Section):
     valid: float = Field(0.15, ge=0, lt=1)
-    """The share of each category's reviews that is held back to score the model."""
+    """Validation share: the part of each category's reviews that is held out to score the model."""
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     tables.write(valid, tables.EXAMPLES, out / "valid.parquet")
     categories = {name: _counts(part) for name, part in (("train", train), ("valid", valid))}
     unjudged = [name for name in categories["train"] if name not in categories["valid"]]
-    say(f"  {train.height:,} reviews to learn from, {valid.height:,} to score on")
+    say(f"  {train.height:,} training reviews, {valid.height:,} validation reviews")
     if unjudged and config.valid:
         say("  too small for validation: " + ", ".join(f"{name} ({categories['train'][name]:,})" for name in unjudged))
     return {"train": train.height, "valid": valid.height, "categories": categories, "unjudged": unjudged}
@@ -61,16 +61,19 @@ def hold_back(
 ) -> list[bool]:
     """For each row whether it is held back; the rows of a group always share the answer.
 
-    A group belongs to the label that most of its rows have. For each label, the rarest first, its groups are gone
-    through in a random order and held back while that brings the number of held rows with this label nearer to
-    ``share``. No group goes that is the last with one of its labels. (scikit-learn's StratifiedGroupKFold promises
-    neither: on tiny categories it leaves sides without a class.) The random order hangs on each group's first id alone:
-    a row more or less moves few others to the other side.
+    A group belongs to the label that most of its rows have; of a tie, to the rarest. The labels are visited from the
+    rarest on, and the groups of a label in random order: a group is held back where that brings the number of held
+    rows with this label nearer to ``share``, and where it is not the last in training with one of its labels.
+    (scikit-learn's StratifiedGroupKFold promises neither: on tiny categories it leaves sides without a class.) The
+    random order depends on each group's first id alone: a row more or less moves few others to the other side.
 
     Args:
         ids: of the rows, all different.
         groups: of the rows, in the same order, as the labels are.
         share: at least 0 and below 1.
+
+    Raises:
+        ValueError: lengths that differ.
     """
     rows = Counter(labels)
     first: dict[int, str] = {}
@@ -78,21 +81,19 @@ def hold_back(
     for id, group, label in zip(ids, groups, labels, strict=True):
         first.setdefault(group, id)
         members[group][label] += 1
-    left = Counter(label for found in members.values() for label in found)  # label → groups still in training
+    left = Counter(label for counts in members.values() for label in counts)  # label → groups still in training
     owned: dict[str, list[int]] = defaultdict(list)
-    for group, found in members.items():
-        owned[max(found, key=lambda label: (found[label], -rows[label], label))].append(group)
+    for group, counts in members.items():
+        owned[max(counts, key=lambda label: (counts[label], -rows[label], label))].append(group)
     held, held_rows = set[int](), Counter[str]()
     for label in sorted(owned, key=lambda label: (rows[label], label)):
         wanted = int(share * rows[label] + 0.5)
         for _, group in sorted((random.Random(f"{seed}:{first[group]}").random(), group) for group in owned[label]):
-            found, short = members[group], wanted - held_rows[label]
-            if short <= 0:
-                break
-            if abs(short - found[label]) < short and all(left[name] > 1 for name in found):
+            counts, short = members[group], wanted - held_rows[label]
+            if abs(short - counts[label]) < short and all(left[name] > 1 for name in counts):
                 held.add(group)
-                held_rows += found
-                left.subtract(found.keys())
+                held_rows += counts
+                left.subtract(counts.keys())
     return [group in held for group in groups]
 
 
