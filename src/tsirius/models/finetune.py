@@ -8,8 +8,8 @@ The loop is our own, and not transformers' Trainer, for two reasons. Its micro-b
 tokens: the memory of a step depends on its longest review, and where memory runs out the training starts over with
 fewer rows (``auto_find_batch_size``); here the same step is taken again in smaller micro-batches. And with
 ``train_sampling_strategy="group_by_length"``, without which much of a batch is padding, it draws its order from the
-global random state, which a run that resumes within an epoch no longer has. It is slower too, but by little where a
-step is large: see benchmarks/training.py.
+global random state, which a run that resumes within an epoch no longer has. It is slower too: see
+benchmarks/training.py.
 
 Where several processes train (see :mod:`tsirius.models.distributed`), each takes its share of every step's rows, and
 the gradients are summed: the rows of a step, and what is learned, do not depend on the number of GPUs.
