@@ -33,5 +33,5 @@ def test_help_has_a_short_form(
 def test_guard_is_compare_and_not_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     listed = said(monkeypatch, capsys, "-h")
     assert "  compare " in listed and "guard" not in listed
-    assert "holds no finished run" in said(monkeypatch, capsys, "guard", "nowhere", code=2)
-    assert "holds no finished run" in said(monkeypatch, capsys, "compare", "nowhere", code=2)
+    assert "holds no run" in said(monkeypatch, capsys, "guard", "nowhere", code=2)
+    assert "holds no run" in said(monkeypatch, capsys, "compare", "nowhere", code=2)

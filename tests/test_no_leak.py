@@ -13,7 +13,7 @@ from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.labellers import published
 from tsirius.language.words import words
-from tsirius.models import load
+from tsirius.models import hub
 from tsirius.stages import augment, balance, split
 
 NAMES = ["обувь", "посуда", "нет товара"]
@@ -37,7 +37,7 @@ def road(folder: Path, labelled: pl.DataFrame, settings: tuple[float, int, int, 
         path.mkdir(parents=True)
     (given["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
     tables.write(pl.DataFrame(schema=dict(tables.VOTES)), tables.VOTES, given["label"] / "votes.parquet")
-    published.write({}, given["label"], encoder=load.EMBEDDED, max_length=256)
+    published.write({}, given["label"], encoder=hub.EMBEDDED, max_length=256)
     tables.write(labelled, tables.LABELLED, given["select"] / "labelled.parquet")
     split.run(split.Config(valid=valid), given, given["split"], seed=seed, scratch=folder)
     config = balance.Config(min_per_class=few, max_per_class=many)

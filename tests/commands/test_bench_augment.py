@@ -121,7 +121,7 @@ def test_reviews_are_labelled_once_and_a_second_benchmark_trains_nothing(
 
     first = bench_augment.measure(loaded, Path("answers.csv"), methods=["eda"], seeds=2, target=40)
     told = capsys.readouterr().err
-    assert told.count("label: runs") == 1 and told.count("variants made") == 2
+    assert told.count("label: running") == 1 and told.count("variants made") == 2
     run = Path("runs/shop")
     [said] = json.loads((run / "bench" / "augment.json").read_text(encoding="utf-8"))
     assert said["method"] == "eda" and said["target"] == 40 and said["variants"] > 50 and len(said["each"]) == 2

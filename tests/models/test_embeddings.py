@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tsirius.models import embeddings, load
+from tsirius.models import embeddings, hub
 
 TEXTS = ["кружка", "ботинки", "доставка", "чайник"]
 VECTORS = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -22,9 +22,9 @@ def spy(asked: list[str]) -> Callable[[Sequence[str]], Any]:
 
 
 def test_known_texts_are_looked_up_and_the_others_embedded(tmp_path: Path) -> None:
-    embeddings.publish(tmp_path, TEXTS, VECTORS, model=load.EMBEDDED, max_length=64)
+    embeddings.publish(tmp_path, TEXTS, VECTORS, model=hub.EMBEDDED, max_length=64)
     asked = list[str]()
-    embed = embeddings.known(spy(asked), tmp_path, model=load.EMBEDDED, max_length=64)
+    embed = embeddings.known(spy(asked), tmp_path, model=hub.EMBEDDED, max_length=64)
     found = embed(["чайник", "платье", "кружка", "чайник"])
     assert asked == ["платье"]
     assert found.tolist() == [[6, 7], [-1, -1], [0, 1], [6, 7]]
@@ -33,14 +33,14 @@ def test_known_texts_are_looked_up_and_the_others_embedded(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("texts", "max_length"), [(TEXTS, 63), ([], 64)])
 def test_others_are_not_used(tmp_path: Path, texts: list[str], max_length: int) -> None:
-    embeddings.publish(tmp_path, texts, VECTORS[: len(texts)], model=load.EMBEDDED, max_length=64)
+    embeddings.publish(tmp_path, texts, VECTORS[: len(texts)], model=hub.EMBEDDED, max_length=64)
     asked = list[str]()
-    embeddings.known(spy(asked), tmp_path, model=load.EMBEDDED, max_length=max_length)(TEXTS)
+    embeddings.known(spy(asked), tmp_path, model=hub.EMBEDDED, max_length=max_length)(TEXTS)
     assert asked == TEXTS
 
 
 def test_those_of_another_encoder_are_not_used(tmp_path: Path, tiny_model: Path) -> None:
-    embeddings.publish(tmp_path, TEXTS, VECTORS, model=load.EMBEDDED, max_length=64)
+    embeddings.publish(tmp_path, TEXTS, VECTORS, model=hub.EMBEDDED, max_length=64)
     embed = spy([])
     assert embeddings.known(embed, tmp_path, model=str(tiny_model), max_length=64) is embed
-    assert embeddings.known(embed, tmp_path / "none", model=load.EMBEDDED, max_length=64) is embed
+    assert embeddings.known(embed, tmp_path / "none", model=hub.EMBEDDED, max_length=64) is embed

@@ -20,7 +20,7 @@ from tsirius.categories import Categories, Category
 from tsirius.labellers import lexicon, published
 from tsirius.language import terms
 from tsirius.language.words import words
-from tsirius.models import load
+from tsirius.models import hub
 from tsirius.section import Section
 from tsirius.stages import augment
 from tsirius.stages.augment import Config
@@ -37,7 +37,7 @@ REVIEWS = {
 
 def used(configs: Mapping[str, Section], folders: Mapping[str, Path]) -> None:
     """Say that the reviews were labelled by these labellers."""
-    published.write(configs, folders["label"], encoder=load.EMBEDDED, max_length=256)
+    published.write(configs, folders["label"], encoder=hub.EMBEDDED, max_length=256)
 
 
 def lay_out(folder: Path) -> dict[str, Path]:
