@@ -65,10 +65,10 @@ def main() -> None:
 def randomised(model: str, folder: Path) -> Path:
     """The same architecture and tokenizer with fresh weights, in hub layout."""
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.from_pretrained(str(hub.fetch(model)))).save_pretrained(folder)
+    AutoModel.from_config(load.read("AutoConfig", model)).save_pretrained(folder)
     load.tokenizer(model).save_pretrained(folder)
     return folder
 

@@ -31,6 +31,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tsirius.augmenters import generate, kept
 from tsirius.io.source import open_source, read_batches
 from tsirius.language.clean import normalise
+from tsirius.models import load
 
 SIZES = {"base": ((768, 12, 12, 2048), (512, 6, 8, 2048)), "small": ((256, 4, 4, 512), (192, 3, 4, 512))}
 """Of T5 and of Marian: width, layers, heads, inner width."""
@@ -99,9 +100,7 @@ def build_marian(path: Path, texts: list[str], *, size: tuple[int, int, int, int
 
 def one_by_one(model: str, texts: list[str], search: generate.Search) -> tuple[float, list[list[str]]]:
     """CPU seconds, which other work on the machine hardly changes, and outputs of transformers' own way."""
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    made, words = AutoModelForSeq2SeqLM.from_pretrained(model).eval(), AutoTokenizer.from_pretrained(model)
+    made, words = load.read("AutoModelForSeq2SeqLM", model).eval(), load.tokenizer(model)
     start, found = time.process_time(), []
     for text in texts:
         given = words(text, return_tensors="pt")

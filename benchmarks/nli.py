@@ -144,7 +144,6 @@ def by_onnx(
     """The same pairs, scored by the classifier as ONNX with its linear layers in 8-bit integers."""
     import onnxruntime
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     from tsirius.labellers import nli
     from tsirius.labellers.hypotheses import probabilities
@@ -152,7 +151,7 @@ def by_onnx(
     from tsirius.models import load, onnx
     from tsirius.models.batching import padded_with_mask, padding
 
-    exact = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    exact = load.read(load.CLASSIFIER, str(folder), dtype=torch.float32).eval()
     words = load.tokenizer(str(folder))
     onnx.write(exact, words, work, int8=True)
     options = onnxruntime.SessionOptions()

@@ -192,13 +192,10 @@ def _merged(model: Any) -> Any:
 
 def _plain(folder: Path, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """What scores texts by a plain transformers classifier, read without anything of ours."""
-    from transformers import AutoModelForSequenceClassification
-
     from tsirius.models import encode, load
 
-    with load.quiet():
-        model = AutoModelForSequenceClassification.from_pretrained(str(folder)).to(load.device())
-        tokenizer = load.tokenizer(str(folder))
+    model = load.read(load.CLASSIFIER, str(folder)).to(load.device())
+    tokenizer = load.tokenizer(str(folder))
     return lambda texts: encode.logits(model, tokenizer, texts, max_length=max_length, half=None)
 
 

@@ -17,7 +17,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import batch_size, padding
+from tsirius.models.batching import batch_size, check_alone, padding
 from tsirius.models.hub import EMBEDDED
 from tsirius.models.load import Precision
 from tsirius.section import Section
@@ -68,11 +68,12 @@ def check(config: Config) -> None:
     Raises:
         UserError: it does not.
     """
-    from tsirius.models.hub import described
+    from tsirius.models import hub, load
 
-    if given := described(config.model):
-        labels = given.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}  # what transformers takes where none are named
-        answers({int(index): str(label) for index, label in labels.items()}, where=config.model)
+    if given := hub.described(config.model):
+        named = hub.labels(given, where=config.model)
+        answers(named or {0: "LABEL_0", 1: "LABEL_1"}, where=config.model)  # what transformers takes where none are
+        load.check(config.model, head=load.CLASSIFIER, new_head=False)
 
 
 def make(config: Config, material: Material) -> Labeller:
@@ -136,11 +137,12 @@ def load(
 def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
     """The classifier as a scorer of pairs; arguments and errors as of :func:`load`."""
     from tsirius.models import encode
-    from tsirius.models.load import judge, tokenizer
+    from tsirius.models.load import CLASSIFIER, judge, settle, tokenizer
 
-    network = judge(model, head="AutoModelForSequenceClassification", precision=precision)
+    network = judge(model, head=CLASSIFIER, precision=precision)
     columns = list(answers(network.config.id2label, where=model))
     words = tokenizer(model)
+    settle(network, words, where=model)
     length = encode.longest(network, words, max_length)
     kinds = "token_type_ids" in words.model_input_names
     pad = padding(words, network.config)
@@ -158,6 +160,9 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     def frame(hypothesis: str) -> Frame:
         return _frame(words, hypothesis, tokens, where=model, max_length=length)
 
+    around = frame("Отзыв.")
+    pairs = [around.before + text[: length // 2] + around.after for text in tokens(encode.NEIGHBOURS)]
+    check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, where=model)
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
 
 

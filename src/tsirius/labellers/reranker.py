@@ -9,7 +9,7 @@ own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -18,7 +18,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import batch_size, padding
+from tsirius.models.batching import batch_size, check_alone, padding
 from tsirius.models.load import Precision
 from tsirius.section import Section
 
@@ -35,6 +35,7 @@ DOCUMENT = "<Document>: "
 AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 """The model card's prompt. It is cut into parts where the tokenizer cuts too: after a line's end."""
 ANSWERS = ("no", "yes")
+HEAD = "AutoModelForCausalLM"
 INSTRUCTION = "Given a statement about a product review, judge whether the review bears it out"
 
 
@@ -73,7 +74,16 @@ def models(config: Config, *, encoder: str) -> dict[str, str]:
 
 
 def check(config: Config) -> None:
-    """Whether its tokenizer knows the answers shows when it is read."""
+    """Make sure that a model at hand can say yes and no; one to be downloaded is looked at when it is read.
+
+    Raises:
+        UserError: it cannot.
+    """
+    from tsirius.models import hub, load
+
+    if hub.at_hand(config.model) is not None:
+        load.check(config.model, head=HEAD, new_head=False)
+        _columns(load.tokenizer(config.model), where=config.model)
 
 
 def make(config: Config, material: Material) -> Labeller:
@@ -139,17 +149,16 @@ def load(
 
 def scorer(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
     """The reranker as a scorer of pairs; arguments and errors as of :func:`load`."""
-    from tsirius.models.load import judge, tokenizer
+    from tsirius.models import encode
+    from tsirius.models.load import judge, settle, tokenizer
 
-    network = judge(model, head="AutoModelForCausalLM", precision=precision)
+    network = judge(model, head=HEAD, precision=precision)
     words = tokenizer(model)
-    vocabulary = words.get_vocab()
-    if lacking := [answer for answer in ANSWERS if answer not in vocabulary]:
-        raise UserError(f"its tokenizer has no token {lacking[0]!r}", where=model,
-                        remedy="Name a reranker that says yes or no, such as Qwen/Qwen3-Reranker-0.6B.")  # fmt: skip
-    columns = [vocabulary[answer] for answer in ANSWERS]
+    settle(network, words, where=model)
+    columns = _columns(words, where=model)
     pad = padding(words, network.config)
-    length = min(max_length, int(words.model_max_length), int(network.config.max_position_embeddings))
+    length = encode.longest(network, words, max_length)
+    numbered = _has_position_table(network)
 
     def ids(texts: Sequence[str]) -> list[list[int]]:
         result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
@@ -168,8 +177,33 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
 
     def forward(batch: Batch) -> NDArray[np.float32]:
         given = inputs(batch, pad=pad, kinds=False, left=True, device=network.device)
+        if numbered:  # else the padding on the left would be counted
+            given["position_ids"] = (given["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
         logits = network(**given, use_cache=False, logits_to_keep=1).logits
         result: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
         return result
 
+    prompts = [row[: length // 2] + after for row in tokens(encode.NEIGHBOURS)]
+    check_alone(lambda rows: forward(Batch(rows, [])), prompts, where=model)
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
+
+
+def _columns(words: Any, *, where: str) -> list[int]:
+    """The tokens of the answers.
+
+    Raises:
+        UserError: the tokenizer lacks one.
+    """
+    vocabulary = words.get_vocab()
+    if lacking := [answer for answer in ANSWERS if answer not in vocabulary]:
+        raise UserError(f"its tokenizer has no token {lacking[0]!r}", where=where,
+                        remedy="Name a reranker that says yes or no, such as Qwen/Qwen3-Reranker-0.6B.")  # fmt: skip
+    return [vocabulary[answer] for answer in ANSWERS]
+
+
+def _has_position_table(network: Any) -> bool:
+    """Whether a model looks its positions up in a table (GPT-2, OPT), and takes them as an argument."""
+    from inspect import signature
+
+    tables = any(name.rpartition(".")[2] in ("wpe", "embed_positions") for name, _ in network.named_modules())
+    return tables and "position_ids" in signature(network.forward).parameters

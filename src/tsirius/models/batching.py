@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tsirius.errors import UserError
+from tsirius.models import hub
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,9 @@ OUT_OF_MEMORY = (
 GPU_TIMES = 16
 """A GPU takes this many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
 base-sized model were 1.2 times as fast as 4,096), a GPU needs a large one to be busy."""
+
+ROUNDING = 0.02
+"""How far scores of a text may differ by what is beside it, of the largest: 16-bit floats round so much."""
 
 
 class Budget:
@@ -171,20 +175,50 @@ def batch_size(batch_tokens: int, *, device: torch.device) -> int:
 
 
 def padding(tokenizer: Any, config: Any) -> int:
-    """The token that fills up short rows.
+    """The token that fills up short rows: the tokenizer's, else that of the model's config.
+
+    A decoder's classifier looks for the last token that is not padding. Where the two name different ones, that counts
+    which can end no text: a special token, and not the one at the end of each.
 
     Args:
         tokenizer: of the model.
-        config: the model's own, which counts where the tokenizer names none.
+        config: the model's own.
 
     Raises:
-        UserError: neither names one.
+        UserError: neither names one that the model has.
     """
-    for token in (tokenizer.pad_token_id, config.pad_token_id):
-        if token is not None:
-            return int(token)
-    raise UserError("neither its tokenizer nor its config.json names a token for padding", where=config.name_or_path,
-                    remedy="Set pad_token in its tokenizer_config.json.")  # fmt: skip
+    most = getattr(config, "vocab_size", None) or sys.maxsize
+    known = [int(token) for token in (tokenizer.pad_token_id, config.pad_token_id) if token is not None]
+    known = [token for token in known if 0 <= token < most]
+    if not known:
+        raise UserError("neither its tokenizer nor its config.json names a token for padding",
+                        where=config.name_or_path, remedy="Set pad_token in its tokenizer_config.json.")  # fmt: skip
+    if known[0] == known[-1]:
+        return known[0]
+    special, end = getattr(tokenizer, "all_special_ids", known), getattr(tokenizer, "eos_token_id", None)
+    return min(known, key=lambda token: (token not in special, token == end))
+
+
+def check_alone(score: Callable[[list[list[int]]], NDArray[Any]], rows: list[list[int]], *, where: str) -> None:
+    """Make sure that a model's scores of a text do not depend on the texts beside it.
+
+    Args:
+        score: rows of tokens → their scores, [B, K].
+        rows: two texts of different length.
+        where: the model's name, for messages.
+
+    Raises:
+        UserError: they do, or are NaN or infinite, or the model fails.
+    """
+    short, long = sorted(rows, key=len)
+    with hub.loading(where):
+        alone, beside = attempt(lambda: score([short])), attempt(lambda: score([short, long]))
+    if alone is None or beside is None:  # what lacks memory is told where the texts are read
+        return
+    if not np.isfinite(beside).all():
+        raise UserError("its scores are NaN or infinite", where=where, remedy="Name another model, or train it again.")
+    if np.abs(alone[0] - beside[0]).max() > ROUNDING * (1 + np.abs(beside).max()):
+        raise UserError("its scores of a text depend on the texts beside it", where=where, remedy="Name another model.")
 
 
 def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool, multiple: int) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ fine-tuned model's ``adapter/`` and ``merged/`` are such folders themselves, and
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -33,6 +34,8 @@ DESCRIPTION, FORMAT = "model.json", 4
 EMBEDDED = "embedded"
 Kind = Literal["linear", "lora", "qlora", "full", "ensemble", "onnx"]
 LongTexts = Literal["truncate", "windows"]
+PART = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+"""A part's folder, in the model's."""
 CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
@@ -78,8 +81,12 @@ class Description:
             raise ValueError("it names no base model")
         if self.kind == "ensemble" and not self.parts:
             raise ValueError("it names no members")
-        if any(Path(part).is_absolute() or ".." in Path(part).parts for part in self.parts):
-            raise ValueError("a part lies outside the folder")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("it names a category twice")
+        if any(not PART.fullmatch(part) for part in self.parts):
+            raise ValueError("a part lies outside the folder, or is the folder itself")
+        if len(set(self.parts)) < len(self.parts):
+            raise ValueError("it names a part twice")
         return self
 
     def save(self, folder: Path) -> None:
@@ -205,7 +212,10 @@ class Classifier:
             advance(copies[""])
         for start in range(0, len(unique), CHUNK):
             chunk = unique[start : start + CHUNK]
-            probabilities[start : start + len(chunk)] = softmax(self.scorer.logits(chunk) + self._shift, axis=1)
+            logits = self.scorer.logits(chunk)
+            if not np.isfinite(logits).all():
+                raise UserError("its scores are NaN or infinite", where=self.source, remedy="Train the model again.")
+            probabilities[start : start + len(chunk)] = softmax(logits + self._shift, axis=1)
             if advance:
                 advance(sum(copies[text] for text in chunk))
         return probabilities[[position.get(text, -1) for text in cleaned]]
@@ -240,6 +250,10 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
     if description.kind == "ensemble":
         members = [describe(folder / part) for part in description.parts]
         for part, member in zip(description.parts, members, strict=True):
+            if member.kind == "ensemble":  # it could be part of itself
+                raise UserError(
+                    "is an ensemble within an ensemble", where=folder / part, remedy="Train the model again."
+                )
             if member.names != names:
                 raise UserError("tells other categories apart than the ensemble", where=folder / part,
                                 remedy="Train the model again.")  # fmt: skip
@@ -248,7 +262,11 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
 
     if description.parts:
         part = next((name for name in description.parts if name == saved_encoder.MERGED), description.parts[0])
-        return _scorer(folder / part, describe(folder / part), shared)
+        form = describe(folder / part)
+        if form.parts or (form.kind, form.names) != (description.kind, names):
+            raise UserError("is not a form of the model that it lies in", where=folder / part,
+                            remedy="Train the model again.")  # fmt: skip
+        return _scorer(folder / part, form, shared)
     if not (folder / saved_encoder.ADAPTER_CONFIG).is_file():
         return saved_encoder.read_plain(folder, names=names, max_length=length, windows=windows)
     base_model = str(description.base_model)
@@ -306,11 +324,12 @@ def describe(folder: Path) -> Description:
     path, remedy = folder / DESCRIPTION, "Train the model again."
     if not path.is_file():
         raise UserError(f"has no {DESCRIPTION}", where=folder, remedy=remedy)
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        version = result.pop("format")
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        raise UserError("does not describe a model", where=path, remedy=remedy) from None
+    from tsirius.models import hub
+
+    result = hub.read_json(path)
+    if "format" not in result:
+        raise UserError("does not describe a model", where=path, remedy=remedy)
+    version = result.pop("format")
     if version != FORMAT:
         raise UserError(f"has format {version}, this version reads {FORMAT}", where=path, remedy=remedy)
     try:

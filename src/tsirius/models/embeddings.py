@@ -54,7 +54,7 @@ def known(embed: Embed, folder: Path, *, model: str, max_length: int) -> Embed:
     if not (folder / ABOUT).is_file():
         return embed
     about = {"fingerprint": hub.fingerprint(model), "max_length": max_length}
-    if json.loads((folder / ABOUT).read_text(encoding="utf-8")) != about:
+    if hub.read_json(folder / ABOUT) != about:
         return embed
     hashes = np.load(folder / TEXTS, allow_pickle=False)
     vectors: NDArray[np.float32] = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsirius.models import windows
-from tsirius.models.batching import BATCH_TOKENS, Budget, batch_size, filled, padded_with_mask, padding
+from tsirius.models.batching import (
+    BATCH_TOKENS,
+    Budget,
+    batch_size,
+    check_alone,
+    filled,
+    padded_with_mask,
+    padding,
+)
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+NEIGHBOURS = ("Суп.", "Кастрюля тяжёлая, дно толстое, суп варится быстро, ручки греются, крышка гремит!")
+"""Texts that a model reads alone and beside one another, before it reads others."""
 
 
 def logits(
@@ -54,19 +65,28 @@ def _logits(model: Any, tokenizer: Any, rows: list[list[int]], *, half: torch.dt
     return _read(model, tokenizer, rows, scores, width=model.config.num_labels)
 
 
+def check_logits(model: Any, tokenizer: Any, *, max_length: int, half: torch.dtype | None, where: str) -> None:
+    """Make sure that a classifier's scores of a text do not depend on the texts beside it; else a UserError."""
+    rows = token_ids(tokenizer, NEIGHBOURS, max_length=max_length)
+    check_alone(lambda given: _logits(model, tokenizer, given, half=half), rows, where=where)
+
+
 def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
     """What an encoder makes of each text: the mean of its last states, padding left out, scaled to length 1, [N, W].
 
     Reimers and Gurevych 2019, "Sentence-BERT" (arXiv 1908.10084). Arguments as of :func:`logits`, of an encoder without
     a head.
     """
+    return _embeddings(model, tokenizer, token_ids(tokenizer, texts, max_length=max_length))
+
+
+def _embeddings(model: Any, tokenizer: Any, rows: list[list[int]]) -> NDArray[np.float32]:
     import torch
 
     def mean(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         return torch.nn.functional.normalize((states * mask[:, :, None]).sum(dim=1))
 
-    rows = token_ids(tokenizer, texts, max_length=max_length)
     return _read(model, tokenizer, rows, mean, width=model.config.hidden_size)
 
 
@@ -83,7 +103,11 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
     @cache
     def parts() -> tuple[Any, Any, int]:
         encoder, tokenizer = load.encoder(model, precision="auto"), load.tokenizer(model)
-        return encoder, tokenizer, longest(encoder, tokenizer, max_length)
+        load.settle(encoder, tokenizer, where=model)
+        length = longest(encoder, tokenizer, max_length)
+        rows = token_ids(tokenizer, NEIGHBOURS, max_length=length)
+        check_alone(partial(_embeddings, encoder, tokenizer), rows, where=model)
+        return encoder, tokenizer, length
 
     @lru_cache(maxsize=1)
     def last(texts: tuple[str, ...]) -> NDArray[np.float32]:

@@ -5,7 +5,6 @@ The counts are of a BERT-like encoder (XLM-R) trained as :mod:`tsirius.models.ad
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,7 +116,7 @@ def shape(model: str) -> Shape:
     folder = hub.folder(model) if hub.is_folder(model) else hub.cached(model)
     if folder is None or not (folder / hub.CONFIG).is_file():
         raise UserError("is not at hand, so that its shape is not known", where=model, remedy=hub.REMEDY)
-    result = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
+    result = hub.read_json(folder / hub.CONFIG)
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size",
              "max_position_embeddings")  # fmt: skip
     lacking = [name for name in names if not isinstance(result.get(name), int)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ MARIAN = ("source.spm", "target.spm", "vocab.json")
 DECIDING = (CONFIG, *TOKENIZERS, *MARIAN[:2], "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
             "added_tokens.json", "adapter_config.json")  # fmt: skip
 """Files beside the weights that transformers reads for an encoder or a classifier: what it says hangs on them."""
+READ = ("generation_config.json", "processor_config.json", "preprocessor_config.json", "chat_template.json")
+"""Further settings that transformers reads where they are there."""
 PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5], *MARIAN[:2])
 """What is downloaded beside the weights."""
 
@@ -39,6 +42,27 @@ EMBEDDED_SHA256 = "e70da91acf970e45af183a635c3e4a0fdec5d17fb39f39289fd2a0bd0e732
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
+AGAIN = "Copy or download it again."
+ADAPTER_CONFIG = "adapter_config.json"
+
+SETTINGS_BYTES, VOCABULARY_BYTES = 8 << 20, 256 << 20
+"""The most of a JSON file that holds settings, and of one that holds a vocabulary or the names of weights."""
+VOCABULARIES = (
+    "tokenizer.json", "vocab.json", "vocabulary.json", "added_tokens.json", "tokenizer_config.json", *WEIGHTS[1::2],
+)  # fmt: skip
+DEPTH = 64
+"""The most levels of a JSON file that holds settings; a vocabulary's are limited by its reader."""
+POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS put in place of a large one."""
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+"""How torch's files begin: since 2020, and before."""
+COUNTS = {
+    ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"): 1000,
+    ("hidden_size", "d_model", "n_embd", "dim", "intermediate_size", "d_ff"): 1 << 20,
+    ("num_attention_heads", "n_head", "n_heads", "num_heads"): 1 << 12,
+    ("vocab_size",): 1 << 24,
+}
+"""Names that config.json has for a count, and the most there can be: beyond it is damage, and would fill the memory."""
 
 
 def check(model: str) -> None:
@@ -54,7 +78,9 @@ def check(model: str) -> None:
         _check_folder(folder(model))
         if model == EMBEDDED:
             _check_embedded()
-    elif cached(model) is None:
+    elif (result := cached(model)) is not None:
+        _check_folder(result)
+    else:
         _check_hub(model)
 
 
@@ -106,12 +132,18 @@ def fetch(model: str) -> Path:
             result = Path(snapshot_download(model, allow_patterns=[*PATTERNS, "model*.safetensors"]))
             if missing({path.name for path in result.iterdir()}):
                 snapshot_download(model, allow_patterns=["pytorch_model*.bin"])
+        _check_folder(result)
     return result
+
+
+def at_hand(model: str) -> Path | None:
+    """The folder of a model that :func:`check` accepts; None for one that has yet to be downloaded."""
+    return folder(model) if is_folder(model) else cached(model)
 
 
 def described(model: str) -> dict[str, Any]:
     """What config.json of a model that :func:`check` accepts says; {} for one that has yet to be downloaded."""
-    result = folder(model) if is_folder(model) else cached(model)
+    result = at_hand(model)
     return read_json(result / CONFIG) if result is not None else {}
 
 
@@ -166,45 +198,156 @@ def _check_folder(folder: Path) -> None:
     lack = missing(names)
     if lack:
         raise UserError(f"the model has no {lack}", where=folder, remedy="Give the whole folder of the model.")
+    if ADAPTER_CONFIG in names:
+        raise UserError(f"holds an adapter ({ADAPTER_CONFIG}), which would be read in place of the model", where=folder,
+                        remedy="Give the folder of a whole model.")  # fmt: skip
+    for name in sorted({*DECIDING, *READ, *WEIGHTS} & names):
+        if name.endswith(".json"):
+            read_json(folder / name)
+        elif not name.endswith(".bin"):
+            _check_bytes(folder / name)
     config = read_json(folder / CONFIG)
-    if "model_type" not in config:
+    if not isinstance(config.get("model_type"), str):
         raise UserError("names no model_type", where=folder / CONFIG, remedy="Give the folder of a transformers model.")
     if config["model_type"] == "marian" and MARIAN[0] not in names:
         raise UserError(f"the model has no tokenizer files ({MARIAN[0]})", where=folder,
                         remedy="Give the whole folder of the model.")  # fmt: skip
-    for index in WEIGHTS[1::2]:
-        if index in names:
-            shards = set(read_json(folder / index).get("weight_map", {}).values())
-            lost = sorted(shards - names)
-            if lost:
-                raise UserError(f"the model has no weights {lost[0]}", where=folder, remedy="Give the whole folder.")
+    _check_counts(config, folder / CONFIG)
+    labels(config, where=folder / CONFIG)
+    _check_shards(folder, names)
     for path in sorted(folder.glob("*.safetensors")):
         _check_weights(path)
+    if not names & {*WEIGHTS[:2]}:
+        for path in sorted(folder.glob("pytorch_model*.bin")):
+            _check_pickle(path)
+
+
+def _check_bytes(path: Path) -> None:
+    """Make sure that a file is not empty, nor stands for another one."""
+    with path.open("rb") as handle:
+        start = handle.read(len(POINTER))
+    if not start:
+        raise UserError("is empty", where=path, remedy=AGAIN)
+    if start == POINTER:
+        raise UserError("is a pointer of Git LFS, not the file itself", where=path,
+                        remedy="Fetch it with: git lfs pull.")  # fmt: skip
+
+
+def _check_counts(config: Mapping[str, Any], path: Path) -> None:
+    for names, most in COUNTS.items():
+        for name in names:
+            value = config.get(name, 1)
+            if value is None or isinstance(value, list):  # one of each layer
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise UserError(f"{name} is {str(value)[:40]!r}, not a number from 1 to {most:,}", where=path,
+                                remedy=AGAIN)  # fmt: skip
+
+
+def labels(config: Mapping[str, Any], *, where: str | Path) -> dict[int, str]:
+    """The labels that a config.json names, by their index; {} where it names none.
+
+    Raises:
+        UserError: they are not numbered from 0, or label2id contradicts id2label.
+    """
+    remedy = "Mend it, or download the model again."
+    named, back = config.get("id2label"), config.get("label2id")
+    for name, value in (("id2label", named), ("label2id", back)):
+        if value is not None and not isinstance(value, dict):
+            raise UserError(f"its {name} is no table", where=where, remedy=remedy)
+    result = {str(index): str(label) for index, label in (named or {}).items()}
+    if set(result) != set(map(str, range(len(result)))):
+        raise UserError("its id2label does not number the labels from 0", where=where, remedy=remedy)
+    if result and config.get("num_labels", len(result)) != len(result):
+        raise UserError("its num_labels contradicts its id2label", where=where, remedy=remedy)
+    for index, label in result.items():
+        if back and str(back.get(label, index)) != index:
+            raise UserError(f"its label2id contradicts its id2label: {label!r} is {back[label]} and {index}",
+                            where=where, remedy=remedy)  # fmt: skip
+    return {index: result[str(index)] for index in range(len(result))}
+
+
+def _check_shards(folder: Path, names: Collection[str]) -> None:
+    for index in WEIGHTS[1::2]:
+        if index not in names:
+            continue
+        shards = read_json(folder / index).get("weight_map")
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+            raise UserError("its weight_map names no files", where=folder / index, remedy=AGAIN)
+        for name in sorted(set(shards.values())):
+            if not re.fullmatch(r"[\w-][\w.-]*\.(safetensors|bin)", name):
+                raise UserError(f"its weight_map names {name[:80]!r}, which is no file of weights beside it",
+                                where=folder / index, remedy=AGAIN)  # fmt: skip
+            if name not in names:
+                raise UserError(f"the model has no weights {name}", where=folder, remedy="Give the whole folder.")
+            _check_bytes(folder / name)
 
 
 def _check_weights(path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
+    _check_bytes(path)
     try:
-        with safe_open(path, framework="numpy"):  # reads the header alone, and that the file is as long as it says
-            return
-    except SafetensorError as error:
+        with safe_open(path, framework="numpy") as file:  # reads the header, and that the file is as long as it says
+            if file.keys():
+                return
+    except Exception as error:  # its own kind, and the system's
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the weights are broken ({error})", where=path, remedy="Copy or download them again."
+            f"the weights are broken ({reason})", where=path, remedy="Copy or download them again."
         ) from None
+    raise UserError("holds no weights", where=path, remedy=AGAIN)
+
+
+def _check_pickle(path: Path) -> None:
+    """Make sure that a file of weights is one of torch's, and whole as far as its table of contents says."""
+    _check_bytes(path)
+    with path.open("rb") as handle:
+        start = handle.read(len(ZIP))
+    if start != ZIP and not start.startswith(PICKLE):
+        raise UserError("is no file of weights", where=path, remedy=AGAIN)
+    if start == ZIP:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                whole = any(name.endswith("data.pkl") for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            whole = False
+        if not whole:
+            raise UserError("the weights are broken (the archive is cut off or damaged)", where=path, remedy=AGAIN)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object of a file; {} where it holds something else.
+    """The JSON object of a file of a model; {} where it holds something else.
 
     Raises:
-        UserError: it is not valid JSON.
+        UserError: it cannot be read, is too large or too deep, or is not valid JSON.
     """
+    most = VOCABULARY_BYTES if path.name in VOCABULARIES else SETTINGS_BYTES
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        _check_bytes(path)
+        if path.stat().st_size > most:
+            raise UserError(f"is larger than {most >> 20} MiB", where=path, remedy=AGAIN)
+        result = json.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=path, remedy=AGAIN) from None
+    except RecursionError:
+        raise UserError("is nested too deeply", where=path, remedy=AGAIN) from None
     except ValueError as error:
-        raise UserError(f"not valid JSON ({error})", where=path, remedy="Copy or download it again.") from None
+        raise UserError(f"not valid JSON ({error})", where=path, remedy=AGAIN) from None
+    if path.name not in VOCABULARIES and _deeper(result, DEPTH):
+        raise UserError("is nested too deeply", where=path, remedy=AGAIN)
     return result if isinstance(result, dict) else {}
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Whether a JSON value has more than ``most`` levels."""
+    level = [value]
+    for _ in range(most):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [part for parts in inner for part in parts]
+        if not level:
+            return False
+    return True
 
 
 def _check_hub(model: str) -> None:
@@ -249,7 +392,7 @@ def fingerprint(model: str) -> str:
 
 
 @contextmanager
-def loading(model: str) -> Iterator[None]:
+def loading(model: str | Path) -> Iterator[None]:
     """What a library says of a model's files that it cannot use, in one line.
 
     Raises:
@@ -257,8 +400,17 @@ def loading(model: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except Exception as error:  # each of the libraries beneath has errors of its own for a file that does not fit
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot be loaded ({reason})", where=model, remedy=REMEDY) from None
+    except BaseException as error:  # each library has errors of its own; a panic of tokenizers' is no Exception
+        raise UserError(f"cannot be loaded ({reason(error)})", where=model, remedy=REMEDY) from None
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong in one line. The advice that some libraries add, to switch their safety off, is not repeated."""
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text or "custom code" in text:
+        return "it needs code of its own, named by auto_map, and a model's code is never executed"
+    if "weights_only" in text or "weights only" in text.lower() or "torch.load" in text:
+        return "its file of weights is damaged, or holds more than weights, which is never executed"
+    return text[:200] or type(error).__name__

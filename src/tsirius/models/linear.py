@@ -16,6 +16,7 @@ import numpy as np
 
 from tsirius.errors import UserError
 from tsirius.language.words import lemmas
+from tsirius.models import hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +200,7 @@ def load(folder: Path, *, categories: int, embed: Embed | None) -> Linear:
         if not (folder / name).is_file():
             raise UserError(f"has no {name}", where=folder, remedy=remedy)
     try:
-        terms = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        terms = hub.read_json(folder / VOCABULARY)
         arrays = load_file(folder / WEIGHTS)
         terms = {view: terms[view] for view in VIEWS}
         if not all(isinstance(word, str) for words in terms.values() for word in words):
@@ -210,6 +211,8 @@ def load(folder: Path, *, categories: int, embed: Embed | None) -> Linear:
         shapes = (size,), (size + width, categories), (categories,)
         if (idf.shape, coefficients.shape, intercepts.shape) != shapes:
             raise UserError("its files do not belong together", where=folder, remedy=remedy)
+        if not all(np.isfinite(array).all() for array in (idf, coefficients, intercepts)):
+            raise UserError("its weights are NaN or infinite", where=folder, remedy=remedy)
         return Linear(terms, idf, coefficients, intercepts, embed)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"its files are broken ({error})", where=folder, remedy=remedy) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +13,7 @@ from pydantic import BeforeValidator
 
 from tsirius.errors import UserError
 from tsirius.models import hub
+from tsirius.models.batching import padding
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +27,13 @@ def _without_int8(value: object) -> object:
 
 Precision = Annotated[Literal["auto", "fp32"], BeforeValidator(_without_int8)]
 """What a model computes in, see :func:`judge`."""
+CLASSIFIER = "AutoModelForSequenceClassification"
+NAMED = 4
+"""Of weights that are missing, so many are named."""
+SHORTEST = 8
+"""Tokens that a model has to read of a text, special ones included, to be of use."""
+LAYER = re.compile(r"(.*?\.)\d+\.")
+"""Where a parameter's name says which layer of a stack it belongs to."""
 
 
 def device() -> torch.device:
@@ -56,6 +66,163 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
 
 
+def read(head: str, model: str, **settings: Any) -> Any:
+    """What a class of transformers reads from a model's folder: the only way in which a model, a config or a tokenizer
+    comes into memory. Code that the folder may hold is never executed, nothing is asked on standard input, and the
+    network is left alone.
+
+    Args:
+        head: the class, "AutoModel" or "AutoTokenizer" say.
+        model: a folder or hub name that :func:`tsirius.models.hub.check` accepts.
+        settings: of the class's ``from_pretrained``.
+
+    Raises:
+        UserError: it cannot be read so.
+    """
+    folder = hub.fetch(model)
+    if head not in ("AutoTokenizer", "AutoConfig") and (folder / hub.ADAPTER_CONFIG).is_file():
+        raise UserError(f"holds an adapter ({hub.ADAPTER_CONFIG}), which would be read in place of the model",
+                        where=model, remedy="Give the folder of a whole model.")  # fmt: skip
+    with quiet(), hub.loading(model), warnings.catch_warnings():
+        import transformers
+
+        warnings.filterwarnings("ignore", message=".*sacremoses.*")  # Marian does without
+        return getattr(transformers, head).from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True, **settings
+        )
+
+
+def check(model: str, *, head: str, new_head: bool) -> None:
+    """Make sure that a model at hand can be read, without reading its weights: its kind, their names and shapes, its
+    tokenizer, its padding. One that has yet to be downloaded is looked at when it is read.
+
+    Args:
+        model: a folder or hub name that :func:`tsirius.models.hub.check` accepts.
+        head: the transformers class that will read it.
+        new_head: its head is made anew, for other labels.
+
+    Raises:
+        UserError: it cannot be read so.
+    """
+    if model != hub.EMBEDDED and hub.at_hand(model) is not None:  # the package's own is known by its fingerprint
+        settle(_whole(head, model, new_head=new_head, device_map="meta")[0], tokenizer(model), where=model)
+
+
+def _whole(head: str, model: str, *, new_head: bool, **settings: Any) -> tuple[Any, list[str]]:
+    """A model in 32-bit floats with all of its weights.
+
+    Args:
+        head: the transformers class that reads it.
+        model: a folder or hub name.
+        new_head: the head may be lacking, or be for other labels: it is made anew.
+        settings: of :func:`read`.
+
+    Returns:
+        The model, and the names of the parameters that its weights do not hold.
+
+    Raises:
+        UserError: it cannot be read so; or weights are missing, of other shapes, of more layers, or NaN.
+    """
+    import torch
+
+    loaded, loading = read(
+        head, model, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+    )
+    _check_use(loaded, head, where=model)
+    mismatched = {str(name) for name, *_ in loading["mismatched_keys"]}
+    new = sorted({*map(str, loading["missing_keys"]), *mismatched})
+    prefix = "" if loaded.base_model is loaded else f"{loaded.base_model_prefix}."
+    lacking = []
+    for name in new:
+        in_head = new_head and not name.startswith(prefix)
+        pooler = name.startswith(f"{prefix}pooler.") and name not in mismatched  # embeddings do without
+        if not in_head and not (pooler and (new_head or head == "AutoModel")):
+            lacking.append(name)
+    inner = [name for name in lacking if name.startswith(prefix)]
+    if len(inner) > len(loaded.base_model.state_dict()) / 2 or (new_head and mismatched & set(inner)):
+        raise UserError("the weights are of another kind of model than config.json says", where=model,
+                        remedy=hub.REMEDY)  # fmt: skip
+    if lacking:
+        listed = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
+        what = "weights of the right shape" if mismatched & set(lacking) else "trained weights"
+        raise UserError(f"has no {what} for {listed}", where=model,
+                        remedy="Name a model that was trained for this, and give its whole folder.")  # fmt: skip
+    _check_layers(loaded, loading["unexpected_keys"], where=model)
+    for name, part in loaded.named_parameters():
+        if not part.is_meta and not part.sum().isfinite() and not part.isfinite().all():
+            raise UserError(f"its weights are NaN or infinite: {name}", where=model,
+                            remedy="Train it again, or copy or download it again.")  # fmt: skip
+    return loaded, new
+
+
+def _check_use(loaded: Any, head: str, *, where: str) -> None:
+    """Refuse a kind of model that is not called as the others are."""
+    remedy = "Name another model."
+    if not {"input_ids", "attention_mask"} <= inspect.signature(loaded.forward).parameters.keys():
+        raise UserError(f"{loaded.config.model_type} takes no attention mask: what it says of a text would depend on"
+                        " the texts beside it", where=where, remedy=remedy)  # fmt: skip
+    if head == "AutoModel" and loaded.config.is_encoder_decoder:
+        raise UserError(f"{loaded.config.model_type} is an encoder with a decoder, which gives no embeddings",
+                        where=where, remedy="Name an encoder.")  # fmt: skip
+    if head == CLASSIFIER and getattr(loaded.config, "summary_type", None) == "last":
+        raise UserError(f"{loaded.config.model_type} classifies by the last column, padding included", where=where,
+                        remedy=remedy)  # fmt: skip
+
+
+def _check_layers(loaded: Any, unexpected: Iterable[str], *, where: str) -> None:
+    """Refuse weights of layers that config.json does not count: without them it is another model."""
+    stacks = {match[1] for name, _ in loaded.named_parameters() if (match := LAYER.match(name))}
+    for name in sorted(map(str, unexpected)):
+        match = LAYER.match(name)
+        own = f".{match[1]}" if match else ""
+        if own and any(own.endswith(f".{stack}") or f".{stack}".endswith(own) for stack in stacks):
+            raise UserError(f"its weights have more layers than config.json says: {name}", where=where,
+                            remedy=hub.REMEDY)  # fmt: skip
+
+
+def settle(model: Any, tokenizer: Any, *, where: str) -> None:
+    """Let a model know the padding that :func:`tsirius.models.batching.padding` decides on: a decoder's classifier
+    looks for the last token before it.
+
+    Args:
+        model: a transformers or peft model.
+        tokenizer: of the model.
+        where: the model's name, for messages.
+
+    Raises:
+        UserError: no padding can be told, or the tokenizer is another model's.
+    """
+    remedy = "Give the tokenizer that belongs to the model."
+    with hub.loading(where):
+        embedded = model.get_input_embeddings().weight.shape[0]
+        highest = max(tokenizer.get_vocab().values(), default=-1)
+        longest = tokenizer.model_max_length
+    if highest >= embedded:
+        raise UserError(f"its tokenizer has {highest + 1:,} tokens, its embedding only {embedded:,}", where=where,
+                        remedy=remedy)  # fmt: skip
+    if isinstance(longest, bool) or not isinstance(longest, (int, float)) or not longest >= SHORTEST:
+        raise UserError(f"its tokenizer's model_max_length is {longest!r}", where=where,
+                        remedy=f"Set it to a number from {SHORTEST} on in its tokenizer_config.json.")  # fmt: skip
+    config = model.config.get_text_config()
+    pad = padding(tokenizer, config)
+    by_end = model.config.is_encoder_decoder and type(model).__name__.endswith("Classification")
+    if by_end and pad == model.config.eos_token_id:
+        raise UserError("it classifies by the end token, which is its padding too", where=where,
+                        remedy="Set another pad_token in its tokenizer_config.json.")  # fmt: skip
+    if config.pad_token_id is None or not _counts_from_padding(model):
+        model.config.pad_token_id = config.pad_token_id = pad
+
+
+def _counts_from_padding(model: Any) -> bool:
+    """Whether positions begin after a row of the padding, as XLM-R's: another padding would move them."""
+    import torch
+
+    return any(
+        "position" in name.rpartition(".")[2] and isinstance(part, torch.nn.Embedding) and part.padding_idx is not None
+        for name, part in model.named_modules()
+    )
+
+
 def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) -> tuple[Any, list[str]]:
     """An encoder with a new head for ``names``, in 32-bit floats on the CPU.
 
@@ -71,34 +238,19 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
         UserError: transformers has no classifier of this kind, or the weights are of another model.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    folder = str(hub.fetch(model))
     labels: dict[str, Any] = {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},
     }
-    with quiet(), hub.loading(model):
-        config = AutoConfig.from_pretrained(folder, **labels)
-        if config.pad_token_id is None:  # a decoder's head looks for the last token before it
-            config.pad_token_id = tokenizer(model).pad_token_id
-        loaded, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    other = {name for name, *_ in loading["mismatched_keys"]}  # a head for other labels, which is made anew
-    new = sorted({*loading["missing_keys"], *other})
-    held = loaded.base_model.state_dict().keys()
-    prefix = f"{loaded.base_model_prefix}."
-    lacking = sum(name.removeprefix(prefix) in held for name in new)
+    config = read("AutoConfig", model, **labels)
+    loaded, new = _whole(CLASSIFIER, model, new_head=True, config=config)
+    settle(loaded, tokenizer(model), where=model)
     if dropout is not None:  # config.json has another name for it in each kind of model, and some have none
         for part in _head(loaded):
             if isinstance(part, torch.nn.Dropout):
                 part.p = dropout
-    if lacking > len(held) / 2 or any(name.startswith(prefix) for name in other):
-        raise UserError(
-            "the weights are of another kind of model than config.json says", where=model, remedy=hub.REMEDY
-        )
     return loaded, new
 
 
@@ -118,18 +270,9 @@ def judge(model: str, *, head: str, precision: Precision) -> Any:
     Raises:
         UserError: it cannot be read so, or has no head of this kind.
     """
-    import torch
-    import transformers
-
     from tsirius.models import first_token
 
-    with quiet(), hub.loading(model):
-        loaded, loading = getattr(transformers, head).from_pretrained(
-            str(hub.fetch(model)), dtype=torch.float32, output_loading_info=True
-        )
-    if loading["missing_keys"]:
-        raise UserError(f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model,
-                        remedy="Name a model that was trained for this.")  # fmt: skip
+    loaded, _ = _whole(head, model, new_head=False)
     return _placed(first_token.only(loaded), precision=precision, half=True, half_on_cpu=True)
 
 
@@ -138,11 +281,7 @@ def encoder(model: str, *, precision: Precision) -> Any:
 
     On a CPU it computes in 32-bit floats: what is learned from its answers is used on other processors too.
     """
-    import torch
-    from transformers import AutoModel
-
-    with quiet(), hub.loading(model):
-        loaded = AutoModel.from_pretrained(str(hub.fetch(model)), dtype=torch.float32)
+    loaded, _ = _whole("AutoModel", model, new_head=False)
     return _placed(loaded, precision=precision, half=True)
 
 
@@ -158,21 +297,10 @@ def seq2seq(model: str, *, precision: Precision) -> Any:
     Raises:
         UserError: it cannot be read so, or its weights are not all there.
     """
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
-    path = hub.fetch(model)
-    with quiet(), hub.loading(model):
-        loaded, loading = AutoModelForSeq2SeqLM.from_pretrained(
-            str(path), dtype=torch.float32, output_loading_info=True
-        )
-    if loading["missing_keys"]:
-        raise UserError(
-            f"has no trained weights for {sorted(loading['missing_keys'])[0]}", where=model, remedy=hub.REMEDY
-        )
+    loaded, _ = _whole("AutoModelForSeq2SeqLM", model, new_head=False)
     # Of T5 1.1 the head has weights of its own. Tying it to the embeddings would overwrite them without a word.
     head, embeddings = loaded.get_output_embeddings(), loaded.get_input_embeddings()
-    if hub.read_json(path / hub.CONFIG).get("tie_word_embeddings") is False and head.weight is embeddings.weight:
+    if hub.described(model).get("tie_word_embeddings") is False and head.weight is embeddings.weight:
         raise UserError("its head took the weights of its embeddings on loading", where=model,
                         remedy="Install another version of transformers.")  # fmt: skip
     return _placed(loaded, precision=precision, half=loaded.config.model_type == "marian")
@@ -209,9 +337,4 @@ def tokenizer(model: str) -> Any:
     Raises:
         UserError: its files cannot be read.
     """
-    from transformers import AutoTokenizer
-
-    path = hub.fetch(model)
-    with quiet(), hub.loading(model), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*sacremoses.*")  # Marian does without
-        return AutoTokenizer.from_pretrained(str(path))
+    return read("AutoTokenizer", model)

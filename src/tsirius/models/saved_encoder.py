@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ADAPTER, MERGED = "adapter", "merged"
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = hub.ADAPTER_CONFIG, "adapter_model.safetensors"
+FOREIGN = ("megatron_config", "eva_config", "corda_config", "layer_replication", "arrow_config")
+"""Settings of peft's that no adapter of ours has."""
 REMEDY = "Train the model again."
 
 
@@ -102,7 +104,7 @@ def _save_plain(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def _sort_lists(path: Path) -> None:
     """peft writes sets in the order of their hashes, which differs from process to process."""
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = hub.read_json(path)
     for name in ("target_modules", "modules_to_save"):
         config[name] = sorted(set(config[name]))
     path.write_text(json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True), encoding="utf-8")
@@ -117,6 +119,7 @@ def adapted(folder: Path, *, method: Method, base_model: str, names: Sequence[st
     for part in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / part).is_file():
             raise UserError(f"has no {part}", where=folder, remedy=REMEDY)
+    _check_config(folder / ADAPTER_CONFIG)
     base, new = load.base_classifier(base_model, names=names, dropout=None)
     if method == "qlora":
         adapters.rounded_to_nf4(base, adapters.parts(base, new, base_model)[0])
@@ -127,9 +130,23 @@ def adapted(folder: Path, *, method: Method, base_model: str, names: Sequence[st
             model = PeftModel.from_pretrained(base, str(folder))
         _check_whole(model, folder / ADAPTER_WEIGHTS, new, adapter="default")
     except Exception as error:  # peft, safetensors and torch each have their own for a file that does not fit
-        reason = " ".join(str(error).split())[:200]
+        reason = hub.reason(error)
         raise UserError(f"the adapter does not fit {base_model} ({reason})", where=folder, remedy=REMEDY) from None
     return model.eval()
+
+
+def _check_config(path: Path) -> None:
+    """Make sure that an adapter is one of those that :func:`save` writes; others of peft's import code by its name.
+
+    Raises:
+        UserError: it is not.
+    """
+    config = hub.read_json(path)
+    if config.get("peft_type") != "LORA":
+        raise UserError("does not describe a LoRA adapter", where=path, remedy=REMEDY)
+    for name in FOREIGN:
+        if config.get(name):
+            raise UserError(f"sets {name}, which is not supported", where=path, remedy=REMEDY)
 
 
 def _check_whole(model: Any, path: Path, new: Sequence[str], *, adapter: str) -> None:
@@ -142,6 +159,9 @@ def _check_whole(model: Any, path: Path, new: Sequence[str], *, adapter: str) ->
 
     with safe_open(path, framework="pt") as file:
         held = set(file.keys())
+        for name in sorted(held):
+            if not file.get_tensor(name).isfinite().all():
+                raise ValueError(f"its weights are NaN or infinite: {name}")
     needed = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
     lost = sorted(needed.keys() - held)
     lost += [name for name in new if not any(key.endswith(f".{name}") for key in held)]
@@ -171,12 +191,13 @@ def beside(other: Encoder, folder: Path, *, base_model: str) -> Encoder:
     for part in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / part).is_file():
             raise UserError(f"has no {part}", where=folder, remedy=REMEDY)
+    _check_config(folder / ADAPTER_CONFIG)
     try:
         with load.quiet():
             other.model.load_adapter(str(folder), adapter_name=name)
         _check_whole(other.model, folder / ADAPTER_WEIGHTS, [], adapter=name)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = hub.reason(error)
         raise UserError(f"the adapter does not fit {base_model} ({reason})", where=folder, remedy=REMEDY) from None
     return replace(other, adapter=name)
 
@@ -190,11 +211,7 @@ def read_plain(folder: Path, *, names: Sequence[str], max_length: int, windows: 
     lack = hub.missing({path.name for path in folder.iterdir()} if folder.is_dir() else ())
     if lack:
         raise UserError(f"has no {lack}", where=folder, remedy=REMEDY)
-    try:
-        config = json.loads((folder / hub.CONFIG).read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError("is not valid JSON", where=folder / hub.CONFIG, remedy=REMEDY) from None
-    if config.get("id2label") != {str(index): name for index, name in enumerate(names)}:
+    if hub.read_json(folder / hub.CONFIG).get("id2label") != {str(index): name for index, name in enumerate(names)}:
         raise UserError("its labels are not those of model.json", where=folder / hub.CONFIG, remedy=REMEDY)
     model, new = load.base_classifier(str(folder), names=names, dropout=None)
     if new:
@@ -206,12 +223,11 @@ def _ready(model: Any, folder: Path, max_length: int, *, windows: bool) -> Encod
     if not any((folder / name).is_file() for name in hub.TOKENIZERS):
         raise UserError(f"has no tokenizer files ({hub.TOKENIZERS[0]})", where=folder, remedy=REMEDY)
     try:
-        from transformers import AutoTokenizer
-
-        with load.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"its tokenizer cannot be read ({reason})", where=folder, remedy=REMEDY) from None
+        tokenizer = load.read("AutoTokenizer", str(folder))
+    except UserError as error:
+        raise UserError(f"its tokenizer {error.what}", where=folder, remedy=REMEDY) from None
+    load.settle(model, tokenizer, where=str(folder))
     length = encode.longest(model, tokenizer, max_length)
-    return Encoder(model.to(load.device()).eval(), tokenizer, length, windows, half=None, adapter=None)
+    model = model.to(load.device()).eval()
+    encode.check_logits(model, tokenizer, max_length=length, half=None, where=str(folder))
+    return Encoder(model, tokenizer, length, windows, half=None, adapter=None)

@@ -28,7 +28,7 @@ from tsirius.categories import Categories
 from tsirius.errors import nearest
 from tsirius.labellers import LABELLERS, Labeller, published
 from tsirius.language.words import lemmas
-from tsirius.models import hub
+from tsirius.models import hub, load
 from tsirius.progress import say
 from tsirius.section import Section, nest
 
@@ -101,6 +101,7 @@ def check(config: Config) -> None:
     """
     for model in models(config).values():
         hub.check(model)
+        load.check(model, head="AutoModelForSeq2SeqLM", new_head=False)
 
 
 def files(config: Config) -> dict[str, Path]:

@@ -233,8 +233,10 @@ def check(config: Config) -> None:
     Raises:
         UserError: one is not, or a part of it is missing.
     """
-    for model in _models(config).values():
+    for setting, model in _models(config).items():
         hub.check(model)
+        if setting == "label.encoder":
+            load.check(model, head="AutoModel", new_head=False)
     for name in config.use:
         labellers.module(name).check(_section(config, name, Section))
 

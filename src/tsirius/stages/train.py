@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
-from tsirius.models import hub
+from tsirius.models import hub, load
 from tsirius.progress import say
 from tsirius.section import Section
 
@@ -144,6 +144,8 @@ def check(config: Config) -> None:
         _needs_bitsandbytes()
     if encoder := _encoder(config):
         hub.check(encoder)
+        head = "AutoModel" if config.use == "linear" else load.CLASSIFIER
+        load.check(encoder, head=head, new_head=config.use != "linear")
 
 
 def _needs_bitsandbytes() -> None:
