@@ -17,7 +17,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import batch_size, check_alone, padding
+from tsirius.models.batching import HALF, batch_size, check_alone, padding
 from tsirius.models.hub import EMBEDDED
 from tsirius.models.load import Precision
 from tsirius.section import Section
@@ -162,7 +162,7 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
 
     around = frame("Отзыв.")
     pairs = [around.before + text[: length // 2] + around.after for text in tokens(encode.NEIGHBOURS)]
-    check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, where=model)
+    check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF, where=model)
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
 
 

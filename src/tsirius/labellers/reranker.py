@@ -18,7 +18,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import batch_size, check_alone, padding
+from tsirius.models.batching import HALF, batch_size, check_alone, padding
 from tsirius.models.load import Precision
 from tsirius.section import Section
 
@@ -184,7 +184,7 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
         return result
 
     prompts = [row[: length // 2] + after for row in tokens(encode.NEIGHBOURS)]
-    check_alone(lambda rows: forward(Batch(rows, [])), prompts, where=model)
+    check_alone(lambda rows: forward(Batch(rows, [])), prompts, rounding=HALF, where=model)
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
 
 

@@ -39,8 +39,8 @@ GPU_TIMES = 16
 """A GPU takes this many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
 base-sized model were 1.2 times as fast as 4,096), a GPU needs a large one to be busy."""
 
-ROUNDING = 0.02
-"""How far scores of a text may differ by what is beside it, of the largest: 16-bit floats round so much."""
+EXACT, HALF = 1e-3, 2e-2
+"""How far scores of a text may differ by what is beside it, of the largest: 32-bit and 16-bit floats round less."""
 
 
 class Budget:
@@ -199,12 +199,15 @@ def padding(tokenizer: Any, config: Any) -> int:
     return min(known, key=lambda token: (token not in special, token == end))
 
 
-def check_alone(score: Callable[[list[list[int]]], NDArray[Any]], rows: list[list[int]], *, where: str) -> None:
+def check_alone(
+    score: Callable[[list[list[int]]], NDArray[Any]], rows: list[list[int]], *, rounding: float, where: str
+) -> None:
     """Make sure that a model's scores of a text do not depend on the texts beside it.
 
     Args:
         score: rows of tokens → their scores, [B, K].
         rows: two texts of different length.
+        rounding: :data:`EXACT` or :data:`HALF`.
         where: the model's name, for messages.
 
     Raises:
@@ -217,7 +220,7 @@ def check_alone(score: Callable[[list[list[int]]], NDArray[Any]], rows: list[lis
         return
     if not np.isfinite(beside).all():
         raise UserError("its scores are NaN or infinite", where=where, remedy="Name another model, or train it again.")
-    if np.abs(alone[0] - beside[0]).max() > ROUNDING * (1 + np.abs(beside).max()):
+    if np.abs(alone[0] - beside[0]).max() > rounding * (1 + np.abs(beside).max()):
         raise UserError("its scores of a text depend on the texts beside it", where=where, remedy="Name another model.")
 
 

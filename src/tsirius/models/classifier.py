@@ -326,7 +326,10 @@ def describe(folder: Path) -> Description:
         raise UserError(f"has no {DESCRIPTION}", where=folder, remedy=remedy)
     from tsirius.models import hub
 
-    result = hub.read_json(path)
+    try:
+        result = hub.read_json(path)
+    except UserError as error:
+        raise UserError(f"does not describe a model: {error.what}", where=path, remedy=remedy) from None
     if "format" not in result:
         raise UserError("does not describe a model", where=path, remedy=remedy)
     version = result.pop("format")

@@ -11,6 +11,8 @@ import numpy as np
 from tsirius.models import windows
 from tsirius.models.batching import (
     BATCH_TOKENS,
+    EXACT,
+    HALF,
     Budget,
     batch_size,
     check_alone,
@@ -68,7 +70,8 @@ def _logits(model: Any, tokenizer: Any, rows: list[list[int]], *, half: torch.dt
 def check_logits(model: Any, tokenizer: Any, *, max_length: int, half: torch.dtype | None, where: str) -> None:
     """Make sure that a classifier's scores of a text do not depend on the texts beside it; else a UserError."""
     rows = token_ids(tokenizer, NEIGHBOURS, max_length=max_length)
-    check_alone(lambda given: _logits(model, tokenizer, given, half=half), rows, where=where)
+    rounding = EXACT if half is None else HALF
+    check_alone(lambda given: _logits(model, tokenizer, given, half=half), rows, rounding=rounding, where=where)
 
 
 def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
@@ -106,7 +109,7 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
         load.settle(encoder, tokenizer, where=model)
         length = longest(encoder, tokenizer, max_length)
         rows = token_ids(tokenizer, NEIGHBOURS, max_length=length)
-        check_alone(partial(_embeddings, encoder, tokenizer), rows, where=model)
+        check_alone(partial(_embeddings, encoder, tokenizer), rows, rounding=HALF, where=model)
         return encoder, tokenizer, length
 
     @lru_cache(maxsize=1)
