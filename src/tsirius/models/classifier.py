@@ -40,7 +40,7 @@ CHUNK = 512
 """Texts that are classified between two signs of progress."""
 
 
-@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False, extra="forbid"))
 class Description:
     """What ``model.json`` says.
 

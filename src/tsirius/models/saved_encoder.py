@@ -11,6 +11,7 @@ Each of the two has the label names, a ``model.json`` and a card, and can be cop
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,7 +125,8 @@ def adapted(folder: Path, *, method: Method, base_model: str, names: Sequence[st
     if method == "qlora":
         adapters.rounded_to_nf4(base, adapters.parts(base, new, base_model)[0])
     try:
-        with load.quiet():
+        with load.quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(base, str(folder))
@@ -193,7 +195,8 @@ def beside(other: Encoder, folder: Path, *, base_model: str) -> Encoder:
             raise UserError(f"has no {part}", where=folder, remedy=REMEDY)
     _check_config(folder / ADAPTER_CONFIG)
     try:
-        with load.quiet():
+        with load.quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")
             other.model.load_adapter(str(folder), adapter_name=name)
         _check_whole(other.model, folder / ADAPTER_WEIGHTS, [], adapter=name)
     except Exception as error:
@@ -211,6 +214,7 @@ def read_plain(folder: Path, *, names: Sequence[str], max_length: int, windows: 
     lack = hub.missing({path.name for path in folder.iterdir()} if folder.is_dir() else ())
     if lack:
         raise UserError(f"has no {lack}", where=folder, remedy=REMEDY)
+    hub.check(str(folder.absolute()))
     if hub.read_json(folder / hub.CONFIG).get("id2label") != {str(index): name for index, name in enumerate(names)}:
         raise UserError("its labels are not those of model.json", where=folder / hub.CONFIG, remedy=REMEDY)
     model, new = load.base_classifier(str(folder), names=names, dropout=None)
