@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from tsirius.models.batching import Budget, batch_size, in_batches, longest_first, padded_with_mask, padding
-from tsirius.models.load import Precision, seq2seq, tokenizer
+from tsirius.models.load import Precision, seq2seq, settle, tokenizer
 from tsirius.section import Section
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def load(model: str, *, prefix: str, search: Search, precision: Precision, batch
         UserError: the model cannot be read.
     """
     made, words = seq2seq(model, precision=precision), tokenizer(model)
+    settle(made, words, where=model)
     made.generation_config.max_length = None  # the writer has limits of its own, and says so each time
     # None for T5, whose positions are relative.
     positions = getattr(made.config, "max_position_embeddings", None) or 1 << 20

@@ -45,10 +45,12 @@ REMEDY = "Name a folder with a model, or a hub model that is in the cache or can
 AGAIN = "Copy or download it again."
 ADAPTER_CONFIG = "adapter_config.json"
 
-SETTINGS_BYTES, VOCABULARY_BYTES = 8 << 20, 256 << 20
-"""The most of a JSON file that holds settings, and of one that holds a vocabulary or the names of weights."""
+SETTINGS_BYTES, VOCABULARY_BYTES = 8 << 20, 128 << 20
+"""The most of a JSON file that holds settings, and of one that holds a tokenizer or the names of weights."""
+TERMS, TERMS_BYTES = "vocabulary.json", 1 << 30
+"""The terms of a linear model, which may be millions."""
 VOCABULARIES = (
-    "tokenizer.json", "vocab.json", "vocabulary.json", "added_tokens.json", "tokenizer_config.json", *WEIGHTS[1::2],
+    "tokenizer.json", "vocab.json", TERMS, "added_tokens.json", "tokenizer_config.json", *WEIGHTS[1::2],
 )  # fmt: skip
 DEPTH = 64
 """The most levels of a JSON file that holds settings; a vocabulary's are limited by its reader."""
@@ -322,7 +324,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, is too large or too deep, or is not valid JSON.
     """
-    most = VOCABULARY_BYTES if path.name in VOCABULARIES else SETTINGS_BYTES
+    vocabulary = path.name in VOCABULARIES
+    most = TERMS_BYTES if path.name == TERMS else VOCABULARY_BYTES if vocabulary else SETTINGS_BYTES
     try:
         _check_bytes(path)
         if path.stat().st_size > most:
@@ -334,7 +337,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError("is nested too deeply", where=path, remedy=AGAIN) from None
     except ValueError as error:
         raise UserError(f"not valid JSON ({error})", where=path, remedy=AGAIN) from None
-    if path.name not in VOCABULARIES and _deeper(result, DEPTH):
+    if not vocabulary and _deeper(result, DEPTH):
         raise UserError("is nested too deeply", where=path, remedy=AGAIN)
     return result if isinstance(result, dict) else {}
 

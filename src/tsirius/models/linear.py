@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
-VOCABULARY, WEIGHTS = "vocabulary.json", "weights.safetensors"
+VOCABULARY, WEIGHTS = hub.TERMS, "weights.safetensors"
 ABSENT = -30.0
 """The logit of a category without training rows: finite, and out of reach of the others, which lie around 0."""
 FEW = 200
