@@ -1,5 +1,6 @@
 """Models and tokenizers are read into memory whole, from a folder or the hub's cache, or refused."""
 
+import ast
 import json
 import os
 import shutil
@@ -141,3 +142,59 @@ def test_8_bits_are_refused_with_the_reason() -> None:
     assert [precision.validate_python(one) for one in ("auto", "fp32")] == ["auto", "fp32"]
     with pytest.raises(ValidationError, match="int8 is no longer offered: 16-bit floats"):
         precision.validate_python("int8")
+
+
+def test_models_are_read_by_one_function_alone() -> None:
+    root, calls = Path(hub.__file__).parents[1], []
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("from_pretrained", "load_adapter"):
+                calls.append((path.relative_to(root).as_posix(), ast.unparse(node)))
+    read, *of_adapters = calls
+    assert read == ("models/load.py", "getattr(transformers, head).from_pretrained")
+    assert of_adapters == [
+        ("models/saved_encoder.py", "PeftModel.from_pretrained"),  # they take a model that is in memory
+        ("models/saved_encoder.py", "other.model.load_adapter"),
+    ]
+
+
+def test_weights_of_other_names_are_listed_and_nothing_is_drawn(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    held = load_file(folder / "model.safetensors")
+    lost = [name for name in held if ".layer.1.attention." in name]
+    save_file({name: array for name, array in held.items() if name not in lost}, folder / "model.safetensors",
+              metadata={"format": "pt"})  # fmt: skip
+    for refused in (
+        lambda: load.check(str(folder), head="AutoModel", new_head=False),
+        lambda: load.encoder(str(folder), precision="fp32"),
+        lambda: load.base_classifier(str(folder), names=["а", "б"], dropout=None),
+    ):
+        with pytest.raises(UserError, match=r"has no trained weights for .*layer\.1\.attention.* and \d+ more"):
+            refused()
+
+
+def test_the_advice_to_switch_safety_off_is_not_repeated() -> None:
+    for said, told in (
+        ("Weights only load failed. Re-running with `weights_only` set to `False` can execute code", "never executed"),
+        ("Please pass the argument `trust_remote_code=True` to allow custom code to be run.", "auto_map"),
+    ):
+        with pytest.raises(UserError) as refused, hub.loading("model"):
+            raise ValueError(said)
+        assert told in str(refused.value) and "False" not in str(refused.value) and "True" not in str(refused.value)
+
+
+def test_what_is_read_from_the_cache_is_checked_as_a_folder_is(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    monkeypatch.setattr(hub, "cached", lambda model: folder)
+    hub.check("nobody/nothing")
+    load.check("nobody/nothing", head="AutoModel", new_head=False)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(UserError, match="the weights are broken"):
+        hub.check("nobody/nothing")
