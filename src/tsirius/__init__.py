@@ -13,7 +13,7 @@ from tsirius import environment
 
 TYPE_CHECKING = False  # typing and importlib wait until the command line handles Ctrl-C
 if TYPE_CHECKING:
-    from typing import Any
+    import typing
 
     from tsirius.categories import Categories, Category
     from tsirius.commands.export import export
@@ -56,7 +56,7 @@ _HOMES = {
 environment.prepare()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     # Each name is imported when it is first used: the command line answers --help without the libraries behind it.
     if name not in _HOMES:
         raise AttributeError(f"module 'tsirius' has no attribute {name!r}")

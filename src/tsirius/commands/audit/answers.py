@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,17 +16,28 @@ from tsirius.commands.audit.subject import Subject, read_texts
 from tsirius.errors import UserError, nearest
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
-from tsirius.store import replacing
+from tsirius.store import file_fingerprint, replacing, write_text
 
+ANSWERS, ANSWERS_SUMS = "answers.csv", ".answers.sums"
+"""In the audit's folder."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet would run."""
 
 
 def read_kept(subject: Subject) -> dict[str, str]:
-    """The answers so far by id, "" for a skipped review."""
-    path = subject.folder / "answers.csv"
+    """The answers so far by id, "" for a skipped review.
+
+    Raises:
+        UserError: they were altered or damaged since they were given.
+    """
+    path = subject.folder / ANSWERS
     if not path.is_file():
         return {}
+    if (sums := _sums(path)) and file_fingerprint(path) not in sums:
+        option = "" if subject.of == "labels" else f" --of {subject.of}"
+        raise UserError("was altered or damaged", where=path,
+                        remedy=f"Check it, and have it taken as it is with: tsirius audit {subject.run}{option}"
+                               f" --answers {path}")  # fmt: skip
     return dict(_read_answers(path, subject).select("id", "category").iter_rows())
 
 
@@ -38,20 +51,43 @@ def write_form(path: Path, texts: Mapping[str, str], kept: Mapping[str, str]) ->
         (name, f"'{_one_line(text)}" if text.startswith(FORMULA) else _one_line(text), kept.get(name, ""))
         for name, text in texts.items()
     ]
-    _write(path, rows, delimiter=";")
+    _write(path, _table(rows, delimiter=";"))
 
 
 def write_kept(subject: Subject, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Write the reviews that a person has seen, with their answers, into the audit's folder."""
     rows = [(name, _one_line(text), kept[name]) for name, text in texts.items() if name in kept]
-    _write(subject.folder / "answers.csv", rows, delimiter=",")
+    path = subject.folder / ANSWERS
+    content = _table(rows, delimiter=",")
+    before = [file_fingerprint(path)] if path.is_file() else []  # a process killed between the two writes leaves these
+    write_text(path.with_name(ANSWERS_SUMS), "\n".join([_fingerprint(content), *before]))
+    _write(path, content)
 
 
-def _write(path: Path, rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as handle:
-        writer = csv.writer(handle, delimiter=delimiter)
-        writer.writerow(["id", "text", "category"])
-        writer.writerows(rows)
+def _sums(path: Path) -> list[str]:
+    try:
+        return path.with_name(ANSWERS_SUMS).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        return ["damaged"]
+
+
+def _fingerprint(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _table(rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> bytes:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=delimiter)
+    writer.writerow(["id", "text", "category"])
+    writer.writerows(rows)
+    return buffer.getvalue().encode("utf-8-sig")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _one_line(text: str) -> str:
