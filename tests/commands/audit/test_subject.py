@@ -72,7 +72,7 @@ def test_a_flipped_bit_in_what_is_audited_is_refused(run: Path, of: subject.Of) 
             damaged = bytearray(whole)
             damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(1, 7)
             path.write_bytes(damaged)
-            with pytest.raises(UserError, match="damaged|older version"):
+            with pytest.raises(UserError, match=r"damaged|older version"):
                 call(run, of=of, write=run / "form.csv")
             path.write_bytes(whole)
     assert not (run / "form.csv").exists() and call(run, of=of, write=run / "form.csv") is None

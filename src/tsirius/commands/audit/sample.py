@@ -96,5 +96,5 @@ def _stored(path: Path) -> dict[str, Any]:
         stored = None
     if not isinstance(stored, dict) or with_checksum(stored) != stored:
         raise UserError("was altered or damaged", where=path,
-                        remedy="Move it away: reviews are drawn again, and the answers given so far are kept.")  # fmt: skip
+                        remedy="Move it away: reviews are drawn again, and the answers so far are kept.")  # fmt: skip
     return stored
