@@ -11,6 +11,7 @@ Families, with what is right:
 - ``folders``: one file of a run's or a model's folder is damaged, or of what an unfinished command left: every command
   that reads it gives the answer of the undamaged one or refuses with one line.
 - ``models``: the models of ``tests/damage_models.py``.
+- ``interrupts``: Ctrl-C while the libraries load or a moment later: one line, and exit code 130.
 
 Every try is drawn from the seed and its number, and is a line in DIR/journal.jsonl: what is in it is not tried again.
 The figures of all families are printed at the end; the exit code is 1 where there is a fault.
@@ -49,13 +50,14 @@ from tsirius import categories, config, pipeline
 from tsirius.commands import audit, compare, evaluate, latency, predict
 from tsirius.commands import run as summary
 from tsirius.errors import UserError
+from tsirius.interrupts import LINE
 from tsirius.models.classifier import Classifier
 from tsirius.stages import predict as predicting
 from tsirius.store import file_fingerprint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-TRIES = {"kills": 200, "files": 300, "folders": 300, "models": 150}
+TRIES = {"kills": 200, "files": 300, "folders": 300, "models": 150, "interrupts": 50}
 SAMPLE = Path(summary.__file__).parents[1] / "assets" / "sample"
 REVIEWS, TEST = 240, 90
 """Rows of the small shop."""
@@ -520,9 +522,9 @@ def folders(folder: Path) -> Callable[[random.Random], tuple[str, str]]:
             kind = draw.random()
             if kind < 0.08:
                 return unfinished(copy, draw, right["predict"])
-            name = draw.choice(files)
             if kind < 0.2:
-                name = draw.choice([one for one in files if "/.kept/" in one] or files)
+                return kept(folder, draw)
+            name = draw.choice(files)
             case = f"{name}: {damage(copy / name, draw)}"
             faults = []
             for command, call in readers(copy).items():
@@ -534,8 +536,8 @@ def folders(folder: Path) -> Callable[[random.Random], tuple[str, str]]:
                     faults.append(f"{command}: {str(found[1])[-700:]}")
                 if command == "report" and found[0] == "read" and stage in STAGES:
                     faults.append("a report of damaged stages")
-            if draw.random() < 0.25 or "/.kept/" in name:
-                faults += run_again(copy, wanted, without="label" if "/.kept/" in name else None)
+            if draw.random() < 0.25:
+                faults += run_again(copy, wanted)
             return case, "\n".join(faults)
 
     return attempt
@@ -560,10 +562,40 @@ def unfinished(copy: Path, draw: random.Random, right: Outcome) -> tuple[str, st
     return case, "" if found == right else f"predict: {str(found[1])[-1500:]}"
 
 
-def run_again(copy: Path, wanted: Mapping[str, str], *, without: str | None) -> list[str]:
+KEPT_REVIEWS = 30
+KEPT = ['label.use=["lexicon", "nli"]', "name=kept"]
+
+
+def label(shop: Path) -> str:
+    """The fingerprint of the labels of a shop whose labeller keeps shards of its answers."""
+    loaded = config.load(shop / "shop.toml", KEPT)
+    root = shop / "runs" / "kept"
+    with inside(shop):
+        return str(pipeline.branch(loaded, root, of=root, first="ingest", last="label").record("label")["output"])  # type: ignore[index]  # it was made
+
+
+def kept(folder: Path, draw: random.Random) -> tuple[str, str]:
+    """Damage a shard of a labeller's answers, then label again."""
+    base = folder / "kept"
+    if not (folder / "kept.finished").exists():
+        shutil.rmtree(base, ignore_errors=True)
+        lay_out(base)
+        few = (base / "reviews.csv").read_text(encoding="utf-8").splitlines(keepends=True)[: KEPT_REVIEWS + 1]
+        (base / "reviews.csv").write_text("".join(few), encoding="utf-8")
+        (folder / "kept.finished").write_text(label(base))
+    with scratch(folder, base) as copy:
+        stage = copy / "runs" / "kept"
+        shards = [path for path in (stage / ".kept").rglob("*") if path.is_file()]
+        path = draw.choice(sorted(shards))
+        case = f"{path.relative_to(copy)}: {damage(path, draw)}"
+        shutil.rmtree(stage / "label")
+        found = outcome(lambda: label(copy))
+        right = found == ("read", (folder / "kept.finished").read_text())
+        return case, "" if right else f"label: {str(found[1])[-1500:]}"
+
+
+def run_again(copy: Path, wanted: Mapping[str, str]) -> list[str]:
     """The run ends with the same bytes, whatever was damaged."""
-    if without is not None:
-        shutil.rmtree(copy / "runs" / "shop" / without)
     kind, result = outcome(lambda: pipeline.run(config.load(copy / "shop.toml", [])))
     if kind != "read":
         return [f"run: {str(result)[-1500:]}"]
@@ -886,11 +918,48 @@ def models(folder: Path) -> Callable[[random.Random], tuple[str, str]]:
     return attempt
 
 
+# --- interrupts -------------------------------------------------------------------------------------------------------
+
+IMPORTS = 1500
+"""The modules that a command imports, about."""
+
+
+def interrupts(folder: Path) -> Callable[[random.Random], tuple[str, str]]:
+    shop = finished(folder)
+
+    def attempt(draw: random.Random) -> tuple[str, str]:
+        name = draw.choice(["run, another seed", "predict", "evaluate", "report", "compare", "bench latency"])
+        left, pause = draw.randrange(IMPORTS), draw.choice([0.0, draw.random() * 0.1])
+        with scratch(folder, shop) as copy:
+            process = subprocess.Popen(
+                [sys.executable, "-X", "importtime", "-m", "tsirius", *COMMANDS[name][0]], cwd=copy, text=True,
+                stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            assert process.stderr is not None
+            for line in process.stderr:  # from here on the command line handles it
+                if line.rpartition(" ")[2].strip() == "tsirius.interrupts":
+                    break
+            for _ in range(left):
+                process.stderr.readline()
+            time.sleep(pause)
+            process.send_signal(signal.SIGINT)
+            said = [line for line in process.stderr.read().splitlines() if not line.startswith("import time:")]
+            code = process.wait()
+        case = f"{name}: {left} imports and {pause:.3f} s after the first"
+        if code == 0:  # it was over
+            return case, ""
+        right = code == 130 and said[-1] == LINE and not any("Traceback" in one or "ignored" in one for one in said)
+        return case, "" if right else f"{code}: {said[-9:]}"
+
+    return attempt
+
+
 FAMILIES: dict[str, Callable[[Path], Callable[[random.Random], tuple[str, str]]]] = {
     "kills": kills,
     "files": files,
     "folders": folders,
     "models": models,
+    "interrupts": interrupts,
 }
 
 if __name__ == "__main__":
