@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +16,7 @@ from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
 from tsirius.store import file_fingerprint, replacing, write_text
 
-ANSWERS, ANSWERS_SUMS = "answers.csv", ".answers.sums"
+ANSWERS, ANSWERS_NEW, ANSWERS_SUMS = "answers.csv", ".answers.new.csv", ".answers.sums"
 """In the audit's folder."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet would run."""
@@ -51,17 +49,17 @@ def write_form(path: Path, texts: Mapping[str, str], kept: Mapping[str, str]) ->
         (name, f"'{_one_line(text)}" if text.startswith(FORMULA) else _one_line(text), kept.get(name, ""))
         for name, text in texts.items()
     ]
-    _write(path, _table(rows, delimiter=";"))
+    _write(path, rows, delimiter=";")
 
 
 def write_kept(subject: Subject, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Write the reviews that a person has seen, with their answers, into the audit's folder."""
     rows = [(name, _one_line(text), kept[name]) for name, text in texts.items() if name in kept]
-    path = subject.folder / ANSWERS
-    content = _table(rows, delimiter=",")
-    before = [file_fingerprint(path)] if path.is_file() else []  # a process killed between the two writes leaves these
-    write_text(path.with_name(ANSWERS_SUMS), "\n".join([_fingerprint(content), *before]))
-    _write(path, content)
+    path, new = subject.folder / ANSWERS, subject.folder / ANSWERS_NEW
+    _write(new, rows, delimiter=",")
+    before = [path] if path.is_file() else []  # what a process leaves that is killed before it is replaced
+    write_text(subject.folder / ANSWERS_SUMS, "\n".join(map(file_fingerprint, [new, *before])))
+    new.replace(path)
 
 
 def _sums(path: Path) -> list[str]:
@@ -73,21 +71,11 @@ def _sums(path: Path) -> list[str]:
         return ["damaged"]
 
 
-def _fingerprint(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _table(rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, delimiter=delimiter)
-    writer.writerow(["id", "text", "category"])
-    writer.writerows(rows)
-    return buffer.getvalue().encode("utf-8-sig")
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+def _write(path: Path, rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle, delimiter=delimiter)
+        writer.writerow(["id", "text", "category"])
+        writer.writerows(rows)
 
 
 def _one_line(text: str) -> str:
