@@ -14,6 +14,7 @@ from tsirius import metrics, tables
 from tsirius.categories import Categories, Category
 from tsirius.commands import audit
 from tsirius.config import Config
+from tsirius.store import Store, seal
 
 NAMES = ["обувь", "посуда", "одежда", "нет товара"]
 WORDS = {"обувь": "Ботинки", "посуда": "Кружка", "одежда": "Куртка", "нет товара": "Доставка"}
@@ -77,7 +78,9 @@ def lay_out(folder: Path, rows: pl.DataFrame) -> Path:
     tables.write(predictions, tables.PREDICTIONS, run / "predict" / "predictions.parquet")
     ingest = {"train": folder / "reviews.csv", "test": folder / "test.csv", "categories": folder / "categories.toml"}
     config = Config.model_validate({"name": "shop", "ingest": ingest})
-    (run / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
+    Store(run).write_config(config.model_dump_json())
+    for stage in ("ingest", "label", "predict"):
+        seal(run / stage, {})
     return run
 
 

@@ -24,7 +24,7 @@ STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
-    {"errors", "section", "progress", "environment"},
+    {"errors", "section", "progress", "environment", "interrupts"},
     {"categories", "tables", "metrics", "store", "shards", "calibration"},
     {"language"},
     {"io"},

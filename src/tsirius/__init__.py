@@ -9,12 +9,12 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from tsirius import environment
 
+TYPE_CHECKING = False  # typing and importlib wait until the command line handles Ctrl-C
 if TYPE_CHECKING:
+    import typing
+
     from tsirius.categories import Categories, Category
     from tsirius.commands.export import export
     from tsirius.commands.label import label
@@ -56,10 +56,12 @@ _HOMES = {
 environment.prepare()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     # Each name is imported when it is first used: the command line answers --help without the libraries behind it.
     if name not in _HOMES:
         raise AttributeError(f"module 'tsirius' has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import tsirius
+from tsirius import interrupts
 from tsirius.errors import UserError
 
 
@@ -22,16 +23,19 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            with interrupts.cleaned():
+                result = super().invoke(ctx)
+                if sys.stdout is not None:
+                    sys.stdout.flush()
             return result
-        except KeyboardInterrupt:
-            print("interrupted; run the same command again to resume", file=sys.stderr)
-            raise typer.Exit(130) from None
         except BrokenPipeError:  # `| head` for example
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt) and not interrupts.came():
+                raise
+            interrupts.tell()
+            raise typer.Exit(interrupts.CODE) from None
 
 
 app = typer.Typer(
@@ -306,7 +310,7 @@ REMEDIES = {
 
 
 def main() -> None:
-    """The entry point: a failure that the user can fix is one line on standard error and exit code 2."""
+    """Run the command line: a failure that the user can fix is one line on standard error and exit code 2."""
     _open_streams()
     level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():

@@ -41,6 +41,10 @@ WORK = ".work"
 PACKAGES = ("tsirius", "polars", "scikit-learn", "torch", "transformers", "peft", "pymorphy3", "natasha", "navec")
 CHECKSUM = "checksum"
 """In a record: of all else that it says."""
+CHECKSUMS = "checksums.json"
+"""In a folder that people copy, such as a model's: the fingerprint of each of its files."""
+README = "README.md"
+"""What a person may write in such a folder."""
 PARTIAL_SECONDS = 3600.0
 """What a process of another machine left unfinished is removed after this long."""
 DEPTH = 6
@@ -207,7 +211,7 @@ class Store:
             "peak_memory_mib": _peak_memory_mib(),
             "versions": versions(),
         }
-        write_text(out / RECORD, json.dumps(_sealed(record), ensure_ascii=False, indent=1))
+        write_text(out / RECORD, json.dumps(with_checksum(record), ensure_ascii=False, indent=1))
         publish(out, self.folder(stage))
         shutil.rmtree(work_folder)
         return record
@@ -479,6 +483,8 @@ def fingerprint_once(path: Path) -> str:
 def verify(path: Path) -> None:
     """Make sure that the stage's folder in which ``path`` lies is as it was published; it need not lie in one.
 
+    Of a folder that lies in none, the files that its own :data:`CHECKSUMS`, or those of the folders in it, name.
+
     Raises:
         UserError: its files or its record were altered or damaged.
     """
@@ -487,12 +493,36 @@ def verify(path: Path) -> None:
         if (folder / RECORD).is_file():
             _check_published(folder)
             return
+    if real.is_dir():
+        for sums in sorted(real.rglob(CHECKSUMS)):
+            _check_files(sums)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the fingerprint of each file in ``folder``, folders in it left out, beside them: see :func:`verify`."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in (CHECKSUMS, README))
+    sums = {path.name: file_fingerprint(path) for path in files}
+    write_text(folder / CHECKSUMS, json.dumps(sums, ensure_ascii=False, indent=1))
+
+
+def _check_files(sums: Path) -> None:
+    remedy = "Copy the folder again, or train the model again."
+    try:
+        names = dict(json.loads(sums.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        raise UserError("was altered or damaged", where=sums, remedy=remedy) from None
+    for name, wanted in names.items():
+        path = sums.parent / name
+        if not path.is_file():
+            raise UserError(f"has no {name}", where=sums.parent, remedy=remedy)
+        if fingerprint_once(path) != wanted:
+            raise UserError("was altered or damaged since it was written", where=path, remedy=remedy)
 
 
 def seal(folder: Path, notes: Mapping[str, Any]) -> None:
     """Write a record into a finished folder that is no stage's, so that :func:`sealed` tells whether it is intact."""
     record = {"key": {}, "output": fingerprint(folder), "notes": _plain(notes)}
-    write_text(folder / RECORD, json.dumps(_sealed(record), ensure_ascii=False, indent=1))
+    write_text(folder / RECORD, json.dumps(with_checksum(record), ensure_ascii=False, indent=1))
 
 
 def sealed(folder: Path) -> dict[str, Any] | None:
@@ -517,17 +547,17 @@ def _record(folder: Path) -> dict[str, Any] | str | None:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "its record is damaged"
     if not isinstance(record, dict) or not isinstance(record.get("key"), dict) or "output" not in record:
         return "its record is damaged"
     if CHECKSUM not in record:
         return "published by an older version"
-    return record if record[CHECKSUM] == _sealed(record)[CHECKSUM] else "its record is damaged"
+    return record if record[CHECKSUM] == with_checksum(record)[CHECKSUM] else "its record is damaged"
 
 
-def _sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its checksum."""
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record, or another object of JSON, with its checksum."""
     rest = {name: value for name, value in record.items() if name != CHECKSUM}
     text = json.dumps(rest, ensure_ascii=False, sort_keys=True)
     return {**rest, CHECKSUM: hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()}

@@ -1,9 +1,11 @@
 """Export: every form predicts the same in a process of its own, and one that does not is refused."""
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from tsirius.commands import export as exporting
 from tsirius.errors import UserError
 from tsirius.models import finetune, hub, linear, saved_encoder
 from tsirius.models.classifier import Classifier, Description
-from tsirius.store import fingerprint
+from tsirius.store import fingerprint, seal
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 SHIFT = [0.4, -0.3, 0.2, 0.0]
@@ -232,6 +234,7 @@ def test_a_broken_onnx_export_is_refused(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     folder = exporting.export(run, to="onnx", out=tmp_path / "out")
+    (folder / "checksums.json").unlink()
     for harm in ("model.onnx", "tokenizer.json"):
         whole = (folder / harm).read_bytes()
         (folder / harm).write_bytes(whole[:50])
@@ -241,6 +244,66 @@ def test_a_broken_onnx_export_is_refused(run: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"has no {harm}"):
             Classifier.load(folder)
         (folder / harm).write_bytes(whole)
+
+
+def test_a_flip_in_an_exported_model_is_refused(run: Path, tmp_path: Path) -> None:
+    folder = exporting.export(run, to="adapter", out=tmp_path / "out")
+    shutil.move(folder, tmp_path / "elsewhere")
+    draw = random.Random(0)
+    for path in sorted((tmp_path / "elsewhere").iterdir()):
+        if path.name in ("README.md", "parity.json"):
+            continue
+        whole = path.read_bytes()
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"altered or damaged|has no"):
+            Classifier.load(tmp_path / "elsewhere")
+        path.unlink()
+        if path.name != "checksums.json":
+            with pytest.raises(UserError, match=f"(has|holds) no {path.name}"):
+                Classifier.load(tmp_path / "elsewhere")
+        path.write_bytes(whole)
+    (tmp_path / "elsewhere" / "README.md").write_text("what a person writes there")
+    assert Classifier.load(tmp_path / "elsewhere").names == NAMES
+
+
+def test_several_exports_to_one_folder_at_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(folder: Path, description: Description, texts: list[str], *, to: str, work: Path) -> exporting.Parity:
+        shutil.copytree(folder / "adapter", work, dirs_exist_ok=True)
+        return exporting.Parity(rows=1, agreement=1.0, largest=0.0, spread=1.0)
+
+    monkeypatch.setattr(exporting, "_write", write)
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(exporting.export, run, to="adapter", out=tmp_path / "out") for _ in range(60)]
+        assert {one.result() for one in done} == {tmp_path / "out"}
+    assert Classifier.load(tmp_path / "out").names == NAMES
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_export_of_a_damaged_model_is_refused(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for stage in ("ingest", "train"):
+        seal(tmp_path / "run" / stage, {})
+    for harmed in ("train/model/adapter/adapter_model.safetensors", "ingest/reviews.parquet"):
+        path = tmp_path / "run" / harmed
+        whole = path.read_bytes()
+        damaged = bytearray(whole)
+        damaged[-5] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="altered or damaged"):
+            exporting.export(tmp_path / "run", to="adapter", out=tmp_path / "out")
+        path.write_bytes(whole)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_to_a_folder_in_an_earlier_export_is_not_lost(run: Path, tmp_path: Path) -> None:
+    folder = exporting.export(run, to="adapter", out=tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (folder / "link").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="holds something else: link"):
+        exporting.export(run, to="adapter", out=tmp_path / "out")
+    assert (folder / "link").is_symlink()
 
 
 def test_without_onnxruntime_one_line_says_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

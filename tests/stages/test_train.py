@@ -19,6 +19,7 @@ from tsirius.errors import UserError
 from tsirius.models import finetune, hub, linear, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
+from tsirius.store import fingerprint
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
 ROWS = [
@@ -193,6 +194,18 @@ def test_fine_tuning(tmp_path: Path, tiny_model: Path, use: Any) -> None:
     for part in described["parts"]:
         assert np.allclose(Classifier.load(model / part).predict_proba(texts), expected, atol=1e-4)
         assert Classifier.load(model / part).scorer.windows  # type: ignore[attr-defined]  # an Encoder
+
+
+@pytest.mark.parametrize("use", ["linear", "lora", "full"])
+def test_equal_trainings_write_equal_files(tmp_path: Path, tiny_model: Path, use: Any) -> None:
+    made = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        (folder / "out").mkdir(parents=True)
+        settings = {"use": use, "model": str(tiny_model), "epochs": 2, "linear_encoder": ""}
+        run(Config(**settings), given(folder), folder / "out", seed=0, scratch=folder)
+        made.append(fingerprint(folder / "out"))
+        assert (folder / "out" / "model" / "checksums.json").is_file()
+    assert made[0] == made[1]
 
 
 def test_the_card_is_the_hubs(tmp_path: Path, tiny_model: Path) -> None:

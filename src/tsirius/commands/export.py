@@ -21,9 +21,9 @@ import polars as pl
 from tsirius.errors import UserError, nearest
 from tsirius.models import onnx, saved_encoder
 from tsirius.models.batching import longest_first
-from tsirius.models.classifier import CHUNK, Classifier, Description, describe, find
+from tsirius.models.classifier import CHUNK, DESCRIPTION, Classifier, Description, describe, find
 from tsirius.progress import progress, say
-from tsirius.store import publishing, verify, write_text
+from tsirius.store import publishing, verify, write_checksums, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,6 +92,8 @@ def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
         if parity.agreement < AGREEMENT:
             raise UserError(f"{to} does not predict the same: {parity.line()}", where=folder,
                             remedy=f"{AGREEMENT:.1%} must: nothing was written. Export to another form.")  # fmt: skip
+        if (new / DESCRIPTION).is_file():
+            write_checksums(new)
         files = [*_names(new), PARITY]
         write_text(new / PARITY, json.dumps({"form": to, **asdict(parity), "files": files}, indent=1))
     say(f"{to}: {parity.line()}")
@@ -100,16 +102,32 @@ def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
 
 def _not_exported(folder: Path) -> str | None:
     """A file in ``folder`` that no earlier export wrote; None where there is none."""
-    names = _names(folder)
+    while True:  # another process may replace the folder meanwhile
+        before = _identity(folder)
+        try:
+            exported = [*json.loads((folder / PARITY).read_text(encoding="utf-8"))["files"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            exported = []
+        try:
+            names = _names(folder)
+        except OSError:
+            names = []
+        if before == _identity(folder):
+            return next((name for name in names if name not in exported), None)
+
+
+def _identity(folder: Path) -> tuple[int, ...]:
     try:
-        exported = json.loads((folder / PARITY).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        exported = []
-    return next((name for name in names if name not in exported), None)
+        state = folder.stat()
+    except FileNotFoundError:
+        return ()
+    return state.st_ino, state.st_mtime_ns
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All that lies in ``folder`` but folders; a link to one is no folder."""
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def _check(folder: Path, description: Description, *, to: str) -> None:

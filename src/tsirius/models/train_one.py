@@ -17,6 +17,7 @@ import polars as pl
 
 from tsirius import metrics
 from tsirius.models import linear, load
+from tsirius.store import write_checksums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
+MEASURED = ("tokens_per_second", "peak_gpu_mib")
+"""Notes that differ between equal trainings: the stage's record has them, the card, which is fingerprinted, has not."""
 SMALL = 0.02
 """Learned from shares by a linear model, a category with less of a row's label is left out."""
 
@@ -207,7 +210,7 @@ def document(
     scores: Mapping[str, metrics.Score],
     notes: Mapping[str, Any],
 ) -> None:
-    """Write ``model.json`` and the card beside the weights.
+    """Write ``model.json``, the checksums and the card beside the weights.
 
     Args:
         folder: of the model, or of one of its forms.
@@ -237,6 +240,7 @@ def document(
         long_texts=task.long_texts,
     )
     description.save(folder)
+    write_checksums(folder)
     card = Card(
         kind=kind,
         names=task.names,
@@ -248,7 +252,7 @@ def document(
         written=rows.filter(pl.col("method") == "written").height,
         scores=scores,
         settings=task.settings,
-        notes=notes,
+        notes={name: value for name, value in notes.items() if name not in MEASURED},
     )
     (folder / "README.md").write_text(render(card, adapter=folder.name == ADAPTER), encoding="utf-8")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import random
 from pathlib import Path
 
 import polars as pl
 import pytest
 from audited import WORDS, call, figures, fill, lay_out, true_f1
 
+from tsirius.commands.audit import answers as files
 from tsirius.errors import UserError
+from tsirius.store import seal
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1251"])
@@ -67,8 +70,78 @@ def test_a_text_that_a_spreadsheet_would_run_is_written_as_text(tmp_path: Path, 
     path = run / "ingest" / "reviews.parquet"
     reviews = pl.read_parquet(path).with_columns(text=pl.lit('=HYPERLINK("a")\nКуртка; "хорошая"'))
     reviews.write_parquet(path)
+    seal(run / "ingest", {})
     call(run, write=tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as handle:
         texts = {line["text"] for line in csv.DictReader(handle, delimiter=";")}
     assert texts == {"""'=HYPERLINK("a") Куртка; "хорошая\""""}
     assert call(run, answers=fill(tmp_path / "a.csv", tmp_path / "b.csv", rows))
+
+
+def answered(run: Path, rows: pl.DataFrame, folder: Path) -> Path:
+    call(run, write=folder / "a.csv")
+    call(run, answers=fill(folder / "a.csv", folder / "b.csv", rows))
+    return run / "audit" / "answers.csv"
+
+
+def test_a_flip_of_any_bit_of_the_kept_answers_is_refused_and_nothing_is_lost(
+    run: Path, rows: pl.DataFrame, tmp_path: Path
+) -> None:
+    kept = answered(run, rows, tmp_path)
+    whole, draw = kept.read_bytes(), random.Random(0)
+    for _ in range(20):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        kept.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"answers\.csv: was altered or damaged\. Check it"):
+            call(run, answers=tmp_path / "b.csv")
+        assert kept.read_bytes() == damaged
+    kept.write_bytes(whole[:-40])
+    with pytest.raises(UserError, match="was altered or damaged"):
+        call(run)
+    kept.write_bytes(whole)
+    sums = kept.with_name(".answers.sums")
+    sums.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        call(run, answers=tmp_path / "b.csv")
+    report = call(run, answers=kept)
+    assert report and call(run, answers=tmp_path / "b.csv") == report and kept.read_bytes() == whole
+
+
+def test_answers_that_a_person_corrects_in_place_are_taken_when_they_are_named(
+    run: Path, rows: pl.DataFrame, tmp_path: Path
+) -> None:
+    kept = answered(run, rows, tmp_path)
+    lines = kept.read_text(encoding="utf-8-sig").splitlines()
+    lines[1] = lines[1].rpartition(",")[0] + ",посуда"
+    lines[2] = lines[2].rpartition(",")[0] + ","
+    kept.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        call(run, answers=tmp_path / "b.csv")
+    call(run, answers=kept)
+    assert figures(run)["answered"] == 149
+    assert kept.read_text(encoding="utf-8-sig").splitlines()[1:3] == lines[1:3]
+
+
+rename = Path.replace
+
+
+def replace_nothing(path: Path, target: Path) -> Path:
+    if target.name == files.ANSWERS:
+        raise ZeroDivisionError
+    return rename(path, target)
+
+
+def test_a_process_killed_between_the_sums_and_the_answers_leaves_them_usable(
+    run: Path, rows: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = answered(run, rows, tmp_path)
+    before = kept.read_bytes()
+    fill(tmp_path / "a.csv", tmp_path / "b.csv", rows.with_columns(truth=pl.lit("обувь")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_nothing)
+        with pytest.raises(ZeroDivisionError):
+            call(run, answers=tmp_path / "b.csv")
+    assert kept.read_bytes() == before
+    call(run, answers=tmp_path / "b.csv")
+    assert kept.read_bytes() != before

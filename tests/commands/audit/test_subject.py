@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
-from audited import NAMES
+from audited import NAMES, call
 
 from tsirius.commands.audit import subject
 from tsirius.errors import UserError
@@ -47,7 +49,7 @@ def test_texts_that_the_run_could_learn_from_are_counted(run: Path, rows: pl.Dat
 
 
 def test_a_run_without_what_is_audited_is_refused(run: Path) -> None:
-    (run / "predict" / "predictions.parquet").unlink()
+    shutil.rmtree(run / "predict")
     with pytest.raises(UserError, match="holds no predictions"):
         subject.open_subject(run, "predictions")
     assert subject.open_subject(run, "labels").rows.height == 1200
@@ -58,3 +60,19 @@ def test_a_test_file_that_has_changed_is_refused(run: Path, tmp_path: Path) -> N
     (tmp_path / "test.csv").write_text("id,text\nt0,другой\n", encoding="utf-8")
     with pytest.raises(UserError, match="'t5' is gone"):
         subject.read_texts(found, pl.Series(["t5"]))
+
+
+@pytest.mark.parametrize("of", ["labels", "predictions"])
+def test_a_flipped_bit_in_what_is_audited_is_refused(run: Path, of: subject.Of) -> None:
+    draw = random.Random(0)
+    read = {"labels": ["ingest", "label"], "predictions": ["ingest", "predict", "config.json"]}[of]
+    for name in read:
+        for path in filter(Path.is_file, [run / name, *(run / name).rglob("*")]):
+            whole = path.read_bytes()
+            damaged = bytearray(whole)
+            damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(1, 7)
+            path.write_bytes(damaged)
+            with pytest.raises(UserError, match=r"damaged|older version"):
+                call(run, of=of, write=run / "form.csv")
+            path.write_bytes(whole)
+    assert not (run / "form.csv").exists() and call(run, of=of, write=run / "form.csv") is None

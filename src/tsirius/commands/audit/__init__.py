@@ -57,8 +57,13 @@ def audit(
     with Store(subject.folder).lock():
         given = files.read_given(answers, subject) if answers is not None else None
         sample = draw_sample(subject, given, count=count, seed=seed)
-        texts = read_texts(subject, sample.rows["id"])
-        kept = files.read_kept(subject)
+        # the kept file itself, read back, replaces what is kept
+        corrected = answers is not None and answers.resolve() == (subject.folder / files.ANSWERS).resolve()
+        kept = {} if corrected else files.read_kept(subject)
+        drawn = sample.rows["id"]
+        others = pl.Series([name for name in kept if name not in set(drawn)], dtype=pl.String)
+        all_texts = read_texts(subject, pl.concat([drawn, others]))  # what was answered for another sample is kept too
+        texts = {name: all_texts[name] for name in drawn}
         if write is not None:
             files.write_form(write, texts, kept)
             option = "" if kind == "labels" else f" --of {kind}"
@@ -66,12 +71,12 @@ def audit(
             say(f"Fill in the column category, then: tsirius audit {run}{option} --answers {write}")
             return None
         if given is not None:
-            filled = given.filter(pl.col("category") != "")
+            filled = given if corrected else given.filter(pl.col("category") != "")
             kept |= dict(filled.select("id", "category").iter_rows())
             say(f"{filled.height:,} answers read, {given.height - filled.height:,} rows without a category")
-            files.write_kept(subject, texts, kept)
+            files.write_kept(subject, all_texts, kept)
         else:
-            _ask(subject, sample, texts, kept, save=lambda: files.write_kept(subject, texts, kept), show=show)
+            _ask(subject, sample, texts, kept, save=lambda: files.write_kept(subject, all_texts, kept), show=show)
         return _report(subject, sample, texts, kept)
 
 

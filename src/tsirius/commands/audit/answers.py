@@ -14,17 +14,28 @@ from tsirius.commands.audit.subject import Subject, read_texts
 from tsirius.errors import UserError, nearest
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
-from tsirius.store import replacing
+from tsirius.store import file_fingerprint, replacing, write_text
 
+ANSWERS, ANSWERS_NEW, ANSWERS_SUMS = "answers.csv", ".answers.new.csv", ".answers.sums"
+"""In the audit's folder."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet would run."""
 
 
 def read_kept(subject: Subject) -> dict[str, str]:
-    """The answers so far by id, "" for a skipped review."""
-    path = subject.folder / "answers.csv"
+    """The answers so far by id, "" for a skipped review.
+
+    Raises:
+        UserError: they were altered or damaged since they were given.
+    """
+    path = subject.folder / ANSWERS
     if not path.is_file():
         return {}
+    if (sums := _sums(path)) and file_fingerprint(path) not in sums:
+        option = "" if subject.of == "labels" else f" --of {subject.of}"
+        raise UserError("was altered or damaged", where=path,
+                        remedy=f"Check it, and have it taken as it is with: tsirius audit {subject.run}{option}"
+                               f" --answers {path}")  # fmt: skip
     return dict(_read_answers(path, subject).select("id", "category").iter_rows())
 
 
@@ -44,7 +55,20 @@ def write_form(path: Path, texts: Mapping[str, str], kept: Mapping[str, str]) ->
 def write_kept(subject: Subject, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Write the reviews that a person has seen, with their answers, into the audit's folder."""
     rows = [(name, _one_line(text), kept[name]) for name, text in texts.items() if name in kept]
-    _write(subject.folder / "answers.csv", rows, delimiter=",")
+    path, new = subject.folder / ANSWERS, subject.folder / ANSWERS_NEW
+    _write(new, rows, delimiter=",")
+    before = [path] if path.is_file() else []  # what a process leaves that is killed before it is replaced
+    write_text(subject.folder / ANSWERS_SUMS, "\n".join(map(file_fingerprint, [new, *before])))
+    new.replace(path)
+
+
+def _sums(path: Path) -> list[str]:
+    try:
+        return path.with_name(ANSWERS_SUMS).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        return ["damaged"]
 
 
 def _write(path: Path, rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> None:

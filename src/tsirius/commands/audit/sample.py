@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +13,7 @@ from tsirius.commands.audit import survey
 from tsirius.commands.audit.subject import Subject
 from tsirius.errors import UserError
 from tsirius.progress import say
-from tsirius.store import write_text
+from tsirius.store import with_checksum, write_text
 
 COUNT = 150
 """Reviews to ask about, unless a count is given."""
@@ -38,7 +40,8 @@ def draw_sample(subject: Subject, given: pl.DataFrame | None, *, count: int | No
         seed: of the drawing.
 
     Raises:
-        UserError: the run has other reviews than those that the sample was drawn from, or the file others than it.
+        UserError: the run has other reviews than those that the sample was drawn from, or the file others than it; or
+            the kept sample was altered or damaged.
     """
     path = subject.folder / "sample.json"
     if not path.is_file():
@@ -46,7 +49,7 @@ def draw_sample(subject: Subject, given: pl.DataFrame | None, *, count: int | No
             return _keep(subject, _at_random(subject, given["id"]))
         return _keep(subject, _drawn(subject, count or COUNT, seed))
     remedy = f"Move {subject.folder} away to begin a new audit."
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = _stored(path)
     if stored["reviews"] != survey.fingerprint(subject.rows["id"]):
         raise UserError("the run has other reviews than when the sample was drawn", where=path, remedy=remedy)
     rows = pl.DataFrame(stored["rows"], schema={"id": pl.String, "stratum": pl.String, "size": pl.Int64}, orient="row")
@@ -82,5 +85,16 @@ def _at_random(subject: Subject, ids: pl.Series) -> Sample:
 def _keep(subject: Subject, sample: Sample) -> Sample:
     stored = {"of": subject.of, "seed": sample.seed, "population": subject.rows.height,
              "reviews": survey.fingerprint(subject.rows["id"]), "rows": list(sample.rows.iter_rows())}  # fmt: skip
-    write_text(subject.folder / "sample.json", json.dumps(stored, ensure_ascii=False))
+    write_text(subject.folder / "sample.json", json.dumps(with_checksum(stored), ensure_ascii=False))
     return sample
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        stored = None
+    if not isinstance(stored, dict) or with_checksum(stored) != stored:
+        raise UserError("was altered or damaged", where=path,
+                        remedy="Move it away: reviews are drawn again, and the answers so far are kept.")  # fmt: skip
+    return stored

@@ -47,17 +47,19 @@ def open_subject(run: Path, of: Of) -> Subject:
     """A finished run as the subject of an audit.
 
     Raises:
-        UserError: the run has no labels, or no predictions, to audit.
+        UserError: the run has no labels, or no predictions, to audit, or they were altered or damaged.
     """
-    names = run / "ingest" / "categories.json"
-    table = run / "label" / "labels.parquet" if of == "labels" else run / "predict" / "predictions.parquet"
-    if not names.is_file() or not table.is_file():
+    store, stage = Store(run), "label" if of == "labels" else "predict"
+    if store.record(stage) is None and not store.folder(stage).exists():
         what = "labelled reviews" if of == "labels" else "predictions for a test file"
         raise UserError(f"holds no {what}", where=run, remedy="Name the folder of a finished run"
                         + (" with a test file." if of == "predictions" else "."))  # fmt: skip
+    store.check_finished(["ingest", stage])
+    table = store.folder(stage) / ("labels.parquet" if of == "labels" else "predictions.parquet")
     column = "label" if of == "labels" else "category"
     rows = pl.read_parquet(table, columns=["id", column, "confidence"]).rename({column: "label"}, strict=False)
-    return Subject(run, of, Categories.from_json(names.read_text(encoding="utf-8")), rows)
+    categories = Categories.from_json((store.folder("ingest") / "categories.json").read_text(encoding="utf-8"))
+    return Subject(run, of, categories, rows)
 
 
 def all_votes(subject: Subject) -> pl.DataFrame:
@@ -93,8 +95,8 @@ def read_texts(subject: Subject, ids: pl.Series) -> dict[str, str]:
 
 def _test_file(run: Path) -> Source:
     try:
-        config = Config.model_validate_json((run / "config.json").read_text(encoding="utf-8")).ingest
-    except (OSError, ValueError):
+        config = Config.model_validate_json(Store(run).config()).ingest
+    except ValueError:
         config = None
     if config is None or config.test is None:
         raise UserError("does not say which test file was predicted", where=run, remedy="Run it again.")
