@@ -46,10 +46,8 @@ def lay_out(folder: Path) -> dict[str, Path]:
         path.mkdir()
     rows = examples(REVIEWS)
     (folders["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
-    learned = lexicon.learn(
-        terms.of(rows["clean"].to_list()), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35,
-        small_talk=0.1, min_count=1, none_despite_unknown=0.9,
-    )  # fmt: skip
+    config = lexicon.Config(widen=False, rounds=2, min_count=1)
+    learned = lexicon.learn(terms.of(rows["clean"].to_list()), CATEGORIES, config)
     learned.save(folders["label"] / "lexicon.json")
     used({"lexicon": lexicon.Config()}, folders)
     votes = rows.select(

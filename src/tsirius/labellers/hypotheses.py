@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from scipy.special import softmax
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 TEMPLATES = ("Этот отзыв о товаре: {}.",)
 """The hypothesis where no other is given."""
 Parts = Literal["name", "description", "both", "joined"]
-Against = Literal["contradiction", "categories"]
 
 Asking = Literal["description", "statements"]
 """How the none-category is asked for: as the others, by its description, or by ``NONE_STATEMENTS``."""
@@ -139,15 +138,12 @@ class Teacher:
         name: of the labeller.
         scorer: the model.
         questions: what it is asked.
-        against: what the logit for a hypothesis is held against: the logit against it ("contradiction", the zero-shot
-            pipeline's ``multi_label=True``), or the other categories' alone ("categories", its ``multi_label=False``).
         bias: how much each product is favoured whatever the text, [P], in logits; zeros for no correction.
     """
 
     name: str
     scorer: Scorer
     questions: Questions
-    against: Against
     bias: Floats
 
     def scores(
@@ -194,15 +190,12 @@ class Teacher:
         [N, S]."""
         queries = self.questions.all
         index = {hypothesis: column for column, hypothesis in enumerate(queries)}
-        logits = self.scorer.logits(texts, queries, advance=advance)
-        answers = probabilities(logits) if self.against == "contradiction" else logits[:, :, 1].astype(np.float64)
+        answers = probabilities(self.scorer.logits(texts, queries, advance=advance))
         result = []
         for groups in (self.questions.products, self.questions.statements):
             mean = np.stack([answers[:, [index[one] for one in group]].mean(axis=1) for group in groups], axis=1)
-            if self.against == "contradiction":
-                mean = np.clip(mean, SURE, 1 - SURE)
-                mean = np.log(mean) - np.log1p(-mean)
-            result.append(mean)
+            mean = np.clip(mean, SURE, 1 - SURE)
+            result.append(np.log(mean) - np.log1p(-mean))
         return result[0], result[1]
 
 
@@ -235,7 +228,26 @@ def _sigmoid(logits: Floats) -> Floats:
     return result
 
 
-def teacher(name: str, scorer: Scorer, queries: Questions, *, against: Against, content_free: Sequence[str]) -> Teacher:
-    """A teacher, freed from its bias where ``content_free`` holds texts to measure it with."""
-    built = Teacher(name, scorer, queries, against, np.zeros(len(queries.products)))
-    return built.without_bias(content_free) if content_free else built
+class Asked(Protocol):
+    """The settings of a teacher that say what it is asked; documented in ``label.nli``."""
+
+    @property
+    def templates(self) -> list[str]: ...
+    @property
+    def hypotheses(self) -> Parts: ...
+    @property
+    def none(self) -> Asking: ...
+    @property
+    def correct_bias(self) -> bool: ...
+
+
+def teacher(name: str, config: Asked, categories: Categories, scorer: Scorer) -> Teacher:
+    """The teacher of ``categories`` that its settings describe; errors as of :func:`questions`."""
+    queries = questions(
+        categories,
+        templates=config.templates,
+        parts=config.hypotheses,
+        none_statements=NONE_STATEMENTS if config.none == "statements" else (),
+    )
+    result = Teacher(name, scorer, queries, np.zeros(len(queries.products)))
+    return result.without_bias(CONTENT_FREE) if config.correct_bias else result
