@@ -134,7 +134,7 @@ def test_a_category_whose_reviews_give_nothing_says_so(
 ) -> None:
     tables.write(examples({"нет": ["да", "нет"]}), tables.EXAMPLES, given["balance"] / "train.parquet")
     assert run(Config(target_per_class=3), given, tmp_path)["short"]["нет"] == 1
-    assert "нет: 1 short of 3 (from 2 reviews; no more were made)" in capsys.readouterr().err
+    assert "нет: 1 short of 3 (from 2 reviews; no more variants)" in capsys.readouterr().err
 
 
 TEXTS = st.lists(
