@@ -58,8 +58,8 @@ class Seat:
 
     Attributes:
         row: the source, a row of :data:`tsirius.tables.EXAMPLES`.
-        method: how its variants are made.
-        variants: those to come; None where they have not been asked for.
+        method: the augmenter of its variants.
+        variants: those to come; None where none are generated yet.
         number: of the last accepted one.
         accepted: how many were.
     """

@@ -184,11 +184,11 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
         return ["method   linear: no card is needed; seconds on a CPU"]
     texts = None
     if (rows / "train.parquet").is_file():
-        found = tables.read(rows / "train.parquet", tables.EXAMPLES)
-        if found.height:
+        train_rows = tables.read(rows / "train.parquet", tables.EXAMPLES)
+        if train_rows.height:
             # Special tokens, and about one more for every four letters.
-            tokens = (found["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
-            texts = {"rows": found.height, "tokens": tokens}
+            tokens = (train_rows["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
+            texts = {"rows": train_rows.height, "tokens": tokens}
     use = estimate.Use(
         method=config.use,
         r=config.lora_r,
