@@ -1,9 +1,9 @@
-"""What a teacher is asked of a text, and what follows from its answers.
+"""The hypotheses on the categories, and the probabilities that follow from a teacher's scores.
 
-A category is asked for by several hypotheses: templates filled with its name or its description. Their answers are
-averaged, since the wording of a single one swings the result.
+A category has several hypotheses: templates filled with its name or its description. Their scores are averaged, since
+the wording of a single one swings the result.
 
-The none-category is asked for in two steps. A negation («об этом товаре ничего не сказано») is a poor hypothesis: such
+The none-category is decided in two steps. A negation («об этом товаре ничего не сказано») is a poor hypothesis: such
 models hardly see negations in training, and take nearly every text to bear them out. So the none-category has
 statements of its own about what such reviews do speak of. First the best of them is held against the best product: does
 the text speak of a product at all? Then the products are held against each other.
@@ -34,7 +34,7 @@ TEMPLATES = ("Этот отзыв о товаре: {}.",)
 Parts = Literal["name", "description", "both", "joined"]
 
 Asking = Literal["description", "statements"]
-"""How the none-category is asked for: as the others, by its description, or by ``NONE_STATEMENTS``."""
+"""Hypotheses of the none-category: its description, as of the others, or ``NONE_STATEMENTS``."""
 
 NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
     ("В этом отзыве говорится о доставке.", "This review is about the delivery."),
@@ -43,8 +43,8 @@ NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
     ("Это общая похвала: всё хорошо, всё понравилось.", "This is general praise: everything is fine, I like it."),
     ("Это общая жалоба: всё плохо, ничего не понравилось.", "This is a general complaint: everything is bad."),
 )
-"""What reviews that name no product do speak of. Each is said in two languages, whose answers are averaged: teachers
-are trained mostly in English, and reviews are mostly in Russian."""
+"""Topics of reviews that name no product. Each is in two languages, whose scores are averaged: teachers are trained
+mostly in English, and reviews are mostly in Russian."""
 CONTENT_FREE = ("…", "отзыв", "N/A", "review")
 """Texts that say nothing (arXiv 2102.09690 takes "", "N/A" and "[MASK]"; an empty one is not labelled here)."""
 SURE = 1e-9
@@ -79,11 +79,11 @@ def questions(
     """The hypotheses on ``categories``.
 
     Args:
-        categories: their names and descriptions. One without a description is asked for by its name.
+        categories: their names and descriptions. One without a description goes by its name.
         templates: sentences with ``{}`` where the name or the description goes.
         parts: what fills it; "both": each by itself; "joined": the two with a colon between them.
-        none_statements: statements of the none-category, each in one or several wordings; none: it is asked for as the
-            others are, which suits models that were trained on such descriptions.
+        none_statements: statements of the none-category, each in one or several wordings; none: its
+            hypotheses are made as those of the others, which suits models that were trained on such descriptions.
 
     Raises:
         UserError: a template has no ``{}``, or there is none, or no statement.
@@ -137,7 +137,7 @@ class Teacher:
     Attributes:
         name: of the labeller.
         scorer: the model.
-        questions: what it is asked.
+        questions: the hypotheses.
         bias: how much each product is favoured whatever the text, [P], in logits; zeros for no correction.
     """
 
@@ -229,7 +229,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 class Asked(Protocol):
-    """The settings of a teacher that say what it is asked; documented in ``label.nli``."""
+    """The settings of a teacher's hypotheses; documented in ``label.nli``."""
 
     @property
     def templates(self) -> list[str]: ...

@@ -51,13 +51,12 @@ class Config(Section):
     hypotheses: ask.Parts = "joined"
     """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
     none: ask.Asking = "description"
-    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
-    refund and bare praise, which suits models that were not trained on such descriptions."""
+    """Hypotheses of the none-category: its "description", as of the others, or "statements" on delivery, seller, refund
+    and bare praise, which suit models that were not trained on such descriptions."""
     correct_bias: bool = False
     """Subtract what the model says of texts without content."""
     precision: Precision = "auto"
-    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
-    that multiplies them, else "fp32"."""
+    """"fp32"; or "auto": 16-bit floats on a GPU and on a CPU that multiplies them, else "fp32"."""
     max_length: int = Field(512, ge=64)
     """Tokens of a prompt."""
     batch_tokens: int = Field(1024, ge=1)
