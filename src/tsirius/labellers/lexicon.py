@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 BLIND = False
 KEEP = False
-"""Votes are made in the time that keeping them would save."""
+"""Labelling takes no longer than reading kept votes."""
 FILE = "lexicon.json"
 
 ABSENT = 0.02

@@ -147,7 +147,7 @@ def check(config: Config) -> None:
 
 
 def _needs_bitsandbytes() -> None:
-    import importlib.util  # methods, which knows this too, loads torch
+    import importlib.util  # adapters, which checks this too, loads torch
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("qlora needs bitsandbytes, which is not installed", where="train.use",
@@ -172,7 +172,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
         config: the settings.
         device: the card's name.
         categories: how many there are.
-        rows: the folder of the training rows, where an earlier run has made them.
+        rows: the folder of the training rows of an earlier run.
 
     Raises:
         UserError: the card is not known, or nothing is known of the model's shape.
@@ -273,7 +273,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 def _shift(
     config: Config, train: pl.DataFrame, prior: Sequence[float], *, names: Sequence[str], by_confidence: bool
 ) -> list[float]:
-    """What is added to the scores of each category: the shift back to the class prior, where that is asked for."""
+    """What is added to the logits of each category: the shift back to the class prior, if ``prior_correction``."""
     from tsirius.models import linear, loss, train_one
     from tsirius.models.scorer import prior_shift
 
