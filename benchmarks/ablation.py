@@ -47,25 +47,25 @@ def main() -> None:
     parser.add_argument("--set", nargs=2, action="append", required=True, metavar=("CONFIG", "GOLD"), type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
-    kept = asked.runs / "cells.json"
+    kept = options.runs / "cells.json"
     cells = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     table: dict[str, list[str]] = {arm: [] for arm in ARMS}
-    for path, gold in asked.set:
+    for path, gold in options.set:
         for arm, overrides in ARMS.items():
             name = " ".join([path.stem, *overrides])
             if name not in cells:
                 print(f"== {path.stem}: {arm}", file=sys.stderr)
-                run = pipeline.run(config.load(path, [f"runs={asked.runs}", *overrides]))
+                run = pipeline.run(config.load(path, [f"runs={options.runs}", *overrides]))
                 cells[name] = score(run, gold)
                 write_text(kept, json.dumps(cells, ensure_ascii=False, indent=1))
             table[arm].append(cells[name])
-    lines = [f"| | {' | '.join(path.stem for path, _ in asked.set)} |", f"|---|{'---|' * len(asked.set)}"]
+    lines = [f"| | {' | '.join(path.stem for path, _ in options.set)} |", f"|---|{'---|' * len(options.set)}"]
     lines += [f"| {arm} | {' | '.join(row)} |" for arm, row in table.items()]
     print("\n".join(lines))
-    if asked.out:
-        asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def score(run: Path, gold: Path) -> str:
@@ -75,11 +75,11 @@ def score(run: Path, gold: Path) -> str:
     predicted = pl.read_parquet(run / "predict" / "predictions.parquet")
     names = Categories.from_json((run / "ingest" / "categories.json").read_text(encoding="utf-8")).names
     rows = answers.join(predicted, on="id", how="left", maintain_order="left")
-    found = metrics.score(rows["truth"].to_list(), rows["category"].to_list(), names=names, rounds=2000, seed=0)
+    score = metrics.score(rows["truth"].to_list(), rows["category"].to_list(), names=names, rounds=2000, seed=0)
     kept = pl.read_parquet(run / "select" / "labelled.parquet", columns=["kept"])["kept"].mean()
     rare = predicted["category"].value_counts(sort=True)["count"][2:].sum() / predicted.height
-    low, high = found.interval
-    return f"{found.weighted_f1:.3f} ({low:.3f}–{high:.3f}) [{kept:.0%}, {rare:.1%}]"
+    low, high = score.interval
+    return f"{score.weighted_f1:.3f} ({low:.3f}–{high:.3f}) [{kept:.0%}, {rare:.1%}]"
 
 
 if __name__ == "__main__":

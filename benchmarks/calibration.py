@@ -39,15 +39,15 @@ def table(path: Path) -> pl.DataFrame:
 def labels(run: Path) -> pl.DataFrame:
     """A run's labels: ``clean``, ``said`` and ``confidence``, each text once; those without a label are left out."""
     reviews = pl.read_parquet(run / "ingest" / "reviews.parquet", columns=["id", "clean"])
-    found = pl.read_parquet(run / "label" / "labels.parquet", columns=["id", "label", "confidence"])
-    joined = reviews.join(found, on="id").filter(pl.col("label").is_not_null())
+    labelled = pl.read_parquet(run / "label" / "labels.parquet", columns=["id", "label", "confidence"])
+    joined = reviews.join(labelled, on="id").filter(pl.col("label").is_not_null())
     return joined.unique("clean", keep="first", maintain_order=True).select("clean", "confidence", said="label")
 
 
 def predictions(run: Path) -> pl.DataFrame:
     """A run's predictions: ``id``, ``said`` and ``confidence``."""
-    found = pl.read_parquet(run / "predict" / "predictions.parquet")
-    return found.select("id", "confidence", said="category")
+    predicted = pl.read_parquet(run / "predict" / "predictions.parquet")
+    return predicted.select("id", "confidence", said="category")
 
 
 def mix(run: Path, answers: pl.Series) -> str:
@@ -78,8 +78,8 @@ def shared(values: pl.Series, name: str) -> float:
 
 def measure(run: Path, answers: pl.DataFrame, *, of: str, bins: int, equal_mass: bool) -> Reliability:
     """The reliability table of a run over answers with ``id``, ``clean`` and ``category``."""
-    found = labels(run) if of == "labels" else predictions(run)
-    rows = answers.join(found, on="clean" if of == "labels" else "id", how="inner", maintain_order="left")
+    own = labels(run) if of == "labels" else predictions(run)
+    rows = answers.join(own, on="clean" if of == "labels" else "id", how="inner", maintain_order="left")
     if rows.is_empty():
         sys.exit(f"{run}: no {of} for the answered reviews")
     right = (rows["said"] == rows["category"]).to_numpy()
@@ -119,16 +119,16 @@ def main() -> None:
             title, equals, path = spoken.partition("=")
             run = Path(path if equals else spoken)
             title = f"{name}, {title if equals else run.name}"
-            found = measure(run, answers, of=options.of, bins=options.bins, equal_mass=options.equal_mass)
-            panels[title] = found
+            curve = measure(run, answers, of=options.of, bins=options.bins, equal_mass=options.equal_mass)
+            panels[title] = curve
             print(
-                f"\n## {title}: confidence of the {options.of}, {found.rows:,} of {answers.height:,} answered reviews\n"
+                f"\n## {title}: confidence of the {options.of}, {curve.rows:,} of {answers.height:,} answered reviews\n"
             )
-            print(found.table())
+            print(curve.table())
             print(f"\n{mix(run, answers['category'])}")
     print("\n| run | rows | mean confidence | right | calibration error |\n|---|---|---|---|---|")
-    for title, found in panels.items():
-        print(f"| {title} | {found.rows} | {found.confidence:.3f} | {found.accuracy:.3f} | {found.error:.3f} |")
+    for title, curve in panels.items():
+        print(f"| {title} | {curve.rows} | {curve.confidence:.3f} | {curve.accuracy:.3f} | {curve.error:.3f} |")
     if options.out:
         options.out.write_text(diagrams(panels, title=f"Confidence of the {options.of}, against answers by people"))
         print(f"\n{options.out}")

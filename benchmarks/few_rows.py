@@ -36,30 +36,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default=hub.EMBEDDED)
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        untrained = randomised(asked.model, Path(folder) / "random")
+        untrained = randomised(options.model, Path(folder) / "random")
         arms: dict[str, dict[str, str]] = {
-            f"LoRA on {asked.model}": {"use": "lora", "model": asked.model},
+            f"LoRA on {options.model}": {"use": "lora", "model": options.model},
             "LoRA on it with random weights": {"use": "lora", "model": str(untrained)},
-            f"linear: TF-IDF and embeddings by {asked.model}": {"use": "linear", "linear_encoder": asked.model},
+            f"linear: TF-IDF and embeddings by {options.model}": {"use": "linear", "linear_encoder": options.model},
             "linear: TF-IDF alone": {"use": "linear", "linear_encoder": ""},
         }
-        lines = [f"| | {' | '.join(f'{rows:,} rows' for rows in asked.rows)} |", f"|---|{'---|' * len(asked.rows)}"]
+        lines = [f"| | {' | '.join(f'{rows:,} rows' for rows in options.rows)} |", f"|---|{'---|' * len(options.rows)}"]
         for arm, settings in arms.items():
             cells = []
-            for rows in asked.rows:
-                found = [
-                    score(asked.run, asked.gold, asked.test, settings, asked.settings, rows=rows, seed=seed)
-                    for seed in range(asked.seeds)
+            for rows in options.rows:
+                scores = [
+                    score(options.run, options.gold, options.test, settings, options.settings, rows=rows, seed=seed)
+                    for seed in range(options.seeds)
                 ]
-                cells.append(f"{np.mean(found):.3f} ({min(found):.3f}–{max(found):.3f})")
+                cells.append(f"{np.mean(scores):.3f} ({min(scores):.3f}–{max(scores):.3f})")
                 print(arm, rows, cells[-1], flush=True)
             lines.append(f"| {arm} | {' | '.join(cells)} |")
     print("\n".join(lines))
-    if asked.out:
-        asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def randomised(model: str, folder: Path) -> Path:

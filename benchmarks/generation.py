@@ -49,7 +49,7 @@ def vocabulary(path: Path, texts: list[str], **special: int) -> list[str]:
     )  # fmt: skip
     path.write_bytes(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    return [processor.id_to_piece(place) for place in range(processor.get_piece_size())]
+    return [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
 
 
 def build_t5(path: Path, texts: list[str], *, size: tuple[int, int, int, int]) -> None:
@@ -58,16 +58,16 @@ def build_t5(path: Path, texts: list[str], *, size: tuple[int, int, int, int]) -
     from transformers import T5Config, T5ForConditionalGeneration
 
     pieces = vocabulary(path / "spiece.model", texts, unk_id=2, bos_id=-1, eos_id=1, pad_id=0)
-    said = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "eos_token": "</s>", "pad_token": "<pad>"}
-    (path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    description = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "eos_token": "</s>", "pad_token": "<pad>"}
+    (path / "tokenizer_config.json").write_text(json.dumps(description), encoding="utf-8")
     width, layers, heads, inner = size
     config = T5Config(
         vocab_size=len(pieces), d_model=width, num_layers=layers, num_heads=heads, d_kv=width // heads, d_ff=inner,
         feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
     )  # fmt: skip
-    made = T5ForConditionalGeneration(config)
-    made.lm_head.weight = torch.nn.Parameter(torch.randn(len(pieces), width) * 0.2)
-    state = {name: tensor.contiguous() for name, tensor in made.state_dict().items() if "embed_tokens" not in name}
+    network = T5ForConditionalGeneration(config)
+    network.lm_head.weight = torch.nn.Parameter(torch.randn(len(pieces), width) * 0.2)
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items() if "embed_tokens" not in name}
     save_file(state, path / "model.safetensors", metadata={"format": "pt"})
     settings = config.to_dict() | {"tie_word_embeddings": False}
     settings.pop("scale_decoder_outputs", None)
@@ -81,9 +81,10 @@ def build_marian(path: Path, texts: list[str], *, size: tuple[int, int, int, int
     shutil.copyfile(path / "source.spm", path / "target.spm")
     words = ["</s>", "<unk>", *pieces[3:], "<pad>"]
     pad = len(words) - 1
-    (path / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}), encoding="utf-8")
-    said = {"tokenizer_class": "MarianTokenizer", "source_lang": "rus", "target_lang": "eng", "model_max_length": 512}
-    (path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    (path / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}), encoding="utf-8")
+    languages = {"source_lang": "rus", "target_lang": "eng"}
+    description = {"tokenizer_class": "MarianTokenizer", **languages, "model_max_length": 512}
+    (path / "tokenizer_config.json").write_text(json.dumps(description), encoding="utf-8")
     width, layers, heads, inner = size
     config = MarianConfig(
         vocab_size=len(words), d_model=width, encoder_layers=layers, decoder_layers=layers,
@@ -91,26 +92,26 @@ def build_marian(path: Path, texts: list[str], *, size: tuple[int, int, int, int
         max_position_embeddings=512, pad_token_id=pad, eos_token_id=0, forced_eos_token_id=0,
         decoder_start_token_id=pad, scale_embedding=True, init_std=0.05,
     )  # fmt: skip
-    made = MarianMTModel(config)
-    made.generation_config = GenerationConfig(
+    network = MarianMTModel(config)
+    network.generation_config = GenerationConfig(
         bad_words_ids=[[pad]], decoder_start_token_id=pad, eos_token_id=0, pad_token_id=pad, forced_eos_token_id=0
     )
-    made.save_pretrained(path)
+    network.save_pretrained(path)
 
 
 def one_by_one(model: str, texts: list[str], search: generate.Search) -> tuple[float, list[list[str]]]:
     """CPU seconds, which other work on the machine hardly changes, and outputs of transformers' own way."""
-    made, words = load.read("AutoModelForSeq2SeqLM", model).eval(), load.tokenizer(model)
-    start, found = time.process_time(), []
+    network, words = load.read("AutoModelForSeq2SeqLM", model).eval(), load.tokenizer(model)
+    start, answers = time.process_time(), []
     for text in texts:
         given = words(text, return_tensors="pt")
-        outputs = made.generate(
+        outputs = network.generate(
             **given, do_sample=False, num_beams=search.beams, num_return_sequences=search.candidates,
             no_repeat_ngram_size=search.no_repeat, encoder_no_repeat_ngram_size=search.no_copy,
             max_new_tokens=generate.limit(given["input_ids"].shape[1]),
         )  # fmt: skip
-        found.append(list(dict.fromkeys(words.batch_decode(outputs, skip_special_tokens=True))))
-    return time.process_time() - start, found
+        answers.append(list(dict.fromkeys(words.batch_decode(outputs, skip_special_tokens=True))))
+    return time.process_time() - start, answers
 
 
 def batched(
@@ -119,8 +120,8 @@ def batched(
     """CPU seconds and outputs of the engine."""
     writer = generate.load(model, prefix="", search=search, precision=precision, batch_tokens=batch_tokens)
     start = time.process_time()
-    found = writer.rewrite(texts, texts)
-    return time.process_time() - start, found
+    outputs = writer.rewrite(texts, texts)
+    return time.process_time() - start, outputs
 
 
 def main() -> None:
@@ -142,7 +143,7 @@ def main() -> None:
     source = open_source(options.reviews, text_column="auto", id_column="auto", encoding="auto", text_required=True)
     every = [normalise(text) for batch in read_batches(source, rows=20_000) for text in batch["text"]]
     fit = [text for text in every if 20 <= len(text) <= 400]
-    texts = [fit[place * len(fit) // options.rows] for place in range(options.rows)]
+    texts = [fit[index * len(fit) // options.rows] for index in range(options.rows)]
     search = generate.Search(
         beams=options.beams, candidates=4, sample=False, temperature=1, top_p=1, no_repeat=3, no_copy=4, max_tokens=256
     )
@@ -159,10 +160,10 @@ def main() -> None:
             torch.manual_seed(0)
             build(Path(folder), every, size=size)
             alone, expected = one_by_one(folder, texts, search)
-            seconds, found = batched(
+            seconds, outputs = batched(
                 folder, texts, search, precision=options.precision, batch_tokens=options.batch_tokens
             )
-        same = sum(one == two for one, two in zip(found, expected, strict=True))
+        same = sum(one == two for one, two in zip(outputs, expected, strict=True))
         lines += [
             f"| {name} | one by one | {alone:.1f} | {options.rows / alone:.2f} | 1 | |",
             f"| {name} | batches, {options.precision} | {seconds:.1f} | {options.rows / seconds:.2f} "

@@ -47,13 +47,13 @@ def make(path: Path, rows: int) -> None:
 
 
 def noisy(words: list[str], vocabulary: list[str], choose: random.Random) -> list[str]:
-    made: list[str] = []
+    tokens: list[str] = []
     for word in words:
         change = choose.random()
         if change < 0.1:
             continue
-        made.append(choose.choice(vocabulary) if change < 0.35 else word)
-    return made
+        tokens.append(choose.choice(vocabulary) if change < 0.35 else word)
+    return tokens
 
 
 def ingest(path: Path, folder: Path) -> None:

@@ -33,8 +33,8 @@ MIB = 2**20
 def noisy(text: str, choose: random.Random) -> str:
     """The text with two letters put in."""
     for _ in range(2):
-        place = choose.randrange(len(text) + 1)
-        text = text[:place] + choose.choice(LETTERS) + text[place:]
+        position = choose.randrange(len(text) + 1)
+        text = text[:position] + choose.choice(LETTERS) + text[position:]
     return text
 
 

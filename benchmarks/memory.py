@@ -68,10 +68,10 @@ def measure(method: Any, of: estimate.Shape, *, rows: int, length: int, steps: i
     )  # fmt: skip
     count = rows * (steps + 2)
     load.base_classifier = lambda model, **settings: base(of)
-    made = finetune.build("random", names=NAMES, recipe=recipe)
+    network = finetune.build("random", names=NAMES, recipe=recipe)
     given = finetune.Rows([str(number) for number in range(count)], [number % 9 for number in range(count)])
     training = finetune.Training(
-        made, Words(length), given, recipe=recipe, categories=len(NAMES), max_length=length, seed=0
+        network, Words(length), given, recipe=recipe, categories=len(NAMES), max_length=length, seed=0
     )
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

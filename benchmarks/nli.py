@@ -56,7 +56,7 @@ def build(path: Path, texts: Sequence[str], *, std: float) -> None:
         sentence_iterator=iter(texts), model_writer=model, vocab_size=8000, hard_vocab_limit=False, minloglevel=2
     )
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    known = [(pieces.id_to_piece(place), pieces.get_score(place)) for place in range(3, pieces.get_piece_size())]
+    known = [(pieces.id_to_piece(index), pieces.get_score(index)) for index in range(3, pieces.get_piece_size())]
     special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     words = XLMRobertaTokenizer(vocab=[*special, *known, ("<mask>", 0.0)], model_max_length=MAX_LENGTH)
     words.save_pretrained(path)
@@ -67,22 +67,22 @@ def build(path: Path, texts: Sequence[str], *, std: float) -> None:
         type_vocab_size=1,
         initializer_range=std,
         id2label=dict(enumerate(labels)),
-        label2id={label: place for place, label in enumerate(labels)},
+        label2id={label: index for index, label in enumerate(labels)},
         pad_token_id=1,
         bos_token_id=0,
         eos_token_id=2,
     )
     torch.manual_seed(0)
-    made = XLMRobertaForSequenceClassification(config).eval()
+    network = XLMRobertaForSequenceClassification(config).eval()
     with torch.inference_mode():
         sample = [(text, TEMPLATE.format(name)) for text in texts[:8] for name in ("обувь", "посуда", "чай", "щётка")]
         given = words(sample, padding=True, truncation=True, max_length=128, return_tensors="pt")
-        logits = made(**given).logits
-        head = made.classifier.out_proj
+        logits = network(**given).logits
+        head = network.classifier.out_proj
         scale = SPREAD / logits.std(dim=0)
         head.weight.mul_(scale[:, None])
         head.bias.copy_(-scale * logits.mean(dim=0))
-    made.save_pretrained(path)
+    network.save_pretrained(path)
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ def measure(engines: Mapping[str, Callable[[], Any]], *, rounds: int, threads: i
     With one thread the processor's time counts, which does not grow while others have the processor.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
-    found: dict[str, Measured] = {}
+    measured: dict[str, Measured] = {}
     for _ in range(rounds):
         for name, work in engines.items():
             start = clock()
             scores = np.asarray(work(), dtype=np.float64)
             seconds = clock() - start
             print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
-            found[name] = Measured(scores, min(seconds, found[name].seconds if name in found else seconds))
-    return found
+            measured[name] = Measured(scores, min(seconds, measured[name].seconds if name in measured else seconds))
+    return measured
 
 
 def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str], *, template: str) -> Callable[[], Any]:
@@ -117,8 +117,8 @@ def by_pipeline(folder: Path, texts: Sequence[str], names: Sequence[str], *, tem
 
     def work() -> list[list[float]]:
         rows = []
-        for said in classify(list(texts), list(names), hypothesis_template=template, multi_label=True):
-            score = dict(zip(said["labels"], said["scores"], strict=True))
+        for answer in classify(list(texts), list(names), hypothesis_template=template, multi_label=True):
+            score = dict(zip(answer["labels"], answer["scores"], strict=True))
             rows.append([score[name] for name in names])
         return rows
 
@@ -133,9 +133,9 @@ def by_engine(
     from tsirius.labellers.hypotheses import probabilities
 
     scorer = nli.scorer(str(folder), precision=precision, max_length=MAX_LENGTH, batch_tokens=BATCH_TOKENS)
-    asked = [template.format(name) for name in names]
-    scorer.logits(texts[:1], asked, advance=None)
-    return lambda: probabilities(scorer.logits(texts, asked, advance=None))
+    hypotheses = [template.format(name) for name in names]
+    scorer.logits(texts[:1], hypotheses, advance=None)
+    return lambda: probabilities(scorer.logits(texts, hypotheses, advance=None))
 
 
 def by_onnx(
@@ -166,14 +166,14 @@ def by_onnx(
 
     scorer = nli.scorer(str(folder), precision="fp32", max_length=MAX_LENGTH, batch_tokens=BATCH_TOKENS)
     scorer = replace(scorer, forward=forward)
-    asked = [template.format(name) for name in names]
-    scorer.logits(texts[:1], asked, advance=None)
-    return lambda: probabilities(scorer.logits(texts, asked, advance=None))
+    hypotheses = [template.format(name) for name in names]
+    scorer.logits(texts[:1], hypotheses, advance=None)
+    return lambda: probabilities(scorer.logits(texts, hypotheses, advance=None))
 
 
-def table(found: dict[str, Measured]) -> str:
+def table(measured: dict[str, Measured]) -> str:
     """The measurements as a Markdown table; the first is what the others are compared with."""
-    first = next(iter(found.values()))
+    first = next(iter(measured.values()))
     labels = first.scores.argmax(axis=1)
     top = np.sort(first.scores, axis=1)
     clear = top[:, -1] - top[:, -2] >= MARGIN
@@ -181,7 +181,7 @@ def table(found: dict[str, Measured]) -> str:
         f"| engine | pairs/s | reviews/s | ratio | largest score difference | labels changed | {clear.sum()} clear |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, one in found.items():
+    for name, one in measured.items():
         changed = one.scores.argmax(axis=1) != labels
         lines.append(
             f"| {name} | {one.scores.size / one.seconds:.1f} | {len(one.scores) / one.seconds:.1f} "
@@ -217,7 +217,7 @@ def main() -> None:
     with given.reviews.open(encoding="utf-8", newline="") as file:
         texts = list(dict.fromkeys(row["text"].strip() for row in csv.DictReader(file) if row["text"].strip()))
     names = [descriptions(category, given.hypotheses)[0] for category in categories.load(given.categories)]
-    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
+    chosen = [texts[index] for index in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = hub.fetch(given.model) if given.model else Path(temporary)
         if not given.model:
@@ -231,11 +231,11 @@ def main() -> None:
             )
         with tempfile.TemporaryDirectory() as work:
             engines["ONNX, int8"] = by_onnx(folder, chosen, names, template=given.template, work=Path(work))
-        found = measure(engines, rounds=given.rounds, threads=given.threads)
-    shares = np.bincount(found["ours, fp32"].scores.argmax(axis=1), minlength=len(names))
+        measured = measure(engines, rounds=given.rounds, threads=given.threads)
+    shares = np.bincount(measured["ours, fp32"].scores.argmax(axis=1), minlength=len(names))
     text = (
         f"{len(chosen)} reviews, {len(names)} categories, {given.threads} threads, torch {torch.__version__}; "
-        f"{given.model or 'random XLM-R of base size'}, labels {shares.tolist()}\n\n{table(found)}\n"
+        f"{given.model or 'random XLM-R of base size'}, labels {shares.tolist()}\n\n{table(measured)}\n"
     )
     print(text)
     if given.out:

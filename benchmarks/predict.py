@@ -38,7 +38,7 @@ def by_pipeline(folder: Path) -> Engine:
     from transformers import pipeline
 
     classify = pipeline("text-classification", model=str(folder), device="cpu")
-    return lambda texts: [said["label"] for said in classify(list(texts), truncation=True, max_length=MAX_LENGTH)]
+    return lambda texts: [answer["label"] for answer in classify(list(texts), truncation=True, max_length=MAX_LENGTH)]
 
 
 def by_classifier(folder: Path) -> Engine:
@@ -58,7 +58,7 @@ def base_size(texts: Sequence[str], folder: Path) -> dict[str, Engine]:
     from tsirius.models.classifier import Description
 
     nli.build(folder / "nli", texts, std=0.02)
-    names = [f"category {place}" for place in range(CATEGORIES)]
+    names = [f"category {index}" for index in range(CATEGORIES)]
     torch.manual_seed(0)
     model = XLMRobertaForSequenceClassification.from_pretrained(
         folder / "nli", num_labels=CATEGORIES, ignore_mismatched_sizes=True, id2label=dict(enumerate(names))
@@ -135,12 +135,12 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with given.reviews.open(encoding="utf-8", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file) if row["text"].strip()]
-    places = np.linspace(0, len(texts) - 1, min(given.rows or len(texts), len(texts))).astype(int)
+    indices = np.linspace(0, len(texts) - 1, min(given.rows or len(texts), len(texts))).astype(int)
     settings: dict[str, Any] = {"rounds": given.rounds, "threads": given.threads}
     parts = [f"{given.threads} threads, torch {torch.__version__}"]
     with tempfile.TemporaryDirectory() as temporary:
         if not given.without_speed:
-            chosen = [texts[place] for place in places]
+            chosen = [texts[index] for index in indices]
             lines = measure(base_size(texts, Path(temporary)), chosen, **settings)
             parts += [f"\nRandom XLM-R of base size, {len(chosen):,} reviews:\n", *lines]
         if given.run:

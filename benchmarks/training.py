@@ -55,8 +55,8 @@ def by_trainer(
         {"input_ids": ids, "attention_mask": mask, "labels": label}
         for ids, mask, label in zip(given["input_ids"], given["attention_mask"], rows.labels, strict=True)
     ]
-    made = finetune.build(model, names=NAMES, recipe=of)
-    made.accepts_loss_kwargs = False
+    network = finetune.build(model, names=NAMES, recipe=of)
+    network.accepts_loss_kwargs = False
     half = adapters.half()
     with tempfile.TemporaryDirectory() as temporary:
         arguments = TrainingArguments(
@@ -65,7 +65,7 @@ def by_trainer(
             use_cpu=half is None, fp16=half == torch.float16, bf16=half == torch.bfloat16,
         )  # fmt: skip
         collator = DataCollatorWithPadding(words) if padding == "longest" else None
-        trainer = Trainer(model=made, args=arguments, train_dataset=data, data_collator=collator)
+        trainer = Trainer(model=network, args=arguments, train_dataset=data, data_collator=collator)
 
     def work() -> None:
         trainer.train()
@@ -74,9 +74,9 @@ def by_trainer(
 
 
 def by_steps(model: str, rows: finetune.Rows, of: finetune.Recipe) -> tuple[Callable[[], None], int]:
-    made = finetune.build(model, names=NAMES, recipe=of)
+    network = finetune.build(model, names=NAMES, recipe=of)
     training = finetune.Training(
-        made, load.tokenizer(model), rows, recipe=of, categories=len(NAMES), max_length=MAX_LENGTH, seed=0
+        network, load.tokenizer(model), rows, recipe=of, categories=len(NAMES), max_length=MAX_LENGTH, seed=0
     )
 
     def work() -> None:
@@ -114,8 +114,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with given.reviews.open(encoding="utf-8", newline="") as file:
         texts = list(dict.fromkeys(row["text"].strip() for row in csv.DictReader(file) if row["text"].strip()))
-    chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
-    rows = finetune.Rows(chosen, [place % len(NAMES) for place in range(len(chosen))])
+    chosen = [texts[index] for index in np.linspace(0, len(texts) - 1, min(given.rows, len(texts))).astype(int)]
+    rows = finetune.Rows(chosen, [index % len(NAMES) for index in range(len(chosen))])
     of = recipe(given.method, rows=given.batch, tokens=given.tokens)
     ours, tokens = by_steps(given.model, rows, of)
     engines = {
@@ -128,24 +128,24 @@ def main() -> None:
         ),
         "our steps": ours,
     }
-    found: dict[str, float] = {}
+    seconds_of: dict[str, float] = {}
     for _ in range(given.rounds + torch.cuda.is_available()):  # on a card the first round warms up
         for name, work in engines.items():
             seconds = measure(work, threads=given.threads)
             print(f"{name}: {seconds:.2f} s", file=sys.stderr, flush=True)
-            found[name] = min(seconds, found.get(name, float("inf")))
-    first = next(iter(found.values()))
+            seconds_of[name] = min(seconds, seconds_of.get(name, float("inf")))
+    first = next(iter(seconds_of.values()))
     use = estimate.Use(given.method, 16, given.batch, round(tokens / len(chosen)), False, len(NAMES), False)
     cost = estimate.flops(estimate.shape(given.model), use)
-    place = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {given.threads}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {given.threads}"
     lines = [
         f"{given.model}, {given.method}, {len(chosen)} reviews of {tokens / len(chosen):.1f} tokens, batches of"
-        f" {given.batch}, {place}",
+        f" {given.batch}, {device}",
         "",
         f"| engine | seconds | tokens/s | ratio |{' MFU |' if given.tflops else ''}",
         f"|---|---|---|---|{'---|' if given.tflops else ''}",
     ]
-    for name, seconds in found.items():
+    for name, seconds in seconds_of.items():
         used = f" {tokens / seconds * cost / (given.tflops * 1e12):.1%} |" if given.tflops else ""
         lines.append(f"| {name} | {seconds:.2f} | {tokens / seconds:,.0f} | {first / seconds:.2f} |{used}")
     table = "\n".join(lines)

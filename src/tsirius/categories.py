@@ -50,8 +50,8 @@ class Categories(Sequence[Category]):
                                 remedy="Remove one of the two.")  # fmt: skip
         nones = [item.name for item in self._items if item.none]
         if len(nones) != 1:
-            found = "no category" if not nones else f"{len(nones)} categories ({', '.join(nones)})"
-            raise UserError(f"{found} marked as the one without a product", where=where,
+            marked = "no category" if not nones else f"{len(nones)} categories ({', '.join(nones)})"
+            raise UserError(f"{marked} marked as the one without a product", where=where,
                             remedy="Put 'none = true' on exactly one category, «нет товара» for example.")  # fmt: skip
         self.none = nones[0]
         self.none_index = self.names.index(self.none)

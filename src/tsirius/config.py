@@ -147,13 +147,13 @@ def _remedy(problem: ErrorDetails) -> str:
 
 def _moved(sections: Sequence[str], key: str) -> list[str]:
     """Where a setting is now that was once one of a section's own: ``label.nli_model`` is ``label.nli.model``."""
-    found = []
+    result = []
     for name, field in _fields(sections).items():
         if sections and _is_section(field.annotation):
             inner = [*sections, name]
             own = key.removeprefix(f"{name}_")
-            found += [".".join([*inner, own])] if own in _fields(inner) else _moved(inner, own)
-    return found
+            result += [".".join([*inner, own])] if own in _fields(inner) else _moved(inner, own)
+    return result
 
 
 def _fields(sections: Sequence[str]) -> dict[str, Any]:

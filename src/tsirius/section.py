@@ -32,11 +32,11 @@ class Section(BaseModel):
 
     def key(self, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
         """The settings that decide the results, as JSON has them: all but ``speed_only`` and ``leave_out``."""
-        found = self.model_dump(mode="json", exclude={*self.speed_only, *leave_out})
-        for name in found:
+        result = self.model_dump(mode="json", exclude={*self.speed_only, *leave_out})
+        for name in result:
             if isinstance(inner := getattr(self, name), Section):
-                found[name] = inner.key()
-        return found
+                result[name] = inner.key()
+        return result
 
 
 def nest(sections: Mapping[str, type[Section]]) -> Callable[[type[S]], type[S]]:

@@ -8,7 +8,7 @@ import pytest
 from rows import examples
 
 from tsirius.augmenters import Augmenter, Source, accept
-from tsirius.augmenters.grow import Grown, grow
+from tsirius.augmenters.grow import Gate, Grown, grow
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.errors import UserError
 from tsirius.labellers import Votes
@@ -31,8 +31,8 @@ def grown(
         protected=frozenset(), shortest=0.2, longest=9, least=-9, most=1, likeness=0.9,
     )  # fmt: skip
     return grow(
-        rows, wanted, augmenters, judge, relabeller or Relabeller([]), evidence={}, max_per_source=max_per_source,
-        taken=taken if taken is not None else set(), seed=0,
+        rows, wanted, augmenters, Gate(judge, relabeller or Relabeller([]), evidence={}),
+        max_per_source=max_per_source, taken=taken if taken is not None else set(), seed=0,
     )  # fmt: skip
 
 

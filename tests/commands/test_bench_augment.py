@@ -121,7 +121,7 @@ def test_reviews_are_labelled_once_and_a_second_benchmark_trains_nothing(
 
     first = bench_augment.measure(loaded, Path("answers.csv"), methods=["eda"], seeds=2, target=40)
     told = capsys.readouterr().err
-    assert told.count("label: running") == 1 and told.count("variants made") == 2
+    assert told.count("label: running") == 1 and told.count("variants accepted") == 2
     run = Path("runs/shop")
     [said] = json.loads((run / "bench" / "augment.json").read_text(encoding="utf-8"))
     assert said["method"] == "eda" and said["target"] == 40 and said["variants"] > 50 and len(said["each"]) == 2
@@ -135,12 +135,12 @@ def test_reviews_are_labelled_once_and_a_second_benchmark_trains_nothing(
     second = bench_augment.measure(loaded, Path("reviews.csv"), methods=["eda"], seeds=2, target=40)
     assert second == first, "answers with texts are those by id"
     assert "against gold, 247 reviews; 2 seeds" in first
-    assert "variants made" not in capsys.readouterr().err
+    assert "variants accepted" not in capsys.readouterr().err
 
     third = bench_augment.measure(loaded, None, methods=["eda"], seeds=2, target=40)
     held = [pl.read_parquet(run / f"bench/augment/none-{seed}/split/valid.parquet")["id"] for seed in (0, 1)]
     assert f"against pseudo-labels, {len(set(held[0]) | set(held[1])):,} reviews; 2 seeds" in third
-    assert "variants made" not in capsys.readouterr().err
+    assert "variants accepted" not in capsys.readouterr().err
     own = loaded.model_copy(update={"evaluate": loaded.evaluate.model_copy(update={"gold": Path("reviews.csv")})})
     assert bench_augment.measure(own, None, methods=["eda"], seeds=2, target=40) == first, "the configuration's answers"
 

@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_measured_is_told_and_written(model: Path, tmp_path: Path) -> None:
     found = latency.measure(model, reviews=None, count=20)
-    assert found.reviews == 20 and found.kind == "linear" and found.together > 500
+    assert found.reviews == 20 and found.kind == "linear" and found.batched > 500
     assert 0 < found.p50 <= found.p95 <= found.p99 <= found.largest
     assert 0 < found.processor_p50 <= found.processor_p99
     assert found.per_second > 0 and found.peak_mib > 10 and found.threads >= 1
@@ -38,7 +38,7 @@ def test_what_is_measured_is_told_and_written(model: Path, tmp_path: Path) -> No
 def test_the_reviews_are_a_files_or_the_runs_own(model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\nкружка\n \nтапки большие\n", encoding="utf-8")
     found = latency.measure(model, reviews=tmp_path / "a.csv", count=9)
-    assert found.reviews == found.together == 2 and found.characters == len("тапки большие")
+    assert found.reviews == found.batched == 2 and found.characters == len("тапки большие")
     (tmp_path / "run" / "ingest").mkdir(parents=True)
     (tmp_path / "run" / "train").mkdir()
     (tmp_path / "run" / "train" / "model").symlink_to(model)

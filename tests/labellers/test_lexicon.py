@@ -1,6 +1,7 @@
 """The lexicon: whole lemmas, words learned from the reviews, and silence where nothing is known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,18 +35,9 @@ REVIEWS = [
 ]
 
 
-def learned(reviews: list[str] = REVIEWS, categories: Categories = CATEGORIES, **changed: object) -> Lexicon:
-    settings = {
-        "widen": False,
-        "near": 5.0,
-        "rounds": 8,
-        "trust": 1.0,
-        "own": 0.35,
-        "small_talk": 0.1,
-        "min_count": 2,
-        "none_despite_unknown": 0.9,
-    }
-    return lexicon.learn(terms.of(reviews), categories, **(settings | changed))  # type: ignore[arg-type]
+def learned(reviews: list[str] = REVIEWS, categories: Categories = CATEGORIES, **changed: Any) -> Lexicon:
+    config = lexicon.Config(**({"widen": False} | changed))
+    return lexicon.learn(terms.of(reviews), categories, config)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.labellers import reranker
+from tsirius.labellers import Material, reranker
 from tsirius.labellers.hypotheses import probabilities
 
 CATEGORIES = Categories([Category("посуда"), Category("обувь"), Category("нет товара", none=True)])
@@ -54,19 +54,12 @@ def test_the_scores_are_the_model_cards(model: Path, max_length: int) -> None:
 
 
 def test_it_labels_behind_the_same_interface(model: Path) -> None:
-    teacher = reranker.load(
-        str(model),
-        CATEGORIES,
-        instruction=INSTRUCTION,
-        templates=["Отзыв о товаре «{}»."],
-        hypotheses="name",
-        none_statements=[["Отзыв о доставке."]],
-        against="contradiction",
-        content_free=["отзыв"],
-        precision="fp32",
-        max_length=1024,
-        batch_tokens=2048,
-    )
+    config = reranker.Config(
+        model=str(model), templates=["Отзыв о товаре «{}»."], hypotheses="name", none="statements", correct_bias=True,
+        precision="fp32", max_length=1024, batch_tokens=2048,
+    )  # fmt: skip
+    material = Material(CATEGORIES, [], model, embed=lambda texts: np.zeros((len(texts), 1), np.float32), max_length=64)
+    teacher = reranker.make(config, material)
     votes = teacher.label([*TEXTS, ""])
     assert teacher.name == "reranker"
     np.testing.assert_allclose(votes.probabilities[:-1].sum(axis=1), 1, atol=1e-6)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from tsirius.errors import UserError
+from tsirius.language.words import lemmas
 from tsirius.models import linear
 
 TEXTS = [
@@ -151,3 +152,17 @@ def test_embeddings_are_seen_beside_the_words_and_not_saved(tmp_path: Path) -> N
     np.testing.assert_array_equal(loaded.logits(texts), model.logits(texts))
     with pytest.raises(UserError, match="do not belong together"):
         linear.load(tmp_path, categories=2, embed=None)
+
+
+def test_a_training_text_is_lemmatised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+
+    def counted(text: str) -> list[str]:
+        read.append(text)
+        return lemmas(text)
+
+    monkeypatch.setattr(linear, "VIEWS", {**linear.VIEWS, "lemmas": {"analyzer": counted}})
+    model = fit(TEXTS, LABELS)
+    assert read == TEXTS
+    monkeypatch.undo()
+    np.testing.assert_array_equal(model.logits(TEXTS), fit(TEXTS, LABELS).logits(TEXTS))

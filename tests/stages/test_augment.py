@@ -46,10 +46,8 @@ def lay_out(folder: Path) -> dict[str, Path]:
         path.mkdir()
     rows = examples(REVIEWS)
     (folders["ingest"] / "categories.json").write_text(CATEGORIES.to_json(), encoding="utf-8")
-    learned = lexicon.learn(
-        terms.of(rows["clean"].to_list()), CATEGORIES, widen=False, near=5.0, rounds=2, trust=1.0, own=0.35,
-        small_talk=0.1, min_count=1, none_despite_unknown=0.9,
-    )  # fmt: skip
+    config = lexicon.Config(widen=False, rounds=2, min_count=1)
+    learned = lexicon.learn(terms.of(rows["clean"].to_list()), CATEGORIES, config)
     learned.save(folders["label"] / "lexicon.json")
     used({"lexicon": lexicon.Config()}, folders)
     votes = rows.select(
@@ -136,7 +134,7 @@ def test_a_category_whose_reviews_give_nothing_says_so(
 ) -> None:
     tables.write(examples({"нет": ["да", "нет"]}), tables.EXAMPLES, given["balance"] / "train.parquet")
     assert run(Config(target_per_class=3), given, tmp_path)["short"]["нет"] == 1
-    assert "нет: 1 short of 3 (from 2 reviews; no more were made)" in capsys.readouterr().err
+    assert "нет: 1 short of 3 (from 2 reviews; no more variants)" in capsys.readouterr().err
 
 
 TEXTS = st.lists(

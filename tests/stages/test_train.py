@@ -127,7 +127,7 @@ def test_categories_of_any_name_and_a_folder_of_any_name(
     """One has a single row, one none."""
     encoder = tmp_path / "мой encoder, №1"
     shutil.copytree(tiny_model, encoder)
-    monkeypatch.setattr("test_train.NAMES", ODD)
+    monkeypatch.setitem(globals(), "NAMES", ODD)
     rows = [("Кружка", ODD[0]), ("Тарелки", ODD[0]), ("Тапочки", ODD[1]), ("Спасибо", ODD[3])]
     config = Config(use=use, model=str(encoder), epochs=1)
     counts, classifier = train(tmp_path / "прогон 1", config, train=rows, valid=rows[:1], natural={ODD[0]: 1.0})

@@ -87,7 +87,7 @@ class Module(Protocol):
 
 
 def module(name: str) -> Module:
-    """The module of an augmenter, imported when it is first asked for.
+    """The module of an augmenter, imported on first use.
 
     Raises:
         KeyError: there is no such augmenter.

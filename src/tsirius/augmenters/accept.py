@@ -216,7 +216,7 @@ def _vector(word: str) -> NDArray[np.float32] | None:
 
 
 def corrected(tokens: Sequence[str], given: Sequence[str]) -> list[str]:
-    """The words of ``made``, those that no dictionary knows read as the word of ``given`` that they are nearest to."""
+    """The words of a variant, those that no dictionary knows read as the word of ``given`` that they are nearest to."""
     known = set(given)
     unknown = {word for word in tokens if word not in known and _vector(lemma(word)) is None}
     read = {word: get_close_matches(word, sorted(known), n=1, cutoff=SLIP) for word in sorted(unknown)}

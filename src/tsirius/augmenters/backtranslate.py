@@ -40,7 +40,7 @@ def models(config: Config) -> dict[str, str]:
 
 
 def make(config: Config, material: Material) -> Augmenter:
-    """Back-translations that are kept as they are made; errors as of :func:`backtranslator`."""
+    """Back-translations, kept shard by shard; errors as of :func:`backtranslator`."""
     load = partial(
         backtranslator,
         config.there,
@@ -61,7 +61,7 @@ def backtranslator(
     Args:
         there: the model into the other language, a folder or hub name.
         back: the model from it.
-        search: how translations are looked for; there is one candidate on the way there.
+        search: settings of beam search or sampling; there is one candidate on the way there.
         precision: of both; see :func:`tsirius.augmenters.generate.load`, likewise the others.
         batch_tokens: of a batch.
         seed: of the draws.
@@ -75,13 +75,13 @@ def backtranslator(
     def rewrite(sources: Sequence[Source]) -> Rewritten:
         texts = [source.text for source in sources]
         keys = [f"{seed}:backtranslate:{source.id}" for source in sources]
-        between = [_best(found, text) for found, text in zip(first.rewrite(texts, keys), texts, strict=True)]
+        between = [_best(candidates, text) for candidates, text in zip(first.rewrite(texts, keys), texts, strict=True)]
         good = [row for row, text in enumerate(between) if text]
         returned = second.rewrite([between[row] or "" for row in good], [keys[row] for row in good])
-        found: Rewritten = [None if text is None else [] for text in between]
+        result: Rewritten = [None if text is None else [] for text in between]
         for row, variants in zip(good, returned, strict=True):
-            found[row] = variants
-        return found
+            result[row] = variants
+        return result
 
     return rewrite
 

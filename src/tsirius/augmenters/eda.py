@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -69,12 +70,8 @@ def make(config: Config, material: Material) -> Augmenter:
         # a generator: the 2.5 KB of a random state come into being at a source's first turn
         yield from variants(
             source.text,
+            config,
             count=material.wanted * config.tries,
-            swap=config.swap,
-            delete=config.delete,
-            insert=config.insert,
-            synonym=config.synonym,
-            typo=config.typo,
             protected=material.protected | material.evidence.get(source.id, frozenset()),
             rng=random.Random(f"{material.seed}:eda:{source.id}"),
         )
@@ -82,114 +79,131 @@ def make(config: Config, material: Material) -> Augmenter:
     return lambda sources: [of(source) for source in sources]
 
 
-def variants(
-    text: str,
-    *,
-    count: int,
-    swap: float,
-    delete: float,
-    insert: float,
-    synonym: float,
-    typo: float,
-    protected: frozenset[str],
-    rng: random.Random,
-) -> Iterator[str]:
-    """Make up to ``count`` variants of ``text``, each by one of the operations, drawn evenly; some may be equal.
+def variants(text: str, config: Config, *, count: int, protected: frozenset[str], rng: random.Random) -> Iterator[str]:
+    """Up to ``count`` variants of ``text``, each by one of the operations, drawn evenly; some may be equal.
 
     Words are what white space separates. Those with a lemma in ``protected`` are never deleted, replaced nor misspelt,
     and no synonym is one of them; prepositions, conjunctions and particles, and the word after a preposition or a
-    negation, keep their place, and what is denied its wording. A text without enough words gives no variants.
+    negation, keep their position, and what is denied its wording. A text without enough words gives no variants.
 
     Args:
         text: a cleaned review.
+        config: the share of the words that each operation changes: at least one word, or none where the share is 0.
         count: at most how many.
-        swap: share of the words that change places with the next one (at least one pair; 0: no swaps), likewise
-        delete: that are left out,
-        insert: that get a synonym put in after them,
-        synonym: that are replaced by a synonym,
-        typo: that get a typo; never one that makes another word of the dictionary.
         protected: lemmas (ё as е) that say what the review is about.
         rng: where the choices come from.
     """
-    tokens = text.split()
-    spelled = [words(token) for token in tokens]
-    spoken = [index for index, inside in enumerate(spelled) if inside]
-    own = [index for index in spoken if protected.isdisjoint(map(lemma, spelled[index]))]
-    plain = [index for index in spoken if not any(word in TURNING or _part(word) in SMALL for word in spelled[index])]
-    before = {
-        index: spelled[index - 1][-1:] if index and _joined(tokens[index - 1], tokens[index]) else [] for index in plain
-    }
-    replaceable = [index for index in plain if TURNING.isdisjoint(before[index])]
-    movable = [index for index in replaceable if "PREP" not in map(_part, before[index])]
-    free = [index for index in movable if index in own]
-    single = {index for index in movable if len(spelled[index]) == 1}
-    pairs = [index for index in movable if {index, index + 1} <= single and _joined(tokens[index], tokens[index + 1])]
-    replaced = {
-        index: forms for index in replaceable if index in own and (forms := _synonyms(tokens[index], protected))
-    } if insert or synonym else {}  # fmt: skip
-
-    def swapped(number: int) -> list[str]:
-        changed, left = list(tokens), list(pairs)
-        for _ in range(number):
-            if not left:
-                break
-            index = rng.choice(left)
-            left = [other for other in left if abs(other - index) > 1]
-            (before, one, _), (_, other, after) = _parts(changed[index]), _parts(changed[index + 1])
-            changed[index : index + 2] = [before + _cased(other, like=one), one.lower() if one.istitle() else one]
-            changed[index + 1] += after
-        return changed
-
-    def deleted(number: int) -> list[str]:
-        gone = set(rng.sample(free, min(number, len(free), len(spoken) - 1)))
-        changed = list[str]()
-        for index, token in enumerate(tokens):
-            if index not in gone:
-                changed.append(token)
-            elif changed and changed[-1][-1].isalnum():  # the sentence ends all the same
-                changed[-1] += _parts(token)[2]
-        return changed
-
-    def inserted(number: int) -> list[str]:
-        changed = list(tokens)
-        for index in rng.sample(sorted(replaced), min(number, len(replaced))):
-            before, core, after = _parts(changed[index])
-            form = rng.choice(replaced[index])
-            changed[index] = f"{before}{core} {form.upper() if _loud(core) else form}{after}"
-        return changed
-
-    def exchanged(number: int) -> list[str]:
-        changed = list(tokens)
-        for index in rng.sample(sorted(replaced), min(number, len(replaced))):
-            before, core, after = _parts(changed[index])
-            changed[index] = before + _cased(rng.choice(replaced[index]), like=core) + after
-        return changed
-
-    misspelt = [
-        index for index in own if TURNING.isdisjoint(spelled[index]) and _can_be_misspelt(tokens[index])
-    ] if typo else []  # fmt: skip
-
-    def mistyped(number: int) -> list[str]:
-        changed = list(tokens)
-        for index in rng.sample(misspelt, min(number, len(misspelt))):
-            before, core, after = _parts(changed[index])
-            changed[index] = before + mistype(core, rng=rng) + after
-        return changed
-
+    review = _parsed(text, config, protected)
     operations = [
-        (operation, max(1, round(share * len(spoken))))
+        (operation, max(1, round(share * review.words)))
         for operation, share, possible in (
-            (swapped, swap, pairs),
-            (deleted, delete, free and len(spoken) > 1),
-            (inserted, insert, replaced),
-            (exchanged, synonym, replaced),
-            (mistyped, typo, misspelt),
+            (_swapped, config.swap, review.pairs),
+            (_deleted, config.delete, review.deletable and review.words > 1),
+            (_inserted, config.insert, review.synonyms),
+            (_exchanged, config.synonym, review.synonyms),
+            (_mistyped, config.typo, review.misspellable),
         )
         if share > 0 and possible
     ]
     for _ in range(count if operations else 0):
         operation, number = rng.choice(operations)
-        yield " ".join(operation(number))
+        yield " ".join(operation(review, number, rng))
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A review, and what each operation may change in it.
+
+    Attributes:
+        tokens: what white space separates.
+        words: how many tokens hold a word.
+        pairs: the tokens that may be swapped with the next one.
+        deletable: the tokens that may be deleted.
+        synonyms: token → the forms that may replace it, or follow it.
+        misspellable: the tokens that may get a typo.
+    """
+
+    tokens: list[str]
+    words: int
+    pairs: list[int]
+    deletable: list[int]
+    synonyms: dict[int, list[str]]
+    misspellable: list[int]
+
+
+def _parsed(text: str, config: Config, protected: frozenset[str]) -> Parsed:
+    """What the operations of ``config`` may change in ``text``; arguments as of :func:`variants`."""
+    tokens = text.split()
+    inside = [words(token) for token in tokens]
+    spoken = [index for index, spelled in enumerate(inside) if spelled]
+    own = [index for index in spoken if protected.isdisjoint(map(lemma, inside[index]))]
+    plain = [index for index in spoken if not any(word in TURNING or _part(word) in SMALL for word in inside[index])]
+    before = {
+        index: inside[index - 1][-1:] if index and _joined(tokens[index - 1], tokens[index]) else [] for index in plain
+    }
+    replaceable = [index for index in plain if TURNING.isdisjoint(before[index])]
+    movable = [index for index in replaceable if "PREP" not in map(_part, before[index])]
+    single = {index for index in movable if len(inside[index]) == 1}
+    pairs = [index for index in movable if {index, index + 1} <= single and _joined(tokens[index], tokens[index + 1])]
+    synonyms, misspellable = dict[int, list[str]](), list[int]()
+    if config.insert or config.synonym:
+        listed = {index: _synonyms(tokens[index], protected) for index in replaceable if index in own}
+        synonyms = {index: forms for index, forms in listed.items() if forms}
+    if config.typo:
+        misspellable = [index for index in own if TURNING.isdisjoint(inside[index]) and _can_be_misspelt(tokens[index])]
+    return Parsed(tokens, len(spoken), pairs, [index for index in movable if index in own], synonyms, misspellable)
+
+
+def _swapped(review: Parsed, number: int, rng: random.Random) -> list[str]:
+    changed, left = list(review.tokens), list(review.pairs)
+    for _ in range(number):
+        if not left:
+            break
+        index = rng.choice(left)
+        left = [other for other in left if abs(other - index) > 1]
+        (before, one, _), (_, other, after) = _parts(changed[index]), _parts(changed[index + 1])
+        changed[index : index + 2] = [before + _cased(other, like=one), one.lower() if one.istitle() else one]
+        changed[index + 1] += after
+    return changed
+
+
+def _deleted(review: Parsed, number: int, rng: random.Random) -> list[str]:
+    gone = set(rng.sample(review.deletable, min(number, len(review.deletable), review.words - 1)))
+    changed = list[str]()
+    for index, token in enumerate(review.tokens):
+        if index not in gone:
+            changed.append(token)
+        elif changed and changed[-1][-1].isalnum():  # the sentence ends all the same
+            changed[-1] += _parts(token)[2]
+    return changed
+
+
+def _inserted(review: Parsed, number: int, rng: random.Random) -> list[str]:
+    def add(core: str, form: str) -> str:
+        return f"{core} {form.upper() if _loud(core) else form}"
+
+    return _with_synonyms(review, number, rng, add)
+
+
+def _exchanged(review: Parsed, number: int, rng: random.Random) -> list[str]:
+    return _with_synonyms(review, number, rng, lambda core, form: _cased(form, like=core))
+
+
+def _with_synonyms(review: Parsed, number: int, rng: random.Random, change: Callable[[str, str], str]) -> list[str]:
+    """The tokens, some with ``change`` of their word and of one of its synonyms in the word's position."""
+    changed = list(review.tokens)
+    for index in rng.sample(sorted(review.synonyms), min(number, len(review.synonyms))):
+        before, core, after = _parts(changed[index])
+        changed[index] = before + change(core, rng.choice(review.synonyms[index])) + after
+    return changed
+
+
+def _mistyped(review: Parsed, number: int, rng: random.Random) -> list[str]:
+    changed = list(review.tokens)
+    for index in rng.sample(review.misspellable, min(number, len(review.misspellable))):
+        before, core, after = _parts(changed[index])
+        changed[index] = before + mistype(core, rng=rng) + after
+    return changed
 
 
 def mistype(word: str, *, rng: random.Random) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STEP = 8
 LONGER, MORE = 1.5, 10
-"""An output has at most so many times the source's tokens, and so many more: as the paraphraser's card has it."""
+"""An output has at most LONGER times the source's tokens, and MORE: as in the paraphraser's model card."""
 
 Rewritten = list[list[str] | None]
 """For each source its variants, the best first; None where it is too long."""
@@ -52,7 +52,7 @@ class Config(Section):
     max_tokens: int = Field(256, ge=8)
     """Longer reviews are not rewritten."""
     precision: Precision = "auto"
-    """"fp32"; "int8" on a CPU; "auto": "fp32" on a CPU and for a T5 on a GPU without bfloat16, else 16-bit floats."""
+    """"fp32"; or "auto": 16-bit floats on a GPU, but for a T5 on one without bfloat16; else "fp32"."""
     batch_tokens: int = Field(8192, ge=1)
     """Initial tokens of a batch, those to be written and all beams counted; fewer where memory is short."""
 
@@ -76,10 +76,10 @@ class Search:
         candidates: outputs for each source, at most as many as beams, unless they are drawn.
         sample: draw outputs instead. What is drawn hangs on the source's key alone.
         temperature: when drawing: above 1 flattens the choice, below 1 sharpens it.
-        top_p: when drawing: of the likeliest tokens, those that together have this probability.
-        no_repeat: an output holds no run of so many tokens twice (0: it may).
-        no_copy: an output holds no run of so many tokens of its source (0: it may).
-        max_tokens: sources with more are not rewritten: of a part of a review little can be said.
+        top_p: with sampling: probability of the nucleus (nucleus sampling).
+        no_repeat: no n-gram of this many tokens occurs twice in an output (0: it may).
+        no_copy: no n-gram of this many tokens is copied from the source (0: it may).
+        max_tokens: sources with more are not rewritten: a part of a review makes a poor variant.
     """
 
     beams: int
@@ -115,8 +115,8 @@ class Writer:
         write: token ids of some sources, the most tokens of an output, and the sources' keys → outputs, those of a
             source one after the other.
         text: token ids → texts.
-        search: how outputs are looked for.
-        batch_tokens: of a batch to begin with, sources and outputs and all that is kept of them.
+        search: settings of beam search or sampling.
+        batch_tokens: initial tokens of a batch: sources, outputs and beams.
     """
 
     tokens: Callable[[Sequence[str]], list[list[int]]]
@@ -130,9 +130,9 @@ class Writer:
 
         Args:
             texts: cleaned texts.
-            keys: for each what its draws hang on.
+            keys: for each the seed of its draws.
         """
-        found: Rewritten = [None] * len(texts)
+        result: Rewritten = [None] * len(texts)
         tokens = self.tokens(texts) if texts else []
         order = [row for row in longest_first([len(row) for row in tokens]).tolist()
                  if len(tokens[row]) <= self.search.max_tokens]  # fmt: skip
@@ -151,14 +151,14 @@ class Writer:
                 if outputs is None:  # this one does not fit; others may
                     continue
                 written = self.text(outputs)
-                for place, number in enumerate(batch):
-                    own = written[place * self.search.candidates : (place + 1) * self.search.candidates]
-                    found[members[number]] = list(dict.fromkeys(own))
-        return found
+                for position, number in enumerate(batch):
+                    own = written[position * self.search.candidates : (position + 1) * self.search.candidates]
+                    result[members[number]] = list(dict.fromkeys(own))
+        return result
 
 
 def limit(tokens: int) -> int:
-    """The most tokens of an output, for a source of so many."""
+    """Tokens of an output at most, for a source of ``tokens``."""
     return int(LONGER * _rounded(tokens)) + MORE
 
 
@@ -172,46 +172,46 @@ def load(model: str, *, prefix: str, search: Search, precision: Precision, batch
     Args:
         model: a folder or hub name that :func:`tsirius.models.hub.check` accepts.
         prefix: put before each text, where the model was trained so.
-        search: how outputs are looked for.
+        search: settings of beam search or sampling.
         precision: see :func:`tsirius.models.load.judge`.
-        batch_tokens: of a batch on a CPU, to begin with; a GPU takes more.
+        batch_tokens: initial tokens of a batch on a CPU; a GPU takes more.
 
     Raises:
         UserError: the model cannot be read.
     """
-    made, words = seq2seq(model, precision=precision), tokenizer(model)
-    settle(made, words, where=model)
-    made.generation_config.max_length = None  # the writer has limits of its own, and says so each time
+    network, words = seq2seq(model, precision=precision), tokenizer(model)
+    settle(network, words, where=model)
+    network.generation_config.max_length = None  # the writer passes limits of its own
     # None for T5, whose positions are relative.
-    positions = getattr(made.config, "max_position_embeddings", None) or 1 << 20
+    positions = getattr(network.config, "max_position_embeddings", None) or 1 << 20
     longest = min(search.max_tokens, int((positions - MORE) / LONGER) - STEP)
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = words([prefix + text for text in texts], return_attention_mask=False)["input_ids"]
-        return found
+        result: list[list[int]] = words([prefix + text for text in texts], return_attention_mask=False)["input_ids"]
+        return result
 
     return Writer(
         tokens=tokens,
-        write=partial(_write, made, search, padding(words, made.config)),
+        write=partial(_write, network, search, padding(words, network.config)),
         text=partial(words.batch_decode, skip_special_tokens=True),
         search=Search(**(vars(search) | {"max_tokens": longest})),
-        batch_tokens=batch_size(batch_tokens, device=made.device),
+        batch_tokens=batch_size(batch_tokens, device=network.device),
     )
 
 
 def _write(
-    made: Any, search: Search, pad: int, ids: list[list[int]], most: int, keys: Sequence[str]
+    network: Any, search: Search, pad: int, ids: list[list[int]], most: int, keys: Sequence[str]
 ) -> list[list[int]]:
     """The token ids of the outputs, without padding."""
     import torch
 
     ways = search.candidates if search.sample else 1
     ids = [row for row in ids for _ in range(ways)]
-    config = settings(made, search, most)
+    config = settings(network, search, most)
     drawn = [Drawn([f"{key}:{n}" for key in keys for n in range(ways)], search)] if search.sample else []
     table = padded_with_mask(ids, pad, left=False, multiple=1)
-    given, mask = (torch.from_numpy(part).to(made.device) for part in table)
-    outputs = made.generate(
+    given, mask = (torch.from_numpy(part).to(network.device) for part in table)
+    outputs = network.generate(
         input_ids=given,
         attention_mask=mask,
         generation_config=config,
@@ -220,9 +220,9 @@ def _write(
     return [[token for token in row if token != config.pad_token_id] for row in outputs.tolist()]
 
 
-def settings(made: Any, search: Search, most: int) -> Any:
+def settings(network: Any, search: Search, most: int) -> Any:
     """The model's own settings of generation (its end token, tokens that are banned), with the search's."""
-    config = copy.deepcopy(made.generation_config)
+    config = copy.deepcopy(network.generation_config)
     config.update(
         max_new_tokens=most,
         min_length=0,

@@ -58,8 +58,8 @@ class Seat:
 
     Attributes:
         row: the source, a row of :data:`tsirius.tables.EXAMPLES`.
-        method: how its variants are made.
-        variants: those to come; None where they have not been asked for.
+        method: the augmenter of its variants.
+        variants: those to come; None where none are generated yet.
         number: of the last accepted one.
         accepted: how many were.
     """
@@ -95,14 +95,27 @@ class Ledger:
             say(f"  {method}: no variants of some reviews, it failed ({reason})")
 
 
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """What a variant has to pass.
+
+    Attributes:
+        judge: refuses by form and meaning.
+        relabeller: refuses what reads as another category.
+        evidence: source's id → lemmas by which it got its label.
+    """
+
+    judge: accept.Judge
+    relabeller: Relabeller
+    evidence: Mapping[str, frozenset[str]]
+
+
 def grow(
     sources: pl.DataFrame,
     wanted: Mapping[str, int],
     augmenters: Mapping[str, Augmenter],
-    judge: accept.Judge,
-    relabeller: Relabeller,
+    gate: Gate,
     *,
-    evidence: Mapping[str, frozenset[str]],
     max_per_source: int,
     taken: set[str],
     seed: int,
@@ -117,20 +130,12 @@ def grow(
         sources: written training rows.
         wanted: category → variants.
         augmenters: method → what makes the variants. One that fails on some sources has none of them.
-        judge: what refuses them, by their form and meaning.
-        relabeller: what refuses those that read as another category.
-        evidence: source's id → lemmas by which it got its label.
+        gate: what refuses them.
         max_per_source: variants by one method of one source.
         taken: ids that are in use; those of the variants are added.
         seed: of the order.
     """
-    queues: dict[str, deque[Seat]] = defaultdict(deque)
-    methods = list(augmenters)
-    for label in wanted:
-        own = [row for row in sources.iter_rows(named=True) if row["label"] == label]
-        random.Random(f"{seed}:{label}").shuffle(own)
-        for round_ in range(len(methods)):  # once by each method, but no source twice before each has been there once
-            queues[label].extend(Seat(row, methods[(n + round_) % len(methods)]) for n, row in enumerate(own))
+    queues = _queues(sources, list(wanted), list(augmenters), seed=seed)
     missing, accepted = dict(wanted), list[tuple[Any, ...]]()
     ledger = Ledger({name: Counter() for name in augmenters})
     while True:
@@ -138,16 +143,10 @@ def grow(
         if not turn:
             break
         _ask(turn, augmenters, ledger)
-        offers = []
-        for seat in turn:
-            offer = _offer(seat, judge, evidence.get(seat.row["id"], frozenset()), ledger)
-            if offer is not None:
-                offers.append((seat, *offer))
-        agreed = relabeller.same([variant for _, variant, _ in offers], [seat.row["clean"] for seat, *_ in offers])
         again = list[Seat]()
-        for (seat, variant, similarity), fits in zip(offers, agreed, strict=True):
+        for seat, variant, similarity, fits in _offers(turn, gate, ledger):
             label = seat.row["label"]
-            if fits and judge.take(variant, seat.row["group"]):
+            if fits and gate.judge.take(variant, seat.row["group"]):
                 seat.number = _next_number(seat, taken)
                 seat.accepted += 1
                 id = _id(seat, seat.number)
@@ -170,8 +169,37 @@ def grow(
     )
 
 
+def _queues(
+    sources: pl.DataFrame, labels: Sequence[str], methods: Sequence[str], *, seed: int
+) -> dict[str, deque[Seat]]:
+    """For each category its sources in a random order, once by each method, but none twice before each was there
+    once."""
+    queues = dict[str, deque[Seat]]()
+    for label in labels:
+        own = [row for row in sources.iter_rows(named=True) if row["label"] == label]
+        random.Random(f"{seed}:{label}").shuffle(own)
+        queues[label] = deque(
+            Seat(row, methods[(number + turn) % len(methods)])
+            for turn in range(len(methods))
+            for number, row in enumerate(own)
+        )
+    return queues
+
+
+def _offers(turn: Sequence[Seat], gate: Gate, ledger: Ledger) -> Iterator[tuple[Seat, str, float | None, bool]]:
+    """Of each seat that has one, the next variant that the judge accepts, its similarity to its source, and whether it
+    reads as its source's category."""
+    offers = []
+    for seat in turn:
+        offer = _offer(seat, gate.judge, gate.evidence.get(seat.row["id"], frozenset()), ledger)
+        if offer is not None:
+            offers.append((seat, *offer))
+    agreed = gate.relabeller.same([variant for _, variant, _ in offers], [seat.row["clean"] for seat, *_ in offers])
+    return ((*offer, fits) for offer, fits in zip(offers, agreed, strict=True))
+
+
 def _ask(turn: Sequence[Seat], augmenters: Mapping[str, Augmenter], ledger: Ledger) -> None:
-    """Have variants made for the seats that have not had any."""
+    """Generate variants for the seats that have none yet."""
     for method, augmenter in augmenters.items():
         new = [seat for seat in turn if seat.method == method and seat.variants is None]
         if not new:

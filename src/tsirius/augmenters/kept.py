@@ -1,4 +1,4 @@
-"""Variants that take long to make: kept on the disk by their source's id as they are made, and not made again."""
+"""Variants that take long to generate: kept on the disk by their source's id, so that a killed run resumes."""
 
 from __future__ import annotations
 

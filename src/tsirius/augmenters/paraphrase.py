@@ -38,7 +38,7 @@ def models(config: Config) -> dict[str, str]:
 
 
 def make(config: Config, material: Material) -> Augmenter:
-    """Paraphrases that are kept as they are made; errors as of :func:`paraphraser`."""
+    """Paraphrases, kept shard by shard; errors as of :func:`paraphraser`."""
     load = partial(
         paraphraser,
         config.model,

@@ -61,5 +61,5 @@ def _network() -> str:
 def _hub_models() -> dict[str, str]:
     from huggingface_hub import try_to_load_from_cache
 
-    found = {name: try_to_load_from_cache(name, "config.json") for name in HUB_MODELS}
-    return {name: "in the cache" if isinstance(path, str) else "not at hand" for name, path in found.items()}
+    paths = {name: try_to_load_from_cache(name, "config.json") for name in HUB_MODELS}
+    return {name: "in the cache" if isinstance(path, str) else "not at hand" for name, path in paths.items()}

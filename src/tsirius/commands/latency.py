@@ -22,9 +22,9 @@ from tsirius.store import verify, versions, write_text
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample" / "reviews.csv"
 WARM_UP = 10
-"""Reviews before the clock counts: the first ones load what later ones find loaded."""
-TOGETHER = 2000
-"""Reviews of the batch at most."""
+"""Reviews before the measurement: the first ones load what later ones need."""
+BATCHED = 2000
+"""Reviews classified in one call at most."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Latency:
     Attributes:
         model: the folder.
         kind: of the model.
-        machine: the processor, in words.
-        threads: that the model may use.
+        machine: name of the processor.
+        threads: threads of the model.
         reviews: classified one by one.
         characters: of the longest one.
-        p50, p95, p99, largest: milliseconds that 50, 95, 99 and 100 of 100 reviews took at most, one by one.
-        processor_p50, processor_p99: the same of the processor's time, all threads together; where it is far below the
-            other, the machine was busy with something else.
-        together: reviews classified in one call.
-        per_second: of them.
-        peak_mib: the process's largest resident memory.
-        load_seconds: from the folder to a model that is ready.
+        p50, p95, p99, largest: latency of one review at a time, in milliseconds: percentiles and maximum.
+        processor_p50, processor_p99: the same in CPU time, summed over the threads; where it is far below the latency,
+            the machine was busy with something else.
+        batched: reviews classified in one call.
+        per_second: throughput of these, in reviews.
+        peak_mib: peak resident memory of the process.
+        load_seconds: time to load the model.
     """
 
     model: str
@@ -59,7 +59,7 @@ class Latency:
     largest: float
     processor_p50: float
     processor_p99: float
-    together: int
+    batched: int
     per_second: float
     peak_mib: float
     load_seconds: float
@@ -76,9 +76,9 @@ class Latency:
             ("  largest", f"{self.largest:,.1f} ms"),
             (
                 "  processor",
-                f"p50 {self.processor_p50:,.1f} ms, p99 {self.processor_p99:,.1f} ms, all threads together",
+                f"p50 {self.processor_p50:,.1f} ms, p99 {self.processor_p99:,.1f} ms, summed over threads",
             ),
-            ("together", f"{self.together:,} reviews, {self.per_second:,.0f}/s"),
+            ("batched", f"{self.batched:,} reviews, {self.per_second:,.0f}/s"),
             ("loading", f"{self.load_seconds:.1f} s"),
             ("peak memory", f"{self.peak_mib:,.0f} MiB"),
         ]
@@ -86,8 +86,8 @@ class Latency:
 
     def save(self, path: Path, *, budget: float) -> None:
         """Write the figures as JSON, with the budget in seconds and whether it was kept."""
-        found = {**asdict(self), "budget_seconds": budget, "within_budget": self.p99 <= 1000 * budget}
-        write_text(path, json.dumps({**found, "versions": versions()}, ensure_ascii=False, indent=1))
+        figures = {**asdict(self), "budget_seconds": budget, "within_budget": self.p99 <= 1000 * budget}
+        write_text(path, json.dumps({**figures, "versions": versions()}, ensure_ascii=False, indent=1))
 
     def check(self, budget: float) -> None:
         """Make sure that 99 of 100 reviews took at most ``budget`` seconds.
@@ -122,11 +122,11 @@ def measure(model: Path, *, reviews: Path | None, count: int) -> Latency:
             seconds.append(time.perf_counter() - start)
             processor.append(time.process_time() - busy)
             advance()
-    together = _evenly(texts, TOGETHER)
-    with progress("together", total=len(together)) as advance:
+    batched = _evenly(texts, BATCHED)
+    with progress("in batches", total=len(batched)) as advance:
         start = time.perf_counter()
-        classifier.predict_proba(together, advance=advance)
-        whole = time.perf_counter() - start
+        classifier.predict_proba(batched, advance=advance)
+        elapsed = time.perf_counter() - start
     p50, p95, p99 = np.percentile(np.array(seconds) * 1000, [50, 95, 99], method="higher")
     busy50, busy99 = np.percentile(np.array(processor) * 1000, [50, 99], method="higher")
     return Latency(
@@ -142,8 +142,8 @@ def measure(model: Path, *, reviews: Path | None, count: int) -> Latency:
         largest=round(max(seconds) * 1000, 3),
         processor_p50=round(float(busy50), 3),
         processor_p99=round(float(busy99), 3),
-        together=len(together),
-        per_second=round(len(together) / whole, 1),
+        batched=len(batched),
+        per_second=round(len(batched) / elapsed, 1),
         peak_mib=round(_peak(), 1),
         load_seconds=round(loaded, 3),
     )
@@ -154,14 +154,14 @@ def _texts(model: Path, reviews: Path | None) -> list[str]:
     own = model / "ingest" / "reviews.parquet"
     if reviews is None and own.is_file():
         verify(own)
-        found = pl.scan_parquet(own).select("text").collect()["text"].to_list()
+        texts = pl.scan_parquet(own).select("text").collect()["text"].to_list()
     else:
         source = open_source(
             SAMPLE if reviews is None else reviews,
             text_column="auto", id_column="none", encoding="auto", text_required=True,
         )  # fmt: skip
-        found = [text for batch in read_batches(source, rows=20_000) for text in batch["text"]]
-    texts = [text for text in found if text.strip()]
+        texts = [text for batch in read_batches(source, rows=20_000) for text in batch["text"]]
+    texts = [text for text in texts if text.strip()]
     if not texts:
         raise UserError("has no reviews to measure with", where=reviews or model, remedy="Name a file with --reviews.")
     return texts

@@ -54,15 +54,15 @@ def cells(source: Source, names: list[str], *, rows: int) -> Iterator[Cells]:
         yield from _parquet_cells(source, names, rows)
         return
     records = _json_records if source.format == "jsonl" else _csv_records
-    found: Cells = {name: [] for name in names}
+    chunk: Cells = {name: [] for name in names}
     for record in records(source, names):
         for name, cell in zip(names, record, strict=True):
-            found[name].append(cell)
-        if len(found[names[0]]) == rows:
-            yield found
-            found = {name: [] for name in names}
-    if found[names[0]]:
-        yield found
+            chunk[name].append(cell)
+        if len(chunk[names[0]]) == rows:
+            yield chunk
+            chunk = {name: [] for name in names}
+    if chunk[names[0]]:
+        yield chunk
 
 
 def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]:

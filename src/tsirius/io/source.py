@@ -101,20 +101,20 @@ def read_batches(source: Source, *, rows: int) -> Iterator[pl.DataFrame]:
     """
     names = [name for name in (source.text_column, source.id_column, source.category_column) if name is not None]
     done = 0
-    for found in cells(source, names, rows=rows):
-        count = len(found[names[0]])
+    for chunk in cells(source, names, rows=rows):
+        count = len(chunk[names[0]])
         if source.id_column is None:
             identity = [str(number) for number in range(done, done + count)]
         else:
-            identity = [name or "" for name in found[source.id_column]]
+            identity = [name or "" for name in chunk[source.id_column]]
         data = {
             "row": pl.Series(range(done + 1, done + count + 1), dtype=pl.Int64),
             "id": pl.Series(identity, dtype=pl.String),
         }
         if source.text_column is not None:
-            data["text"] = pl.Series(found[source.text_column], dtype=pl.String).fill_null("")
+            data["text"] = pl.Series(chunk[source.text_column], dtype=pl.String).fill_null("")
         if source.category_column is not None:
-            data["category"] = pl.Series(found[source.category_column], dtype=pl.String).fill_null("")
+            data["category"] = pl.Series(chunk[source.category_column], dtype=pl.String).fill_null("")
         done += count
         yield pl.DataFrame(data)
 

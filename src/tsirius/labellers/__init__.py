@@ -51,7 +51,7 @@ class Labeller(Protocol):
     def name(self) -> str: ...
 
     def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
-        """The votes on ``texts``; ``advance`` is told how many are done as the work goes on."""
+        """The votes on ``texts``; ``advance`` gets the number of texts that are done, as they are."""
         ...
 
 
@@ -119,7 +119,7 @@ class Module(Protocol):
 
 
 def module(name: str) -> Module:
-    """The module of a labeller, imported when it is first asked for.
+    """The module of a labeller, imported on first use.
 
     Raises:
         KeyError: there is no such labeller.

@@ -1,9 +1,9 @@
-"""What a teacher is asked of a text, and what follows from its answers.
+"""The hypotheses on the categories, and the probabilities that follow from a teacher's scores.
 
-A category is asked for by several hypotheses: templates filled with its name or its description. Their answers are
-averaged, since the wording of a single one swings the result.
+A category has several hypotheses: templates filled with its name or its description. Their scores are averaged, since
+the wording of a single one swings the result.
 
-The none-category is asked for in two steps. A negation («об этом товаре ничего не сказано») is a poor hypothesis: such
+The none-category is decided in two steps. A negation («об этом товаре ничего не сказано») is a poor hypothesis: such
 models hardly see negations in training, and take nearly every text to bear them out. So the none-category has
 statements of its own about what such reviews do speak of. First the best of them is held against the best product: does
 the text speak of a product at all? Then the products are held against each other.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from scipy.special import softmax
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 TEMPLATES = ("Этот отзыв о товаре: {}.",)
 """The hypothesis where no other is given."""
 Parts = Literal["name", "description", "both", "joined"]
-Against = Literal["contradiction", "categories"]
 
 Asking = Literal["description", "statements"]
-"""How the none-category is asked for: as the others, by its description, or by ``NONE_STATEMENTS``."""
+"""Hypotheses of the none-category: its description, as of the others, or ``NONE_STATEMENTS``."""
 
 NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
     ("В этом отзыве говорится о доставке.", "This review is about the delivery."),
@@ -44,8 +43,8 @@ NONE_STATEMENTS: tuple[tuple[str, ...], ...] = (
     ("Это общая похвала: всё хорошо, всё понравилось.", "This is general praise: everything is fine, I like it."),
     ("Это общая жалоба: всё плохо, ничего не понравилось.", "This is a general complaint: everything is bad."),
 )
-"""What reviews that name no product do speak of. Each is said in two languages, whose answers are averaged: teachers
-are trained mostly in English, and reviews are mostly in Russian."""
+"""Topics of reviews that name no product. Each is in two languages, whose scores are averaged: teachers are trained
+mostly in English, and reviews are mostly in Russian."""
 CONTENT_FREE = ("…", "отзыв", "N/A", "review")
 """Texts that say nothing (arXiv 2102.09690 takes "", "N/A" and "[MASK]"; an empty one is not labelled here)."""
 SURE = 1e-9
@@ -80,11 +79,11 @@ def questions(
     """The hypotheses on ``categories``.
 
     Args:
-        categories: their names and descriptions. One without a description is asked for by its name.
+        categories: their names and descriptions. One without a description goes by its name.
         templates: sentences with ``{}`` where the name or the description goes.
         parts: what fills it; "both": each by itself; "joined": the two with a colon between them.
-        none_statements: statements of the none-category, each in one or several wordings; none: it is asked for as the
-            others are, which suits models that were trained on such descriptions.
+        none_statements: statements of the none-category, each in one or several wordings; none: its
+            hypotheses are made as those of the others, which suits models that were trained on such descriptions.
 
     Raises:
         UserError: a template has no ``{}``, or there is none, or no statement.
@@ -138,16 +137,13 @@ class Teacher:
     Attributes:
         name: of the labeller.
         scorer: the model.
-        questions: what it is asked.
-        against: what the logit for a hypothesis is held against: the logit against it ("contradiction", the zero-shot
-            pipeline's ``multi_label=True``), or the other categories' alone ("categories", its ``multi_label=False``).
+        questions: the hypotheses.
         bias: how much each product is favoured whatever the text, [P], in logits; zeros for no correction.
     """
 
     name: str
     scorer: Scorer
     questions: Questions
-    against: Against
     bias: Floats
 
     def scores(
@@ -194,15 +190,12 @@ class Teacher:
         [N, S]."""
         queries = self.questions.all
         index = {hypothesis: column for column, hypothesis in enumerate(queries)}
-        logits = self.scorer.logits(texts, queries, advance=advance)
-        answers = probabilities(logits) if self.against == "contradiction" else logits[:, :, 1].astype(np.float64)
+        answers = probabilities(self.scorer.logits(texts, queries, advance=advance))
         result = []
         for groups in (self.questions.products, self.questions.statements):
             mean = np.stack([answers[:, [index[one] for one in group]].mean(axis=1) for group in groups], axis=1)
-            if self.against == "contradiction":
-                mean = np.clip(mean, SURE, 1 - SURE)
-                mean = np.log(mean) - np.log1p(-mean)
-            result.append(mean)
+            mean = np.clip(mean, SURE, 1 - SURE)
+            result.append(np.log(mean) - np.log1p(-mean))
         return result[0], result[1]
 
 
@@ -235,7 +228,26 @@ def _sigmoid(logits: Floats) -> Floats:
     return result
 
 
-def teacher(name: str, scorer: Scorer, queries: Questions, *, against: Against, content_free: Sequence[str]) -> Teacher:
-    """A teacher, freed from its bias where ``content_free`` holds texts to measure it with."""
-    built = Teacher(name, scorer, queries, against, np.zeros(len(queries.products)))
-    return built.without_bias(content_free) if content_free else built
+class Asked(Protocol):
+    """The settings of a teacher's hypotheses; documented in ``label.nli``."""
+
+    @property
+    def templates(self) -> list[str]: ...
+    @property
+    def hypotheses(self) -> Parts: ...
+    @property
+    def none(self) -> Asking: ...
+    @property
+    def correct_bias(self) -> bool: ...
+
+
+def teacher(name: str, config: Asked, categories: Categories, scorer: Scorer) -> Teacher:
+    """The teacher of ``categories`` that its settings describe; errors as of :func:`questions`."""
+    queries = questions(
+        categories,
+        templates=config.templates,
+        parts=config.hypotheses,
+        none_statements=NONE_STATEMENTS if config.none == "statements" else (),
+    )
+    result = Teacher(name, scorer, queries, np.zeros(len(queries.products)))
+    return result.without_bias(CONTENT_FREE) if config.correct_bias else result

@@ -29,10 +29,10 @@ from scipy.special import softmax
 
 from tsirius.categories import Categories
 from tsirius.labellers import Labeller, Material, Votes
+from tsirius.labellers.seeds import membership, seeds
 from tsirius.language import terms
-from tsirius.language.rarity import is_noun, kind, rarity, unusual_similarity
+from tsirius.language.rarity import is_noun, kind
 from tsirius.language.terms import Terms
-from tsirius.language.words import lemmas
 from tsirius.progress import Advance
 from tsirius.section import Section
 
@@ -44,21 +44,9 @@ if TYPE_CHECKING:
 
 BLIND = False
 KEEP = False
-"""Votes are made in the time that keeping them would save."""
+"""Labelling takes no longer than reading kept votes."""
 FILE = "lexicon.json"
 
-NAME_WEIGHT = 3.0
-"""A word that stands in one category's name and in another's description belongs to the name's three parts in four."""
-TOO_COMMON, TELLING = 3.0, 4.5
-"""Rarity (:func:`tsirius.language.rarity.rarity`) from which a seed lends its neighbours something, and all."""
-KIND_WEIGHT: Mapping[str, float] = {"NOUN": 1.0, "X": 1.0, "ADJF": 0.5}
-"""Nouns name products; adjectives less so, verbs and the rest least (``OTHER_KIND``)."""
-OTHER_KIND = 0.25
-NEAREST_SEEDS = 2
-"""A word is near a category where it is near this many of its seeds on average."""
-LEAD, SHARPNESS = 2.0, 0.5
-"""In standard deviations: how far a category must lead the mean of all for a word to be more its than nobody's, and
-how gradual the change is. Words that are near everything are then near nothing."""
 ABSENT = 0.02
 """A category that no review matches is still taken to be this share of the reviews, spread over all categories."""
 OPEN = 0.1
@@ -110,18 +98,7 @@ def make(config: Config, material: Material) -> Labeller:
         UserError: the word vectors are not installed.
     """
     read = lru_cache(maxsize=1)(terms.of)  # the texts that it learns from are those that it labels first
-    learned = learn(
-        read(tuple(material.texts)),
-        material.categories,
-        widen=config.widen,
-        near=config.near,
-        rounds=config.rounds,
-        trust=config.trust,
-        own=config.own,
-        small_talk=config.small_talk,
-        min_count=config.min_count,
-        none_despite_unknown=config.none_despite_unknown,
-    )
+    learned = learn(read(tuple(material.texts)), material.categories, config)
     learned.save(material.folder / FILE)
     return replace(learned, read=read)
 
@@ -243,163 +220,107 @@ class Lexicon:
         )
 
 
-def learn(
-    read: Terms,
-    categories: Categories,
-    *,
-    widen: bool,
-    near: float,
-    rounds: int,
-    trust: float,
-    own: float,
-    small_talk: float,
-    min_count: int,
-    none_despite_unknown: float,
-) -> Lexicon:
+def learn(read: Terms, categories: Categories, config: Config) -> Lexicon:
     """Learn a lexicon from the lemmas of unlabelled texts. The same texts in the same order give the same lexicon:
     nothing is drawn.
 
     Args:
         read: the lemmas of different texts; a repeated one would count twice.
         categories: what each category is called and said to be: the only source of knowledge about them.
-        widen: use the word vectors; without, the seeds alone start the fit.
-        near: how near a category (in standard deviations) a word must be to count as one of its words.
-        rounds: of expectation maximisation; 0 keeps the seeds and their neighbours as they are.
-        trust: how much the seeds and the vectors weigh against the reviews: a seed counts as if this many times its
-            own occurrences were known to be its category's.
-        own: the share of a review's words that are its category's own, to begin with.
-        small_talk: the share of a product review's words that are the none-category's, to begin with.
-        min_count: lemmas in fewer texts than this are unknown, unless they are seeds.
-        none_despite_unknown: see :class:`Lexicon`.
+        config: the settings.
 
     Raises:
         UserError: the word vectors are not installed.
     """
     seeded = seeds(categories)
     counted = zip(read.vocabulary, read.counts().tolist(), strict=True)
-    words = [word for word, count in counted if (count >= min_count or word in seeded) and kind(word)]
+    words = [word for word, count in counted if (count >= config.min_count or word in seeded) and kind(word)]
     vocabulary = {word: row for row, word in enumerate(words)}
     counts = _matrix(read, vocabulary)
-    belongs = _membership(words, seeded, kinds=len(categories), near=near, widen=widen)
+    belongs = membership(words, seeded, categories=len(categories), near=config.near, widen=config.widen)
     kept_out = [seeded[word] == 0 if word in seeded else [False] * len(categories) for word in words]
     foreign = np.array(kept_out, dtype=bool)  # without words it would be one of floats
     occurrences = np.asarray(counts.sum(axis=0), dtype=np.float64).ravel()
-    return _fit(
-        counts, belongs, foreign.reshape(belongs.shape), occurrences, vocabulary, categories, rounds=rounds,
-        trust=trust, own=own, small_talk=small_talk, none_despite_unknown=none_despite_unknown,
-    )  # fmt: skip
+    corpus = Corpus(counts, belongs, foreign.reshape(belongs.shape), occurrences)
+    model = _first(corpus, vocabulary, categories, config)
+    for _ in range(config.rounds):
+        model = _round(model, corpus, config)
+    return replace(model, ratio=_rounded(model.ratio))
 
 
-def seeds(categories: Categories) -> dict[str, Floats]:
-    """The lemmas of the categories' names and descriptions, sorted, each with how it is shared among them, [K].
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """The reviews as counts of lemmas, and what is known of the lemmas before any review is read.
 
-    A share sums to 1; a word of one category alone has 1 there.
+    Attributes:
+        counts: 1 where a text holds a lemma, [texts, V].
+        belongs: how far a lemma is a category's own, [V, K]; see :func:`tsirius.labellers.seeds.membership`.
+        foreign: which lemmas are not a category's own, [V, K]: a seed stays with the categories whose file entry has
+            it.
+        occurrences: texts that hold a lemma, [V].
     """
-    weights: dict[str, Floats] = {}
-    for index, category in enumerate(categories):
-        for part, weight in ((category.name, NAME_WEIGHT), (category.description, 1.0)):
-            for word in dict.fromkeys(lemmas(part)):
-                if kind(word):
-                    weights.setdefault(word, np.zeros(len(categories)))[index] += weight
-    return {word: weights[word] / weights[word].sum() for word in sorted(weights)}
+
+    counts: csr_matrix
+    belongs: Floats
+    foreign: NDArray[np.bool_]
+    occurrences: Floats
+
+    @property
+    def total(self) -> float:
+        """All occurrences of all lemmas."""
+        return max(float(self.occurrences.sum()), 1.0)
+
+    def words(self, its_own: Floats | float, *, trust: float) -> Floats:
+        """The distribution of each category's own words, from how often they occur as such, [V, K]."""
+        known = trust * self.occurrences[:, None] * self.belongs
+        return _distribution(its_own + known + OPEN * (self.occurrences[:, None] / self.total))
 
 
-def _membership(words: Sequence[str], seeded: Mapping[str, Floats], *, kinds: int, near: float, widen: bool) -> Floats:
-    """How far each word is known to be a category's own before any review is read, [V, K]; rows sum to at most 1."""
-    belongs = np.zeros((len(words), kinds))
-    if widen and words and seeded:
-        belongs = _widened(words, seeded, near=near)
-    index = {word: row for row, word in enumerate(words)}
-    for word, share in seeded.items():
-        if word in index:  # squared: a word of two categories says less about each than its half
-            belongs[index[word]] = share**2 * KIND_WEIGHT.get(kind(word), OTHER_KIND)
-    return belongs
-
-
-def _widened(words: Sequence[str], seeded: Mapping[str, Floats], *, near: float) -> Floats:
-    shares = np.stack(list(seeded.values()))
-    # A common word («дом», «сказать») is near half of the language: it lends less to its neighbours than a rare one.
-    lends = np.array(
-        [
-            np.clip((rarity(word) - TOO_COMMON) / (TELLING - TOO_COMMON), 0, 1)
-            * KIND_WEIGHT.get(kind(word), OTHER_KIND)
-            for word in seeded
-        ]
-    )
-    similar = unusual_similarity(words, list(seeded))
-    affinity = np.zeros((len(words), shares.shape[1]))
-    for category in range(shares.shape[1]):
-        weight = np.sqrt(shares[:, category] * lends)
-        lent = similar[:, weight > 0] * weight[weight > 0]
-        if lent.size:
-            affinity[:, category] = np.sort(lent, axis=1)[:, -NEAREST_SEEDS:].mean(axis=1)
-    nobody = np.maximum(near, affinity.mean(axis=1, keepdims=True) + LEAD)
-    scores = np.concatenate([affinity, nobody], axis=1) / SHARPNESS
-    belongs: Floats = softmax(scores, axis=1)[:, :-1]
-    return belongs
-
-
-def _fit(
-    counts: csr_matrix,
-    belongs: Floats,
-    foreign: NDArray[np.bool_],
-    occurrences: Floats,
-    vocabulary: dict[str, int],
-    categories: Categories,
-    *,
-    rounds: int,
-    trust: float,
-    own: float,
-    small_talk: float,
-    none_despite_unknown: float,
-) -> Lexicon:
-    """Expectation maximisation from ``belongs`` [V, K]; ``counts`` [texts, V] says which text holds which word.
-
-    ``foreign`` [V, K] says which words are no category's own: a seed stays with the categories whose file entry has it.
-    """
-    texts, kinds, none = counts.shape[0], len(categories), categories.none_index
-    products = np.arange(kinds) != none
-    total = max(float(occurrences.sum()), 1.0)
-    usual = occurrences[:, None] / total
-    known = trust * occurrences[:, None] * belongs
-    # To begin with: a category's words are the seeds and their neighbours, common talk is the rest.
-    words = _distribution(known + OPEN * usual)
-    talk = _distribution(occurrences[:, None] * np.maximum(1 - belongs.sum(axis=1, keepdims=True), ABSENT))
-    matched = counts @ belongs
+def _first(corpus: Corpus, vocabulary: dict[str, int], categories: Categories, config: Config) -> Lexicon:
+    """Before the first round: a category's words are the seeds and their neighbours, common talk is the rest."""
+    free = np.maximum(1 - corpus.belongs.sum(axis=1, keepdims=True), ABSENT)
+    talk = _distribution(corpus.occurrences[:, None] * free)
+    matched = corpus.counts @ corpus.belongs
     strength = matched.sum(axis=1, keepdims=True)
     guess = matched / np.maximum(strength, 1e-12) * (1 - np.exp(-strength))
-    share = _share(guess.sum(axis=0), texts)
-    owns, mentions = np.full(kinds, own), small_talk
+    return Lexicon(
+        categories=tuple(categories.names),
+        none=categories.none_index,
+        share=_share(guess.sum(axis=0), corpus.counts.shape[0]).round(6),
+        own=np.full(len(categories), config.own).round(6),
+        small_talk=round(config.small_talk, 6),
+        vocabulary=vocabulary,
+        ratio=corpus.words(0.0, trust=config.trust) / talk,
+        none_despite_unknown=config.none_despite_unknown,
+    )
 
-    def lexicon() -> Lexicon:
-        return Lexicon(
-            categories=tuple(categories.names), none=none, share=share.round(6), own=owns.round(6),
-            small_talk=round(float(mentions), 6), vocabulary=vocabulary, ratio=words / talk,
-            none_despite_unknown=none_despite_unknown,
-        )  # fmt: skip
 
-    for _ in range(rounds):
-        model = lexicon()
-        before, silent = model._posterior(counts)
-        after = _to_none(before, silent, none=none)
-        share = _share(after.sum(axis=0), texts)
-        common, all_words = model._likelihoods()
-        seen = np.asarray(counts.T @ before)
-        its_own = np.where(foreign, 0, seen * (1 - common / all_words))
-        mentioned = seen * (model.small_talk * model.ratio[:, [none]]) / all_words
-        mentioned[:, none] = 0
-        mentioned[foreign[:, none]] = 0
-        spoken = np.asarray(counts.T @ after).sum(axis=0)
-        pull = PULL * total
-        owns = np.clip((its_own.sum(axis=0) + own * pull / kinds) / (spoken + pull / kinds), 0.02, 0.8)
-        mentions = (mentioned.sum() + small_talk * pull) / (spoken[products].sum() + pull)
-        mentions = min(float(mentions), 0.19)  # with the largest ``own`` something is left for common talk
-        its_own[:, none] += mentioned.sum(axis=1)
-        words = _distribution(its_own + known + OPEN * usual)
-        rest = occurrences * (1 + trust * np.maximum(1 - belongs.sum(axis=1), 0)) - its_own.sum(axis=1)
-        talk = _distribution(np.maximum(rest, 1e-3)[:, None])
-    final = lexicon()
-    return replace(final, ratio=_rounded(final.ratio))
+def _round(model: Lexicon, corpus: Corpus, config: Config) -> Lexicon:
+    """A round of expectation maximisation: the reviews are labelled by ``model``, and the next one learns from that."""
+    counts, kinds, none = corpus.counts, len(model.categories), model.none
+    before, silent = model._posterior(counts)
+    after = _to_none(before, silent, none=none)
+    common, all_words = model._likelihoods()
+    seen = np.asarray(counts.T @ before)
+    its_own = np.where(corpus.foreign, 0, seen * (1 - common / all_words))
+    mentioned = seen * (model.small_talk * model.ratio[:, [none]]) / all_words
+    mentioned[:, none] = 0
+    mentioned[corpus.foreign[:, none]] = 0
+    spoken = np.asarray(counts.T @ after).sum(axis=0)
+    pull = PULL * corpus.total
+    own = np.clip((its_own.sum(axis=0) + config.own * pull / kinds) / (spoken + pull / kinds), 0.02, 0.8)
+    products = np.arange(kinds) != none
+    small_talk = (mentioned.sum() + config.small_talk * pull) / (spoken[products].sum() + pull)
+    its_own[:, none] += mentioned.sum(axis=1)
+    free = np.maximum(1 - corpus.belongs.sum(axis=1), 0)
+    rest = corpus.occurrences * (1 + config.trust * free) - its_own.sum(axis=1)
+    return replace(
+        model,
+        share=_share(after.sum(axis=0), counts.shape[0]).round(6),
+        own=own.round(6),
+        small_talk=round(min(float(small_talk), 0.19), 6),  # with the largest ``own`` something is left for common talk
+        ratio=corpus.words(its_own, trust=config.trust) / _distribution(np.maximum(rest, 1e-3)[:, None]),
+    )
 
 
 def _to_none(shares: Floats, silent: Floats, *, none: int) -> Floats:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
@@ -44,13 +43,12 @@ class Config(Section):
     hypotheses: ask.Parts = "joined"
     """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
     none: ask.Asking = "description"
-    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
-    refund and bare praise, which suits models that were not trained on such descriptions."""
+    """Hypotheses of the none-category: its "description", as of the others, or "statements" on delivery, seller, refund
+    and bare praise, which suit models that were not trained on such descriptions."""
     correct_bias: bool = False
     """Subtract what the model says of texts without content."""
     precision: Precision = "auto"
-    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
-    that multiplies them, else "fp32"."""
+    """"fp32"; or "auto": 16-bit floats on a GPU and on a CPU that multiplies them, else "fp32"."""
     batch_tokens: int = Field(1024, ge=1)
     """Initial tokens of a batch; fewer where memory is short."""
 
@@ -77,19 +75,18 @@ def check(config: Config) -> None:
 
 
 def make(config: Config, material: Material) -> Labeller:
-    """The teacher for the categories; errors as of :func:`load`."""
-    return load(
+    """The teacher for the categories.
+
+    Raises:
+        UserError: the model cannot be read, or knows no entailment.
+    """
+    network = scorer(
         config.model,
-        material.categories,
-        templates=config.templates,
-        hypotheses=config.hypotheses,
-        none_statements=ask.NONE_STATEMENTS if config.none == "statements" else (),
-        against="contradiction",
-        content_free=ask.CONTENT_FREE if config.correct_bias else (),
         precision=config.precision,
         max_length=material.max_length,
         batch_tokens=config.batch_tokens,
     )
+    return ask.teacher("nli", config, material.categories, network)
 
 
 def reopen(config: Config, material: Material) -> Labeller:
@@ -97,45 +94,18 @@ def reopen(config: Config, material: Material) -> Labeller:
     return make(config, material)
 
 
-def load(
-    model: str,
-    categories: Categories,
-    *,
-    templates: Sequence[str],
-    hypotheses: ask.Parts,
-    none_statements: Sequence[Sequence[str]],
-    against: ask.Against,
-    content_free: Sequence[str],
-    precision: Precision,
-    max_length: int,
-    batch_tokens: int,
-) -> ask.Teacher:
-    """A teacher for ``categories``.
+def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
+    """The classifier as a scorer of pairs.
 
     Args:
         model: a folder or hub name of a sequence classifier with an entailment label.
-        categories: what to tell apart.
-        templates: hypotheses with ``{}`` where a category's name or description goes; their answers are averaged.
-        hypotheses: what goes there: "name", "description", or "both", each by itself.
-        none_statements: what reviews of the none-category speak of, see
-            :data:`tsirius.labellers.hypotheses.NONE_STATEMENTS`.
-        against: see :class:`tsirius.labellers.hypotheses.Teacher`.
-        content_free: texts to measure the label words' bias with, see
-            :data:`tsirius.labellers.hypotheses.CONTENT_FREE`; none: it is not corrected.
         precision: see :func:`tsirius.models.load.judge`.
         max_length: tokens of a text with a hypothesis; at most what the model can read.
-        batch_tokens: tokens of a batch on a CPU, to begin with; a GPU takes more.
+        batch_tokens: initial tokens of a batch on a CPU; a GPU takes more.
 
     Raises:
-        UserError: the model cannot be read, or knows no entailment; a template has no ``{}``; a hypothesis is too long.
+        UserError: the model cannot be read, or knows no entailment.
     """
-    queries = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
-    network = scorer(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
-    return ask.teacher("nli", network, queries, against=against, content_free=content_free)
-
-
-def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
-    """The classifier as a scorer of pairs; arguments and errors as of :func:`load`."""
     from tsirius.models import encode
     from tsirius.models.load import CLASSIFIER, judge, settle, tokenizer
 

@@ -1,4 +1,4 @@
-"""Many texts against a few hypotheses through a model that reads one pair at a time: quickly, and in little memory.
+"""Logits of many texts against a few hypotheses, by a model that scores pairs.
 
 Each text and each hypothesis is tokenised once and the pairs are joined by their token ids. They go through the model
 longest first within a budget of tokens, see :mod:`tsirius.models.batching`.
@@ -52,7 +52,7 @@ class Scorer:
         model: its name, for messages.
         tokens: texts → their token ids without special ones, each cut to ``max_length``.
         frame: a hypothesis → the tokens around a text.
-        forward: a batch → [B, 2], the logits against and for the hypothesis.
+        forward: a batch of B pairs → their logits against and for the hypothesis, [B, 2].
         max_length: tokens of a pair; the text is cut at its end, never the hypothesis.
         batch_tokens: tokens of a batch, its padding counted.
     """
@@ -75,7 +75,7 @@ class Scorer:
         Args:
             texts: cleaned texts; one that occurs again is not scored again.
             hypotheses: whole sentences.
-            advance: told how many texts are done.
+            advance: gets the number of texts that are done.
 
         Raises:
             UserError: a hypothesis leaves no room for a text, or a single pair does not fit into memory.
@@ -86,26 +86,26 @@ class Scorer:
                 raise UserError(f"{hypothesis!r} leaves no room for a text in {self.max_length} tokens",
                                 where=self.model, remedy="Shorten it, or let the model read more tokens.")  # fmt: skip
         counted = Counter(texts)
-        places = {text: place for place, text in enumerate(counted)}
-        found = np.full((len(places), len(frames), 2), np.nan, dtype=np.float32)
+        index = {text: row for row, text in enumerate(counted)}
+        result = np.full((len(index), len(frames), 2), np.nan, dtype=np.float32)
         if counted and frames:
             tokens = self.tokens(list(counted))
-            empty = [place for place, row in enumerate(tokens) if not row]
+            empty = [row for row, ids in enumerate(tokens) if not ids]
             repeats = np.array(list(counted.values()))
             if advance and empty:
                 advance(int(repeats[empty].sum()))
-            self._fill(found, tokens, frames, repeats, advance)
-        return found[[places[text] for text in texts]]
+            self._fill(result, tokens, frames, repeats, advance)
+        return result[[index[text] for text in texts]]
 
     def _fill(
         self,
-        found: NDArray[np.float32],
+        result: NDArray[np.float32],
         tokens: Sequence[list[int]],
         frames: Sequence[Frame],
         repeats: NDArray[np.int64],
         advance: Advance | None,
     ) -> None:
-        """Score all pairs, the longest first: what does not fit into memory shows at once."""
+        """Score all pairs, the longest first, so that a lack of memory shows at once."""
         sizes = np.array([len(row) for row in tokens])
         around = np.array([len(frame.before) + len(frame.after) for frame in frames])
         lengths = np.minimum(sizes[:, None] + around, self.max_length)
@@ -120,7 +120,7 @@ class Scorer:
             rows, columns = np.divmod(pairs[batch], len(frames))
             if logits is None:
                 raise does_not_fit(int(lengths[rows[0], columns[0]]), where=self.model)
-            found[rows, columns] = logits
+            result[rows, columns] = logits
             np.subtract.at(left, rows, 1)
             done = np.unique(rows)
             if advance and (ended := int(repeats[done[left[done] == 0]].sum())):

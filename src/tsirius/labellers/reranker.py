@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
@@ -53,13 +52,12 @@ class Config(Section):
     hypotheses: ask.Parts = "joined"
     """What {} stands for: a category's "name", its "description", "both" in turn, or "joined" by a colon."""
     none: ask.Asking = "description"
-    """How the none-category is asked for: as the others, by its "description", or by "statements" on delivery, seller,
-    refund and bare praise, which suits models that were not trained on such descriptions."""
+    """Hypotheses of the none-category: its "description", as of the others, or "statements" on delivery, seller, refund
+    and bare praise, which suit models that were not trained on such descriptions."""
     correct_bias: bool = False
     """Subtract what the model says of texts without content."""
     precision: Precision = "auto"
-    """"fp32"; "int8" on a CPU, faster for models of the base size and more; "auto": 16-bit floats on a GPU and on a CPU
-    that multiplies them, else "fp32"."""
+    """"fp32"; or "auto": 16-bit floats on a GPU and on a CPU that multiplies them, else "fp32"."""
     max_length: int = Field(512, ge=64)
     """Tokens of a prompt."""
     batch_tokens: int = Field(1024, ge=1)
@@ -87,20 +85,19 @@ def check(config: Config) -> None:
 
 
 def make(config: Config, material: Material) -> Labeller:
-    """The teacher for the categories; errors as of :func:`load`."""
-    return load(
+    """The teacher for the categories.
+
+    Raises:
+        UserError: the model cannot be read, or has no "yes" and "no".
+    """
+    network = scorer(
         config.model,
-        material.categories,
         instruction=INSTRUCTION,
-        templates=config.templates,
-        hypotheses=config.hypotheses,
-        none_statements=ask.NONE_STATEMENTS if config.none == "statements" else (),
-        against="contradiction",
-        content_free=ask.CONTENT_FREE if config.correct_bias else (),
         precision=config.precision,
         max_length=config.max_length,
         batch_tokens=config.batch_tokens,
     )
+    return ask.teacher("reranker", config, material.categories, network)
 
 
 def reopen(config: Config, material: Material) -> Labeller:
@@ -108,47 +105,19 @@ def reopen(config: Config, material: Material) -> Labeller:
     return make(config, material)
 
 
-def load(
-    model: str,
-    categories: Categories,
-    *,
-    instruction: str,
-    templates: Sequence[str],
-    hypotheses: ask.Parts,
-    none_statements: Sequence[Sequence[str]],
-    against: ask.Against,
-    content_free: Sequence[str],
-    precision: Precision,
-    max_length: int,
-    batch_tokens: int,
-) -> ask.Teacher:
-    """A teacher for ``categories``.
+def scorer(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
+    """The reranker as a scorer of pairs.
 
     Args:
         model: a folder or hub name of a reranker of this kind.
-        categories: what to tell apart.
         instruction: what to judge, in English as the model was trained.
-        templates: queries with ``{}`` where a category's name or description goes; their answers are averaged.
-        hypotheses: what goes there: "name", "description", or "both", each by itself.
-        none_statements: queries of the none-category, see :data:`tsirius.labellers.hypotheses.NONE_STATEMENTS`.
-        against: see :class:`tsirius.labellers.hypotheses.Teacher`.
-        content_free: texts to measure the label words' bias with; none: it is not corrected.
         precision: see :func:`tsirius.models.load.judge`.
         max_length: tokens of a prompt.
-        batch_tokens: tokens of a batch on a CPU, to begin with; a GPU takes more.
+        batch_tokens: initial tokens of a batch on a CPU; a GPU takes more.
 
     Raises:
-        UserError: the model cannot be read, or has no "yes" and "no"; a template has no ``{}``; a query is too long.
+        UserError: the model cannot be read, or has no "yes" and "no".
     """
-    queries = ask.questions(categories, templates=templates, parts=hypotheses, none_statements=none_statements)
-    network = scorer(
-        model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens
-    )
-    return ask.teacher("reranker", network, queries, against=against, content_free=content_free)
-
-
-def scorer(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
-    """The reranker as a scorer of pairs; arguments and errors as of :func:`load`."""
     from tsirius.models import encode
     from tsirius.models.load import judge, settle, tokenizer
 

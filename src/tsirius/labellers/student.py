@@ -73,7 +73,7 @@ def out_of_fold(
     """What students say of each text, [N, K], each of which learned from the other folds; NaN where none could.
 
     Args:
-        views: what is seen of the texts, each [N, W]; all are learned from, the first is asked.
+        views: embeddings of the texts, each [N, W]: students learn from all of them, and predict on the first.
         probabilities: the labels so far, [N, K]; NaN rows are not learned from.
         groups: texts of one group are in one fold.
         sure: learn from labels from this probability on.

@@ -20,7 +20,7 @@ LONG = timedelta(days=30)
 
 
 def started() -> int:
-    """How many processes were started together."""
+    """World size as the launcher sets it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -30,14 +30,14 @@ def helper() -> bool:
 
 
 def process() -> int:
-    """This process's number among those that train together."""
+    """Rank of this process."""
     import torch
 
     return torch.distributed.get_rank() if _joined() else 0
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """World size: the processes of this training."""
     import torch
 
     return torch.distributed.get_world_size() if _joined() else 1

@@ -64,12 +64,12 @@ def known(embed: Embed, folder: Path, *, model: str, max_length: int) -> Embed:
     def look_up(texts: Sequence[str]) -> NDArray[np.float32]:
         wanted = _hashes(texts)
         at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-        there = hashes[at] == wanted
-        found = np.empty((len(texts), vectors.shape[1]), dtype=np.float32)
-        found[there] = vectors[order[at[there]]]
-        if not there.all():
-            found[~there] = embed([texts[row] for row in np.flatnonzero(~there).tolist()])
-        return found
+        present = hashes[at] == wanted
+        result = np.empty((len(texts), vectors.shape[1]), dtype=np.float32)
+        result[present] = vectors[order[at[present]]]
+        if not present.all():
+            result[~present] = embed([texts[row] for row in np.flatnonzero(~present).tolist()])
+        return result
 
     return look_up if len(hashes) else embed
 

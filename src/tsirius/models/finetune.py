@@ -60,17 +60,17 @@ class Recipe:
             linearly.
         layer_decay: full: each layer's learning rate is that of the layer above it times this.
         batch_size: rows of a step.
-        batch_tokens: tokens at a time in memory, padding included; changes no result but by rounding and dropout.
+        batch_tokens: tokens of a micro-batch, padding included; changes no result but by rounding and dropout.
         max_length: tokens of a text that are read.
         label_smoothing: share of each label that is spread over all categories.
-        imbalance: what is done about rare categories, see :mod:`tsirius.models.loss`.
+        imbalance: treatment of rare categories, see :mod:`tsirius.models.loss`.
         weight_decay: of AdamW, but for biases and normalisation layers.
-        max_grad_norm: gradients longer than this are shortened to it.
-        gradient_checkpointing: compute activations again in the backward pass; qlora always does.
-        evaluations_per_epoch: how often an epoch scores the validation rows and leaves a checkpoint.
-        evaluation_steps: do so every so many steps instead; 0: by epoch.
-        early_stopping_metric: what says which checkpoint is best.
-        early_stopping_patience: stop after so many evaluations without a better one.
+        max_grad_norm: gradients are clipped to this norm; 0: no clipping.
+        gradient_checkpointing: recompute activations in the backward pass; qlora always does.
+        evaluations_per_epoch: evaluations on the validation rows per epoch, each with a checkpoint.
+        evaluation_steps: steps between evaluations; 0: by epoch.
+        early_stopping_metric: metric of the best checkpoint.
+        early_stopping_patience: evaluations without improvement before training stops.
     """
 
     method: Method
@@ -158,7 +158,7 @@ def build(model: str, *, names: Sequence[str], recipe: Recipe) -> Any:
 
 
 def fit(job: Job) -> tuple[Any, dict[str, Any]]:
-    """Train; goes on from the checkpoint in the job's ``scratch``, if it holds one.
+    """Train; resumes from the checkpoint in the job's ``scratch``, if it holds one.
 
     Returns:
         The model, a transformers or peft one on :func:`tsirius.models.load.device`, and notes: ``max_length`` (tokens

@@ -74,16 +74,7 @@ class Linear:
 
     def features(self, texts: Sequence[str]) -> csr_matrix:
         """What is seen of the texts, [N, F]: each view of a text has length 1."""
-        from scipy.sparse import csr_matrix, hstack
-
-        # The first block has no columns: it is all there is where the model has no terms.
-        blocks = [
-            csr_matrix((len(texts), 0), dtype=np.float32),
-            *(one.transform(texts) for one in self._vectorisers),
-        ]
-        if self.embed is not None:
-            blocks.append(csr_matrix(self.embed(texts)))
-        return hstack(blocks, format="csr")
+        return _features([one.transform(texts) for one in self._vectorisers], texts, self.embed)
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary and the weights into ``folder``."""
@@ -120,17 +111,16 @@ def fit(
     """
     if not texts:
         raise ValueError("no rows to fit")
-    terms, idf = _vocabulary(texts)
-    blank = Linear(terms, idf, np.zeros((0, categories), np.float32), np.full(categories, ABSENT, np.float32), embed)
-    features = blank.features(texts)
-    blank.coefficients = np.zeros((features.shape[1], categories), np.float32)
+    terms, idf, blocks = _seen(texts)
+    features = _features(blocks, texts, embed)
+    coefficients = np.zeros((features.shape[1], categories), np.float32)
+    intercepts = np.full(categories, ABSENT, np.float32)
     present = sorted(set(labels))
     if len(present) == 1:
-        blank.intercepts[present[0]] = 0.0
-        return blank
-    coefficients, intercepts = _regression(features, labels, weights, c=c, rounds=rounds)
-    blank.coefficients[:, present], blank.intercepts[present] = coefficients, intercepts
-    return blank
+        intercepts[present[0]] = 0.0
+    else:
+        coefficients[:, present], intercepts[present] = _regression(features, labels, weights, c=c, rounds=rounds)
+    return Linear(terms, idf, coefficients, intercepts, embed)
 
 
 def _regression(
@@ -152,20 +142,38 @@ def _regression(
     return coefficients.astype(np.float32), intercepts.astype(np.float32)
 
 
-def _vocabulary(texts: Sequence[str]) -> tuple[dict[str, list[str]], NDArray[np.float32]]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def _features(blocks: Sequence[csr_matrix], texts: Sequence[str], embed: Embed | None) -> csr_matrix:
+    """The TF-IDF of each view beside the embeddings, [N, F]."""
+    from scipy.sparse import csr_matrix, hstack
+
+    # The first block has no columns: it is all there is where the model has no terms.
+    parts = [csr_matrix((len(texts), 0), dtype=np.float32), *blocks]
+    if embed is not None:
+        parts.append(csr_matrix(embed(texts)))
+    return hstack(parts, format="csr")
+
+
+def _seen(texts: Sequence[str]) -> tuple[dict[str, list[str]], NDArray[np.float32], list[csr_matrix]]:
+    """The terms of each view of the texts, their inverse document frequencies, and the TF-IDF of each view that has
+    terms. A text is analysed once."""
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
     terms: dict[str, list[str]] = {}
-    idf = [np.zeros(0)]
+    idf, blocks = [np.zeros(0, np.float32)], list[Any]()
     for view, settings in VIEWS.items():
+        counter = CountVectorizer(min_df=2 if len(texts) >= FEW else 1, dtype=np.float64, **settings)
         try:
-            fitted = TfidfVectorizer(min_df=2 if len(texts) >= FEW else 1, **settings).fit(texts)
+            counts = counter.fit_transform(texts)
         except ValueError:  # no term at all: texts of emoji have no lemmas
             terms[view] = []
             continue
-        terms[view] = fitted.get_feature_names_out().tolist()
-        idf.append(fitted.idf_)
-    return terms, np.concatenate(idf).astype(np.float32)
+        counts.sort_indices()  # as transform leaves them: floats are added in the same order
+        terms[view] = counter.get_feature_names_out().tolist()
+        idf.append(TfidfTransformer().fit(counts).idf_.astype(np.float32))
+        weighted = TfidfTransformer(sublinear_tf=True)
+        weighted.idf_ = idf[-1]
+        blocks.append(weighted.transform(counts.astype(np.float32), copy=False))
+    return terms, np.concatenate(idf), blocks
 
 
 def _vectorisers(terms: Mapping[str, Sequence[str]], idf: NDArray[np.float32]) -> list[Any]:

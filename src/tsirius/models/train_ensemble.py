@@ -143,14 +143,14 @@ def _train_each(
     ask_all: bool,
     scratch: Path,
 ) -> tuple[Scores, dict[str, dict[str, Any]]]:
-    """Train the members and have each score what it has not seen; returns what they say, and the notes of each.
+    """Train the members and have each score what it has not seen; returns the scores, and the notes of each.
 
     Args:
         task: what they have in common.
         rows: what they learn from.
         texts: what is scored, columns ``clean`` and ``group``.
         members: in the order in which they are trained.
-        places: the fold of each group, for each seed.
+        fold_of: the fold of each group, for each seed.
         ask_all: a member that learns from all rows scores all texts, instead of none.
         scratch: keeps finished members, scores and checkpoints.
     """

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tsirius.models.classifier import Kind, LongTexts
     from tsirius.models.finetune import Recipe
     from tsirius.models.linear import Embed
+    from tsirius.models.saved_encoder import Encoder
     from tsirius.models.scorer import Scorer
 
 ROUNDS = 1000
@@ -108,7 +109,9 @@ def train(
     """
     if isinstance(task.how, Regression):
         return _fit(task, task.how, rows, folder=folder, targets=targets), {}
-    return _tune(task, task.how, rows, seed=seed, folder=folder, scratch=scratch, whole=whole, targets=targets)
+    encoder, notes = _tune(task, task.how, rows, seed=seed, scratch=scratch, targets=targets)
+    _write(task, task.how, rows, encoder, notes, seed=seed, folder=folder, merged=task.merged and whole)
+    return encoder, notes
 
 
 def _fit(
@@ -136,19 +139,11 @@ def _fit(
 
 
 def _tune(
-    task: Task,
-    recipe: Recipe,
-    rows: pl.DataFrame,
-    *,
-    seed: int,
-    folder: Path,
-    scratch: Path,
-    whole: bool,
-    targets: NDArray[np.float32] | None,
-) -> tuple[Scorer, dict[str, Any]]:
+    task: Task, recipe: Recipe, rows: pl.DataFrame, *, seed: int, scratch: Path, targets: NDArray[np.float32] | None
+) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder fine-tuned on the rows, and notes; arguments as of :func:`train`."""
     from tsirius.models import adapters, finetune, saved_encoder
 
-    base_model, valid = str(task.base_model), task.valid
     learned, held = [
         finetune.Rows(
             part["clean"].to_list(),
@@ -156,20 +151,20 @@ def _tune(
             weights(part, by_confidence=task.by_confidence),
             shares,
         )
-        for part, shares in ((rows, targets), (valid, None))
+        for part, shares in ((rows, targets), (task.valid, None))
     ]
-    model, notes = finetune.fit(
-        finetune.Job(
-            learned,
-            held,
-            model=base_model,
-            names=task.names,
-            shift=task.shift,
-            recipe=recipe,
-            seed=seed,
-            scratch=scratch,
-        )
+    base_model = str(task.base_model)
+    job = finetune.Job(
+        learned,
+        held,
+        model=base_model,
+        names=task.names,
+        shift=task.shift,
+        recipe=recipe,
+        seed=seed,
+        scratch=scratch,
     )
+    model, notes = finetune.fit(job)
     encoder = saved_encoder.Encoder(
         model,
         load.tokenizer(base_model),
@@ -178,17 +173,34 @@ def _tune(
         half=adapters.half(),
         adapter=None,
     )
+    return encoder, notes
+
+
+def _write(
+    task: Task,
+    recipe: Recipe,
+    rows: pl.DataFrame,
+    encoder: Encoder,
+    notes: Mapping[str, Any],
+    *,
+    seed: int,
+    folder: Path,
+    merged: bool,
+) -> None:
+    """Score a fine-tuned encoder on the validation rows, and write it with its description and its card."""
+    from tsirius.models import saved_encoder
+
     scores = {}
-    if not valid.is_empty():
-        logits = encoder.logits(valid["clean"].to_list())
-        scores["against pseudo-labels held back"] = score(task, logits, valid["label"].to_list(), seed=seed)
+    if not task.valid.is_empty():
+        logits = encoder.logits(task.valid["clean"].to_list())
+        scores["against pseudo-labels held back"] = score(task, logits, task.valid["label"].to_list(), seed=seed)
     written = saved_encoder.save(
-        model,
+        encoder.model,
         folder,
         method=recipe.method,
-        base_model=base_model,
+        base_model=str(task.base_model),
         names=task.names,
-        merged=task.merged and whole,
+        merged=merged,
     )
     forms = [part.name for part in written]
     for target, parts in [*((part, []) for part in written), (folder, forms)]:
@@ -196,7 +208,6 @@ def _tune(
             target, task, rows, kind=recipe.method, max_length=notes["max_length"], parts=parts, scores=scores,
             notes=notes,
         )  # fmt: skip
-    return encoder, notes
 
 
 def document(

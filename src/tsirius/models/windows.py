@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OVERLAP = 4
-"""Neighbours share at least one in so many of their tokens, so that what a cut tears apart is whole in one of them."""
+"""Neighbours overlap by at least 1/OVERLAP of their tokens: what one cuts apart is whole in the other."""
 
 
 def cut(ids: Sequence[int], special: Sequence[int], *, max_length: int) -> list[list[int]]:

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 
 from tsirius import augmenters, tables
 from tsirius.augmenters import AUGMENTERS, Material, accept
-from tsirius.augmenters.grow import Grown, grow
+from tsirius.augmenters.grow import Gate, Grown, grow
 from tsirius.augmenters.relabel import Relabeller
 from tsirius.categories import Categories
 from tsirius.errors import nearest
@@ -118,57 +118,18 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     sources = train.filter((pl.col("method") == "written") & pl.col("label").is_in(list(wanted)))
     grown = Grown.empty()
     if sources.height:
-        valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
-        protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
-        evidence = _evidence(given["label"], sources["id"])
-        made_by = {
-            name: augmenters.module(name).make(
-                _section(config, name),
-                Material(protected, evidence, wanted=config.max_per_source, seed=seed, scratch=scratch / name),
-            )
-            for name in config.methods
-        }
-        labellers = list[Labeller]()
-        if config.agree != "none":
-            only = None if config.agree == "all" else config.agree
-            labellers = published.reopen(given["label"], categories, only=only)
-        judge = accept.judge(
-            [accept.Row(*row) for row in train.select("clean", "group").iter_rows()],
-            [accept.Row(*row) for row in valid.select("clean", "group").iter_rows()],
-            protected=protected,
-            shortest=config.shortest,
-            longest=config.longest,
-            least=config.least_similar,
-            most=config.most_similar,
-            likeness=config.likeness,
-        )
-        grown = grow(
-            sources,
-            wanted,
-            made_by,
-            judge,
-            Relabeller(labellers),
-            evidence=evidence,
-            max_per_source=config.max_per_source,
-            taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
-            seed=seed,
-        )
+        grown = _grow(config, given, train, sources, wanted, categories, seed=seed, scratch=scratch)
     new_rows = _rows(grown.accepted, sources, weight=config.weight)
     tables.write(pl.concat([train, new_rows], rechunk=True), tables.EXAMPLES, out / "train.parquet")
     tables.write(grown.accepted, tables.VARIANTS, out / "variants.parquet")
     tables.write(grown.examples, tables.REFUSED, out / "refused.parquet")
+    if wanted:
+        say(f"  {new_rows.height:,} variants accepted, {grown.refused.total():,} refused")
     after = before.copy()
     after.update(new_rows["label"].to_list())
     short = {name: config.target_per_class - after[name] for name in wanted if after[name] < config.target_per_class}
+    why = _short_because(config, short, wanted, Counter(sources["label"].to_list()), grown)
     empty = [name for name in before if not before[name]]
-    written = Counter(sources["label"].to_list())
-    if wanted:
-        say(f"  {new_rows.height:,} variants made, {grown.refused.total():,} refused")
-    why = dict[str, str]()
-    for name, missing in short.items():
-        most = written[name] * len(config.methods) * config.max_per_source
-        why[name] = _why(written[name], grown.by_label[name], capped=most < wanted[name])
-        say(f"  {name}: {missing:,} short of {config.target_per_class:,} ({why[name]})")
     if empty:
         say(f"  nothing to learn from: {', '.join(empty)}")
     return {
@@ -184,13 +145,72 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     }
 
 
+def _grow(
+    config: Config,
+    given: Mapping[str, Path],
+    train: pl.DataFrame,
+    sources: pl.DataFrame,
+    wanted: Mapping[str, int],
+    categories: Categories,
+    *,
+    seed: int,
+    scratch: Path,
+) -> Grown:
+    """Variants of ``sources``, category → as many as are ``wanted``."""
+    valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
+    protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
+    evidence = _evidence(given["label"], sources["id"])
+    methods = {
+        name: augmenters.module(name).make(
+            _section(config, name),
+            Material(protected, evidence, wanted=config.max_per_source, seed=seed, scratch=scratch / name),
+        )
+        for name in config.methods
+    }
+    labellers = list[Labeller]()
+    if config.agree != "none":
+        only = None if config.agree == "all" else config.agree
+        labellers = published.reopen(given["label"], categories, only=only)
+    judge = accept.judge(
+        [accept.Row(*row) for row in train.select("clean", "group").iter_rows()],
+        [accept.Row(*row) for row in valid.select("clean", "group").iter_rows()],
+        protected=protected,
+        shortest=config.shortest,
+        longest=config.longest,
+        least=config.least_similar,
+        most=config.most_similar,
+        likeness=config.likeness,
+    )
+    return grow(
+        sources,
+        wanted,
+        methods,
+        Gate(judge, Relabeller(labellers), evidence),
+        max_per_source=config.max_per_source,
+        taken=set(train["id"].to_list()) | set(valid["id"].to_list()),
+        seed=seed,
+    )
+
+
+def _short_because(
+    config: Config, short: Mapping[str, int], wanted: Mapping[str, int], reviews: Counter[str], grown: Grown
+) -> dict[str, str]:
+    """Why categories are short of the target; also printed."""
+    result = dict[str, str]()
+    for name, missing in short.items():
+        most = reviews[name] * len(config.methods) * config.max_per_source
+        result[name] = _why(reviews[name], grown.by_label[name], capped=most < wanted[name])
+        say(f"  {name}: {missing:,} short of {config.target_per_class:,} ({result[name]})")
+    return result
+
+
 def _why(reviews: int, refused: Counter[str], *, capped: bool) -> str:
     """Why a category is short of its target."""
     if not reviews:
         return "no review to make variants of"
     if capped:
         return f"too few reviews, {reviews:,}, for max_per_source"
-    often = f"most often refused: {refused.most_common(1)[0][0]}" if refused else "no more were made"
+    often = f"most often refused: {refused.most_common(1)[0][0]}" if refused else "no more variants"
     return f"from {reviews:,} reviews; {often}"
 
 

@@ -64,7 +64,7 @@ class Config(Section):
     max_length: int = Field(256, ge=8)
     """Tokens of a review that encoder and NLI teacher read, a hypothesis counted."""
     doubt: bool = True
-    """Mark the labels that students, each asked about reviews that it did not learn from, take to be wrong."""
+    """Mark labels that are likely wrong: those that cross-validated students contradict (confident learning)."""
 
     @field_validator("use")
     @classmethod

@@ -149,7 +149,7 @@ def check(config: Config) -> None:
 
 
 def _needs_bitsandbytes() -> None:
-    import importlib.util  # methods, which knows this too, loads torch
+    import importlib.util  # adapters, which checks this too, loads torch
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("qlora needs bitsandbytes, which is not installed", where="train.use",
@@ -174,7 +174,7 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
         config: the settings.
         device: the card's name.
         categories: how many there are.
-        rows: the folder of the training rows, where an earlier run has made them.
+        rows: the folder of the training rows of an earlier run.
 
     Raises:
         UserError: the card is not known, or nothing is known of the model's shape.
@@ -186,11 +186,11 @@ def plan(config: Config, *, device: str, categories: int, rows: Path) -> list[st
         return ["method   linear: no card is needed; seconds on a CPU"]
     texts = None
     if (rows / "train.parquet").is_file():
-        found = tables.read(rows / "train.parquet", tables.EXAMPLES)
-        if found.height:
+        train_rows = tables.read(rows / "train.parquet", tables.EXAMPLES)
+        if train_rows.height:
             # Special tokens, and about one more for every four letters.
-            tokens = (found["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
-            texts = {"rows": found.height, "tokens": tokens}
+            tokens = (train_rows["clean"].str.len_chars() / 4 + 2).clip(upper_bound=config.max_length).mean()
+            texts = {"rows": train_rows.height, "tokens": tokens}
     use = estimate.Use(
         method=config.use,
         r=config.lora_r,
@@ -275,7 +275,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 def _shift(
     config: Config, train: pl.DataFrame, prior: Sequence[float], *, names: Sequence[str], by_confidence: bool
 ) -> list[float]:
-    """What is added to the scores of each category: the shift back to the class prior, where that is asked for."""
+    """What is added to the logits of each category: the shift back to the class prior, if ``prior_correction``."""
     from tsirius.models import linear, loss, train_one
     from tsirius.models.scorer import prior_shift
 
