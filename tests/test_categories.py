@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.categories import Categories, Category, _key, as_categories, load
+from tsirius.categories import Categories, Category, as_categories, key, load
 from tsirius.errors import UserError
 
 GOOD = '[[category]]\nname = "обувь"\ndescription = "ботинки"\n[[category]]\nname = "нет товара"\nnone = true\n'
@@ -93,7 +93,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 LETTERS = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 
 
-@given(st.lists(st.text(LETTERS, min_size=1).filter(_key), min_size=2, max_size=20, unique_by=_key))
+@given(st.lists(st.text(LETTERS, min_size=1).filter(key), min_size=2, max_size=20, unique_by=key))
 def test_json_round_trip(names: list[str]) -> None:
     categories = Categories([Category(name, description=name * 2, none=index == 0) for index, name in enumerate(names)])
     assert Categories.from_json(categories.to_json()) == categories

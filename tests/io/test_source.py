@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tsirius.errors import UserError
 from tsirius.io.ids import Unique, read_unique
+from tsirius.io.names import is_usual
 from tsirius.io.readers import LONGEST_CELL
 from tsirius.io.source import SAMPLE_BYTES, describe_source, open_other, open_source, read_batches
 from tsirius.language.clean import LONGEST
@@ -93,7 +94,8 @@ def test_every_format_and_compression_gives_the_same_rows(tmp_path, suffix, data
     assert table["text"].to_list() == TEXTS
 
 
-ODD = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30), min_size=1)
+ODD_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+ODD = st.lists(ODD_TEXT, min_size=1)
 
 
 @settings(deadline=None)
@@ -104,7 +106,7 @@ def test_csv_round_trip(tmp_path_factory, texts, delimiter, encoding, rows):
 
 
 @settings(deadline=None)
-@given(ODD)
+@given(st.lists(ODD_TEXT.filter(lambda text: not is_usual(text)), min_size=1))  # names of columns are refused there
 def test_one_column_round_trip(tmp_path_factory, texts):
     out = io.StringIO(newline="")
     csv.writer(out).writerows([["anything"], *([text] for text in texts)])

@@ -118,7 +118,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     grown = Grown.empty()
     if sources.height:
         valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
-        protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
+        protected = frozenset(lemmas(" ".join(f"{item.plain} {item.plain_description}" for item in categories)))
         evidence = _evidence(given["label"], sources["id"])
         made_by = {
             name: augmenters.module(name).make(
