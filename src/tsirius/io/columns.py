@@ -150,7 +150,7 @@ def table(text: str, path: Path, *, tabs: bool, named: Sequence[str]) -> Table:
     if len(columns) > 1 and fits < 1:  # sentences with commas, not cells
         return Table(("text",), UNSEPARATED, skipped, False, (text.lstrip().splitlines()[0],))
     if len(columns) == 1 and not _NAME.fullmatch(columns[0]):
-        return Table(("text",), delimiter, skipped, False, (rows[0][0],))
+        return Table(("text",), UNSEPARATED, skipped, False, (rows[0][0],))
     return Table(tuple(columns), delimiter, skipped, True)
 
 

@@ -12,16 +12,20 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
+
+import numpy as np
 
 CYRILLIC = ("cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "mac-cyrillic", "ptcp154", "kz1048", "cp855", "cp1125")
 """Code pages of Cyrillic, the commonest first: of those that give the same text the first is taken."""
 LATIN = ("cp1252", "mac-roman", "cp850", "cp437", "cp1250", "iso8859-2", "cp1254", "cp1257", "iso8859-15")
 MARGIN = 15.0
 """By how much the logarithm of a reading's likelihood has to exceed that of every other (e^15: 3 million times)."""
+APART, PARTS = 8.0, 40.0
+"""A word is of another code page if its likelihood is higher there by the first, the file if they sum to the second."""
 FLOOR = -3.9
 """The least mean logarithm of a letter's probability: Russian has about -2.6, a wrong reading -5 and less."""
 LETTERS = 4
@@ -85,10 +89,7 @@ def code_page(sample: bytes) -> tuple[str | None, list[str]]:
             readings[codec] = [token.decode(codec) for token in tokens]
         except UnicodeDecodeError:
             continue
-    cyrillic = _told(
-        {codec: words for codec, words in readings.items() if codec in CYRILLIC},
-        likelihood=lambda words: sum(map(_likelihood, words)),
-    )
+    cyrillic = _told({codec: words for codec, words in readings.items() if codec in CYRILLIC})
     latin = _latin(sample, readings)
     likely = [*cyrillic, *latin]
     passing = [codec for codec in cyrillic[:1] if _is_russian(readings[codec])] + latin[:1]
@@ -101,14 +102,19 @@ def code_page(sample: bytes) -> tuple[str | None, list[str]]:
     return passing[0], likely
 
 
-def _told(readings: dict[str, list[str]], *, likelihood: Callable[[list[str]], float]) -> list[str]:
-    """The likeliest reading, then those that differ from it and are not less likely by :data:`MARGIN`."""
+def _told(readings: dict[str, list[str]]) -> list[str]:
+    """The likeliest reading, then those that differ and are not far less likely, in all or for some of the words."""
     distinct: dict[tuple[str, ...], str] = {}
     for codec, words in readings.items():
         distinct.setdefault(tuple(words), codec)
-    scores = {codec: likelihood(list(words)) for words, codec in distinct.items()}
-    order = sorted(scores, key=lambda codec: -scores[codec])
-    return [codec for codec in order if scores[codec] > scores[order[0]] - MARGIN]
+    scores = {codec: np.array([_likelihood(word) for word in words]) for words, codec in distinct.items()}
+    order = sorted(scores, key=lambda codec: -scores[codec].sum())
+    likely = order[:1]
+    for codec in order[1:]:
+        ahead = scores[codec] - scores[order[0]]
+        if ahead.sum() > -MARGIN or ahead[ahead > APART].sum() > PARTS:
+            likely.append(codec)
+    return likely
 
 
 def _is_russian(words: list[str]) -> bool:

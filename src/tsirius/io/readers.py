@@ -162,11 +162,13 @@ def _json_records(source: Source, names: list[str]) -> Iterator[list[str | None]
     def at() -> str:
         return f"{source.path}, row {row} (line {line})"
 
-    with _lines(source, at) as lines:
+    def beyond() -> str:
+        return f"{source.path}, row {row + 1} (line {line + 1})"
+
+    with _lines(source, beyond) as lines:
         for line, written in enumerate(lines, 1):  # noqa: B007 (at() reads it)
             lines.begin()
-            written = written.lstrip(INVISIBLE)
-            if not written.strip():
+            if not written.strip().strip(INVISIBLE):
                 continue
             row += 1
             record = json_object(written, at())
@@ -180,7 +182,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
         UserError: there is none.
     """
     try:
-        value = json.loads(line, parse_int=str, parse_float=str, parse_constant=lambda name: None)
+        value = json.loads(line.lstrip(INVISIBLE), parse_int=str, parse_float=str, parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long"
         raise UserError(f"not valid JSON: {reason}", where=where, remedy="Write one JSON object a line.") from None
