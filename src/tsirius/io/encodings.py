@@ -25,7 +25,7 @@ LATIN = ("cp1252", "mac-roman", "cp850", "cp437", "cp1250", "iso8859-2", "cp1254
 MARGIN = 15.0
 """By how much the logarithm of a reading's likelihood has to exceed that of every other (e^15: 3 million times)."""
 APART, PARTS = 8.0, 40.0
-"""A word is of another code page if its likelihood is higher there by the first, the file if they sum to the second."""
+"""A word is of another code page if it is likelier there by the first; a file, if its words are by the second."""
 FLOOR = -3.9
 """The least mean logarithm of a letter's probability: Russian has about -2.6, a wrong reading -5 and less."""
 LETTERS = 4
@@ -109,10 +109,11 @@ def _told(readings: dict[str, list[str]]) -> list[str]:
         distinct.setdefault(tuple(words), codec)
     scores = {codec: np.array([_likelihood(word) for word in words]) for words, codec in distinct.items()}
     order = sorted(scores, key=lambda codec: -scores[codec].sum())
-    likely = order[:1]
+    likely, sizes = order[:1], np.array([len(word) + 1 for word in readings[order[0]]])
     for codec in order[1:]:
         ahead = scores[codec] - scores[order[0]]
-        if ahead.sum() > -MARGIN or ahead[ahead > APART].sum() > PARTS:
+        words_of_it = (ahead > APART) & (scores[codec] > FLOOR * sizes)
+        if ahead.sum() > -MARGIN or np.minimum(ahead[words_of_it], MARGIN).sum() > PARTS:
             likely.append(codec)
     return likely
 
