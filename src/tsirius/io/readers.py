@@ -202,6 +202,12 @@ def _cell(value: Any, name: str, where: str) -> str | None:
     return json.dumps(value)
 
 
+def too_long_row(where: str) -> UserError:
+    """The failure of a row that is longer than ``LONGEST_LINE``."""
+    return UserError(f"a row has more than {LONGEST_LINE:,} characters", where=where,
+                     remedy="Split it, or cut its texts.")  # fmt: skip
+
+
 class _Lines:
     """The lines of a text file, without invisible characters before the first; a record of them has a limit.
 
@@ -224,8 +230,7 @@ class _Lines:
         line = self._handle.readline(self._left + 1)
         self._left -= len(line)
         if self._left < 0:
-            raise UserError(f"a row has more than {LONGEST_LINE:,} characters", where=self._at(),
-                            remedy="Split it, or cut its texts.")  # fmt: skip
+            raise too_long_row(self._at())
         if self._first:
             line, self._first = line.lstrip(INVISIBLE), False
         if not line:

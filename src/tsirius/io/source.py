@@ -12,7 +12,7 @@ import polars as pl
 from tsirius.errors import UserError, nearest
 from tsirius.io.columns import UNSEPARATED, Table, choose, json_columns, shown, table
 from tsirius.io.names import INVISIBLE, visible
-from tsirius.io.readers import LONGEST_LINE, cells, open_parquet
+from tsirius.io.readers import LONGEST_LINE, cells, open_parquet, too_long_row
 from tsirius.io.readers import Source as Source  # part of what this module gives
 from tsirius.io.streams import (
     COMPRESSIONS,
@@ -94,7 +94,9 @@ def _head(path: Path, kind: str, compression: str, encoding: str) -> tuple[str, 
             head += block
         whole = len(head) < SAMPLE_BYTES
         if kind == "jsonl" and b"\n" not in head:
-            head += stream.readline(4 * LONGEST_LINE)
+            head += stream.readline(4 * LONGEST_LINE)  # as many bytes as a row may have
+            if len(head) > 4 * LONGEST_LINE:
+                raise too_long_row(f"{path}, row 1 (line 1)")
         refuse_binary(head, path, expected=b"")
         codec = guessed_encoding(head, stream, path) if encoding == "auto" else named_encoding(path, encoding)
     with faults(path, codec, compression, lambda: str(path)):
