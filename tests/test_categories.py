@@ -1,14 +1,17 @@
 """Categories files: what is read, and what is refused with which words."""
 
 import tomllib
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.categories import Categories, Category, _key, as_categories, load
+from tsirius.categories import HEADINGS, Categories, Category, as_categories, key, load, plain, spellings
 from tsirius.errors import UserError
+from tsirius.labellers.hypotheses import descriptions
+from tsirius.labellers.lexicon import seeds
 
 GOOD = '[[category]]\nname = "обувь"\ndescription = "ботинки"\n[[category]]\nname = "нет товара"\nnone = true\n'
 
@@ -93,7 +96,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 LETTERS = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 
 
-@given(st.lists(st.text(LETTERS, min_size=1).filter(_key), min_size=2, max_size=20, unique_by=_key))
+@given(st.lists(st.text(LETTERS, min_size=1).filter(key), min_size=2, max_size=20, unique_by=key))
 def test_json_round_trip(names: list[str]) -> None:
     categories = Categories([Category(name, description=name * 2, none=index == 0) for index, name in enumerate(names)])
     assert Categories.from_json(categories.to_json()) == categories
@@ -121,3 +124,52 @@ def test_categories_as_a_caller_has_them() -> None:
         as_categories(wanted, none="обуфь")
     with pytest.raises(UserError, match="no category is the one of reviews without a product"):
         as_categories(["обувь", "одежда"])
+
+
+SPELLINGS = [
+    "бытовая техника", "бытовая  техника", "бытовая\u00a0техника", "быто\u200bвая техника", "\ufeffбытовая техника",
+    "Бытовая техника ", "бытовая\u2009техника", "бытовая\u2060 техника", "быто\u00adвая техника", "бытовая\tтехника",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [*SPELLINGS, *(unicodedata.normalize("NFD", name) for name in ("чай", "ёлочные игрушки"))]
+)
+def test_a_name_is_the_same_however_it_is_spelled(name: str) -> None:
+    assert key(name) == key(unicodedata.normalize("NFC", plain(name)))
+    assert spellings(["бытовая техника", "чай", "ёлочные игрушки"])[key(name)] in (
+        "бытовая техника",
+        "чай",
+        "ёлочные игрушки",
+    )
+
+
+@given(st.text(LETTERS))
+def test_the_plain_form_is_stable(name: str) -> None:
+    assert plain(plain(name)) == plain(name) and key(key(name)) == key(name) == key(plain(name))
+
+
+@pytest.mark.parametrize("suffix", ["toml", "txt"])
+def test_a_decomposed_file_keeps_its_spelling_and_its_words_are_whole(tmp_path: Path, suffix: str) -> None:
+    name = unicodedata.normalize("NFD", "чайный  сервиз")
+    text = GOOD.replace("обувь", name) if suffix == "toml" else f"{name}\nнет товара\n"
+    categories = load(written(tmp_path, text, f"categories.{suffix}"))
+    assert categories.names[0] == name
+    assert categories[0].plain == "чайный сервиз"
+    assert seeds(categories).keys() >= {"чайный", "сервиз"}
+    assert descriptions(categories[0], "name") == ["чайный сервиз"]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [*HEADINGS, "Категории:", "Наши категории:", "Category", "КАТЕГОРИЯ", "# category", "\ufeff\ufeffКатегории:"],
+)
+def test_a_heading_is_no_category(tmp_path: Path, heading: str) -> None:
+    text = f"{heading}\n\nобувь\nнет товара\n"
+    assert load(written(tmp_path, text, "categories.txt")).names == ["обувь", "нет товара"]
+
+
+def test_names_lose_invisible_characters_at_their_edges(tmp_path: Path) -> None:
+    categories = load(written(tmp_path, "\ufeff\ufeffобувь\u200b\n\u00a0нет товара\n", "categories.txt"))
+    assert categories.names == ["обувь", "нет товара"]
+    assert load(written(tmp_path, "\ufeff\ufeff" + GOOD)).names == ["обувь", "нет товара"]

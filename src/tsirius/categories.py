@@ -12,6 +12,15 @@ from typing import Any
 
 from tsirius.errors import UserError, nearest
 
+LONGEST_NAME = 1000
+"""Characters of a name that are looked at."""
+HEADINGS = (
+    "category", "categories", "category name", "category names", "list of categories", "label", "labels", "name",
+    "names", "категория", "категории", "список категорий", "названия категорий", "название", "названия",
+    "класс", "классы",
+)  # fmt: skip
+"""First lines of a plain text file that name no category; so does one that ends with a colon."""
+_EDGES = " \t\r\n\u00a0\ufeff\u200b\u200c\u200d\u2060"
 NONE_NAMES = ("нет товара", "no product", "none")
 """Names that mark the none-category in a plain text file, which cannot mark it otherwise."""
 
@@ -23,6 +32,16 @@ class Category:
     name: str
     description: str = ""
     none: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The name for those who read its words: in one normal form, however the file spells it."""
+        return plain(self.name)
+
+    @property
+    def plain_description(self) -> str:
+        """The description in the same form."""
+        return plain(self.description)
 
 
 class Categories(Sequence[Category]):
@@ -39,12 +58,12 @@ class Categories(Sequence[Category]):
             raise UserError(f"{len(self._items)} categories named", where=where, remedy="Name at least two.")
         seen: dict[str, int] = {}
         for number, name in enumerate(self.names, 1):
-            if not _key(name):
+            if not key(name):
                 raise UserError(f"category {number} has an empty name", where=where, remedy="Give it one.")
             if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
                 raise UserError(f"the name {name!r} of category {number} has a line break or control character in it",
                                 where=where, remedy="Remove it.")  # fmt: skip
-            first = seen.setdefault(_key(name), number)
+            first = seen.setdefault(key(name), number)
             if first != number:
                 raise UserError(f"category {number} repeats the name {name!r} of category {first}", where=where,
                                 remedy="Remove one of the two.")  # fmt: skip
@@ -86,10 +105,23 @@ class Categories(Sequence[Category]):
         return cls([Category(**item) for item in json.loads(text)])
 
 
-def _key(name: str) -> str:
+def plain(text: str) -> str:
+    """``text`` in the normal form NFC, without invisible characters, with single plain spaces."""
+    if text.isascii():
+        return " ".join(text.split())
+    visible = (letter for letter in text if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
+
+
+def key(name: str) -> str:
     """The same for names that no reader tells apart: case, white space, invisible characters, how «й» is coded."""
-    visible = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-    return " ".join("".join(visible).split()).casefold()
+    visible = (letter for letter in name[:LONGEST_NAME] if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", "".join(visible)).split()).casefold()
+
+
+def spellings(names: Iterable[str]) -> dict[str, str]:
+    """The categories' names as their file spells them, by :func:`key`: how to look up a name that another file has."""
+    return {key(name): name for name in names}
 
 
 def load(path: Path) -> Categories:
@@ -107,13 +139,17 @@ def load(path: Path) -> Categories:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 text (byte {error.start})", where=path, remedy="Save the file as UTF-8.") from None
+    text = text.lstrip(_EDGES)  # a second mark, for example
     if path.suffix.lower() == ".toml":
         return Categories(_from_toml(text, path), where=path)
-    names = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not any(_key(name) in NONE_NAMES for name in names):
+    lines = [line.strip(_EDGES) for line in text.splitlines()]
+    names = [line for line in lines if line and not line.startswith("#")]
+    if names and (names[0].endswith((":", "：")) or key(names[0]) in HEADINGS):
+        names = names[1:]
+    if not any(key(name) in NONE_NAMES for name in names):
         raise UserError("no line names the category of reviews without a product", where=path,
                         remedy="Call that one «нет товара», or write .toml with 'none = true' in it.")  # fmt: skip
-    return Categories([Category(name, none=_key(name) in NONE_NAMES) for name in names], where=path)
+    return Categories([Category(name, none=key(name) in NONE_NAMES) for name in names], where=path)
 
 
 def as_categories(
@@ -140,7 +176,7 @@ def as_categories(
             raise UserError(f"{item.name!r} is no category: its name and description are strings",
                             remedy="Give names, or a mapping from name to description.")  # fmt: skip
     if none is None and not any(item.none for item in items):
-        usual = [item.name for item in items if _key(item.name) in NONE_NAMES]
+        usual = [item.name for item in items if key(item.name) in NONE_NAMES]
         if not usual:
             raise UserError("no category is the one of reviews without a product", where="categories",
                             remedy="Name it: none=\"…\", or call it «нет товара».")  # fmt: skip
@@ -175,5 +211,5 @@ def _from_toml(text: str, path: Path) -> list[Category]:
                 raise UserError(f"{key} is not of type {kinds[key].__name__}", where=where, remedy="Mend its value.")
         if "name" not in table:
             raise UserError("has no name", where=where, remedy='Add name = "…".')
-        items.append(Category(**{**table, "name": table["name"].strip()}))
+        items.append(Category(**{**table, "name": table["name"].strip(_EDGES)}))
     return items

@@ -70,6 +70,7 @@ Overrides = Annotated[
 ]
 TextColumn = Annotated[str, typer.Option(help="The column of the reviews.")]
 IdColumn = Annotated[str, typer.Option(help="The column of the ids.")]
+CategoryColumn = Annotated[str, typer.Option(help="The column of the categories.")]
 Encoding = Annotated[str, typer.Option(help="The file's encoding.")]
 
 
@@ -164,11 +165,15 @@ def predict(
 def compare(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     submission: Annotated[Path | None, typer.Argument(help="The file to check; by default the run's own.")] = None,
+    id_column: IdColumn = "auto",
+    category_column: CategoryColumn = "auto",
+    encoding: Encoding = "auto",
 ) -> None:
     """Compare a submission with the run's test file: rows, ids, order, categories, and their mix."""
     from tsirius.commands import compare as comparing
 
-    print(comparing.check_submission(folder, submission))
+    options = {"id_column": id_column, "category_column": category_column, "encoding": encoding}
+    print(comparing.check_submission(folder, submission, **options))
 
 
 @app.command()
@@ -179,12 +184,14 @@ def evaluate(
     ],
     text_column: TextColumn = "auto",
     id_column: IdColumn = "auto",
+    category_column: CategoryColumn = "auto",
     encoding: Encoding = "auto",
 ) -> None:
     """Score a run or a model against gold answers (by people)."""
     from tsirius.commands import evaluate as evaluating
 
-    print(evaluating.evaluate_file(model, gold, text_column=text_column, id_column=id_column, encoding=encoding))
+    columns = {"text_column": text_column, "id_column": id_column, "category_column": category_column}
+    print(evaluating.evaluate_file(model, gold, **columns, encoding=encoding))
 
 
 @app.command()
@@ -213,11 +220,19 @@ def audit(
     answers: Annotated[Path | None, typer.Option(help="Read the answers from this CSV, instead of asking.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the label too; it may bias your answer.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
+    text_column: TextColumn = "auto",
+    id_column: IdColumn = "auto",
+    category_column: CategoryColumn = "auto",
+    encoding: Encoding = "auto",
 ) -> None:
     """Ask you about a sample of reviews, and estimate from your answers the accuracy of labels or predictions."""
     from tsirius.commands import audit as auditing
+    from tsirius.commands.audit.answers import Columns
 
-    report = auditing.audit(folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show)
+    columns = Columns(text_column, id_column, category_column, encoding)
+    report = auditing.audit(
+        folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show, columns=columns
+    )
     if report is not None:
         print(report)
 

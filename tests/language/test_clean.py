@@ -1,11 +1,12 @@
+import re
 import time
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tsirius.language.clean import normalise
+from tsirius.language.clean import LONGEST, LONGEST_COMMENT, MARKS_IN_A_ROW, compose, normalise
 
 CLEANED = [
     ("Чайник отличный", "Чайник отличный"),
@@ -74,3 +75,46 @@ def test_normalise_takes_no_time_over_nesting(text):
     start = time.monotonic()
     normalise(text)
     assert time.monotonic() - start < 10
+
+
+ADVERSE = [
+    "<!--", "-->", "<!-- -->", "<!--x", "а\u0301\u0323", "\u0301\u0323", "и\u0306", "\u0323" * 40 + "\u0301", "&",
+    "&lt;", "&amp;", "&#60;", "_x003C_", "<a ", "<b>", "http://)", "https://", "www.", "a.", "a@b.", "8 900", "+7 (", "(495) ",
+    "🤷\u200d", "𝐛", "ﬁ", "\u200d", "\ud83d", " ", "а" * 99 + " ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", ADVERSE)
+def test_no_text_takes_longer_than_its_length(piece):
+    start = time.process_time()
+    normalise(piece * (1 + LONGEST // len(piece)))
+    assert time.process_time() - start < 1.5
+
+
+@given(st.lists(st.sampled_from(ADVERSE), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_nor_does_a_mixture(pieces):
+    start = time.process_time()
+    normalise("".join(pieces) * (1 + LONGEST // sum(map(len, pieces))))
+    assert time.process_time() - start < 3
+
+
+def test_a_text_is_cut_before_it_is_cleaned():
+    assert normalise("а" * (LONGEST + 1)) == "а" * LONGEST
+    assert normalise("б " * LONGEST) == ("б " * LONGEST)[:LONGEST].strip()
+
+
+def test_comments_are_removed_as_far_as_they_are_short():
+    assert normalise("до <!-- <b>тут</b> --> после") == "до после"
+    assert normalise("a<!--" + "x" * LONGEST_COMMENT + "-->b") == "a b"
+    assert "xxx" in normalise("a<!--" + "x" * (LONGEST_COMMENT + 1) + "-->b")
+    assert normalise("a<!--" + "x" * 3000 + "<!-- y -->b") == "a<!--" + "x" * 3000 + " b"
+    assert normalise("a <!-- b") == "a <!-- b"
+
+
+@given(st.text(st.sampled_from("аеиo\u0301\u0323\u0306\u0308🙂 "), max_size=200))
+def test_few_marks_are_composed_as_unicode_does(text):
+    runs = max((len(run) for run in re.findall("[\u0301\u0323\u0306\u0308]+", text)), default=0)
+    if runs <= MARKS_IN_A_ROW:
+        assert compose(text) == unicodedata.normalize("NFC", text)
+    assert compose(compose(text)) == compose(text)

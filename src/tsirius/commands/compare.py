@@ -12,8 +12,20 @@ from tsirius.models.classifier import describe, find
 from tsirius.store import Store, verify
 
 
-def check_submission(run: Path, submission: Path | None) -> str:
+def check_submission(
+    run: Path,
+    submission: Path | None,
+    *,
+    id_column: str = "auto",
+    category_column: str = "auto",
+    encoding: str = "auto",
+) -> str:
     """Compare a run's submission, or another file of categories, with the run's test file; the result in two lines.
+
+    Args:
+        run: the run's folder.
+        submission: the file; None for the run's own.
+        id_column, category_column, encoding: of the file; "auto": the test file's id column, a usual name, told.
 
     Raises:
         UserError: it does not answer the test file, or the run has none.
@@ -31,8 +43,16 @@ def check_submission(run: Path, submission: Path | None) -> str:
     columns = {"text_column": config["text_column"], "id_column": config["id_column"]}
     test = open_other(Path(config["test"]), **columns, encoding=config["encoding"], text_required=True)
     path = submission if submission is not None else run / "submission.csv"
-    id_column = writers.layout(None, test, confidence=False).id_column
-    written = open_source(path, text_column="auto", id_column=id_column or "none", encoding="auto", text_required=False)
+    if id_column == "auto":
+        id_column = writers.layout(None, test, confidence=False).id_column or "none"
+    written = open_source(
+        path,
+        text_column="auto",
+        id_column=id_column,
+        category_column=category_column,
+        encoding=encoding,
+        text_required=False,
+    )
     if written.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")
     counts = compare.check(written, test, names=describe(model).names)

@@ -16,7 +16,15 @@ from tsirius.stages import evaluate
 from tsirius.store import Store
 
 
-def evaluate_file(model: Path, gold: Path, *, text_column: str, id_column: str, encoding: str) -> str:
+def evaluate_file(
+    model: Path,
+    gold: Path,
+    *,
+    text_column: str = "auto",
+    id_column: str = "auto",
+    category_column: str = "auto",
+    encoding: str = "auto",
+) -> str:
     """Score a run or model against a file of answers; the per-category report as text.
 
     The file has the reviews' text beside the category, or the test file's ids: then the run's predictions are scored.
@@ -26,7 +34,14 @@ def evaluate_file(model: Path, gold: Path, *, text_column: str, id_column: str, 
     """
     settings = evaluate.Config()
     classifier = Classifier.load(model)
-    source = open_source(gold, text_column=text_column, id_column=id_column, encoding=encoding, text_required=False)
+    source = open_source(
+        gold,
+        text_column=text_column,
+        id_column=id_column,
+        category_column=category_column,
+        encoding=encoding,
+        text_required=False,
+    )
     say(describe_source(source))
     answers = evaluate.read_gold(source, names=classifier.names)
     if answers["clean"].null_count():

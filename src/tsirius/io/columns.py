@@ -7,23 +7,39 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from tsirius.errors import UserError, nearest
+from tsirius.io.names import CATEGORY_NAMES, ID_NAMES, INVISIBLE, TEXT_NAMES, is_usual, plain, visible
 from tsirius.io.readers import MENDS_NUL, json_object, raise_cell_limit
 
-TEXT_NAMES = (
-    "text", "review", "review text", "отзыв", "текст", "текст отзыва", "comment", "комментарий", "feedback", "content",
-    "body", "message", "сообщение",
-)  # fmt: skip
-ID_NAMES = ("id", "review id", "uid", "uuid", "id отзыва", "ид", "№")
-CATEGORY_NAMES = ("category", "категория", "label", "класс", "target")
-"""Names taken when a column is "auto", the likeliest first; case, ``_`` and ``-`` do not matter."""
+UNSEPARATED = "\x1f"
+"""The delimiter of a list whose lines are not cut into cells."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a text file is laid out.
+
+    Attributes:
+        columns: the header's names.
+        delimiter: between cells; "" for JSON Lines and Parquet.
+        skipped: lines before the header.
+        headed: whether there is a header; a list of reviews has none, and its column is called "text".
+        first_row: the first row of what has no header.
+    """
+
+    columns: tuple[str, ...]
+    delimiter: str
+    skipped: int
+    headed: bool
+    first_row: tuple[str, ...] = ()
 
 
 def choose(
-    columns: Sequence[str], path: Path, *, text_column: str, id_column: str, text_required: bool
+    columns: Sequence[str], path: Path, *, text_column: str, id_column: str, category_column: str, text_required: bool
 ) -> tuple[str | None, str | None, str | None]:
     """The columns of the texts, the ids and the categories; None for one that the file lacks.
 
@@ -32,39 +48,46 @@ def choose(
     Raises:
         UserError: a column comes twice, one that was named is missing, or none can be taken for the text.
     """
-    twice = next((name for at, name in enumerate(columns) if name and name in columns[:at]), None)
+    names = [visible(name) for name in columns]
+    twice = next((name for at, name in enumerate(names) if name and name in names[:at]), None)
     if twice is not None:
         raise UserError(f"has two columns named {shown(twice)}", where=path, remedy="Rename or remove one.")
-    text = _find(columns, text_column, TEXT_NAMES, "text_column", path)
-    if text is None and len(columns) == 1 and (text_required or _plain(columns[0]) not in CATEGORY_NAMES):
+    wanted = visible(category_column) if category_column != "auto" else None
+    others = [name for name in columns if visible(name) != wanted]
+    text = _find(others, text_column, TEXT_NAMES, "text_column", path)
+    if text is None and len(columns) == 1 and (text_required or plain(columns[0]) not in CATEGORY_NAMES + ID_NAMES):
         text = columns[0]
     if text is None and text_required:
         raise UserError("no column has a usual name for the text", where=path,
                         remedy=f"Set text_column to one of: {_listed(columns)}.")  # fmt: skip
-    rest, identity = [name for name in columns if name != text], None
-    if id_column != "none" or "none" in columns:
+    rest, identity = [name for name in others if name != text], None
+    if id_column != "none" or "none" in names:
         identity = _find(rest, id_column, ID_NAMES, "id_column", path)
-    return text, identity, _find([name for name in rest if name != identity], "auto", CATEGORY_NAMES, "category", path)
+    rest = [name for name in columns if name not in (text, identity)]
+    return text, identity, _find(rest, category_column, CATEGORY_NAMES, "category_column", path)
 
 
 def _find(columns: Sequence[str], wanted: str, usual: Sequence[str], setting: str, path: Path) -> str | None:
-    """The column called ``wanted``; for "auto" the one with the likeliest usual name, or None."""
-    if wanted == "auto":
-        names = {_plain(name): name for name in reversed(columns)}
-        return next((names[name] for name in usual if name in names), None)
-    if wanted not in columns:
-        raise UserError(f"no column {wanted!r}{nearest(wanted, columns)}", where=path,
-                        remedy=f"Set {setting} to one of: {_listed(columns)}.")  # fmt: skip
-    return wanted
+    """The column called ``wanted``; for "auto" the one with the likeliest usual name, or None.
 
-
-def is_usual_text_name(name: str) -> bool:
-    """Whether "auto" takes a column of this name for the text."""
-    return _plain(name) in TEXT_NAMES
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+    Raises:
+        UserError: there is none, or several have names that differ in their capitals only.
+    """
+    if wanted != "auto":
+        found = next((name for name in columns if visible(name) == visible(wanted)), None)
+        if found is None:
+            raise UserError(f"no column {wanted!r}{nearest(wanted, columns)}", where=path,
+                            remedy=f"Set {setting} to one of: {_listed(columns)}.")  # fmt: skip
+        return found
+    for name in usual:
+        exact = [column for column in columns if visible(column) == name]
+        alike = exact or [column for column in columns if plain(column) == name]
+        if len(alike) > 1:
+            raise UserError(f"has the columns {_listed(alike)}, and any of them may be meant", where=path,
+                            remedy=f"Set {setting} to one of them.")  # fmt: skip
+        if alike:
+            return alike[0]
+    return None
 
 
 def shown(name: str) -> str:
@@ -77,32 +100,105 @@ def _listed(columns: Sequence[str]) -> str:
     return f"{first} and {len(columns) - 12} more" if len(columns) > 12 else first
 
 
-def header(text: str, path: Path, *, tabs: bool) -> tuple[str, list[str]]:
-    """The delimiter under which the first rows fit the header best, and the header's names."""
-    best: tuple[tuple[float, int], str, list[str]] | None = None
-    raise_cell_limit()
-    for delimiter in "\t,;" if tabs else ",;\t|":
-        rows = []
-        with suppress(csv.Error):  # a cell beyond the limit: the rows so far tell enough
-            for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 50):
-                rows += [row] if row else []
+def table(text: str, path: Path, *, tabs: bool, named: Sequence[str]) -> Table:
+    """The layout of a CSV or TSV file.
+
+    Args:
+        text: its beginning.
+        path: the file.
+        tabs: whether its name says that cells are separated by tabs.
+        named: columns that the user named.
+
+    Raises:
+        UserError: there is no readable header, or the file is no table.
+    """
+    text = text.lstrip(INVISIBLE)
+    directive = _SEPARATOR.match(text)
+    skipped = 1 if directive else 0
+    if directive:
+        text = text[directive.end() :].lstrip(INVISIBLE)
+        delimiters = directive[1].replace("\\t", "\t")
+    else:
+        delimiters = "\t,;" if tabs else ",;\t|"
+    if _JSON.match(text):
+        raise UserError(f"is JSON{' (an array)' if text.lstrip()[0] == '[' else ''}, not a table of cells", where=path,
+                        remedy='Write one object a line, {"text": "…"}, and call the file .jsonl.')  # fmt: skip
+    best: tuple[tuple[float, int], str, list[list[str]]] | None = None
+    for delimiter in delimiters:
+        rows = _first_rows(text, delimiter)
         if not rows:
             continue
         fits = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
         score = (fits, len(rows[0])) if len(rows[0]) > 1 else (0.0, 1)
         if best is None or score > best[0]:
-            best = score, delimiter, [name.strip() for name in rows[0]]
+            best = score, delimiter, rows
     if best is None:
         raise UserError("has no readable header", where=path, remedy="Start the file with a line of column names.")
-    _, delimiter, columns = best
-    if "\0" in "".join(columns):
+    (fits, _), delimiter, rows = best
+    columns = [visible(name) for name in rows[0]]
+    if "\0" in "".join(rows[0]):
         raise UserError("has NUL characters in its header", where=path, remedy=MENDS_NUL)
-    return delimiter, columns
+    known = {visible(name) for name in named}
+    if any(is_usual(name) or name in known for name in columns):
+        _check_markdown(rows, path)
+        return Table(tuple(columns), delimiter, skipped, True)
+    _check_title(text, delimiters, path)
+    lines = [line for line in text.splitlines()[:50] if line.strip()]
+    if sum(bool(_MACHINE.match(line)) for line in lines) >= 0.8 * len(lines):
+        raise UserError("is a log or a list of settings, not a table of reviews", where=path,
+                        remedy="Start the file with a line of column names, text for example.")  # fmt: skip
+    if len(columns) > 1 and fits < 1:  # sentences with commas, not cells
+        return Table(("text",), UNSEPARATED, skipped, False, (text.lstrip().splitlines()[0],))
+    if len(columns) == 1 and not _NAME.fullmatch(columns[0]):
+        return Table(("text",), UNSEPARATED, skipped, False, (rows[0][0],))
+    return Table(tuple(columns), delimiter, skipped, True)
+
+
+_SEPARATOR = re.compile(r"\"?sep=(\\t|[^\r\n\"])\"?[\r\n]+", re.IGNORECASE)
+"""Excel's line that names the separator."""
+_JSON = re.compile(r"\s*(?:\[\s*[\[{\"]|\{\s*\"(?:[^\"\\]|\\.)*\"\s*:)")
+_MACHINE = re.compile(
+    r"\W{0,3}(?:\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\w{2,3}[-/.]\d{4}|[A-Z][a-z]{2}\s+\d\d?)[T ,:/]+\d\d?:\d\d"
+    r"|\W{0,2}(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL|TRACE)\b"
+    r"|\d{1,3}(?:\.\d{1,3}){3}\s"
+    r"|[A-Za-z][\w.-]*\s?[:=]\s*\S"
+    r"|\[[\w .-]+\]\s*$"
+)
+"""A line of a log, of an access log, or of settings."""
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[_.-]?[a-z0-9]+)*|[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+")
+"""A name that only a program gives; a Russian word, or several words, may be a review."""
+
+
+def _first_rows(text: str, delimiter: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    raise_cell_limit()
+    with suppress(csv.Error):  # a cell beyond the limit: the rows so far tell enough
+        for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 50):
+            rows += [row] if row else []
+    return rows
+
+
+def _check_title(text: str, delimiters: str, path: Path) -> None:
+    """Refuse a header that comes after a title, in one of the first ten rows.
+
+    Raises:
+        UserError: it does.
+    """
+    for delimiter in delimiters:
+        for number, row in enumerate(_first_rows(text, delimiter)[1:10], 2):
+            if any(plain(cell) in TEXT_NAMES for cell in row) or sum(map(is_usual, row)) > 1:
+                raise UserError(f"has its column names in row {number}, after a title", where=path,
+                                remedy="Remove the rows above the column names.")  # fmt: skip
+
+
+def _check_markdown(rows: Sequence[Sequence[str]], path: Path) -> None:
+    if len(rows) > 1 and len(rows[1]) > 1 and all(re.fullmatch(r"\s*(?::?-{2,}:?)?\s*", cell) for cell in rows[1]):
+        raise UserError("is a table in Markdown", where=path, remedy="Save it as CSV.")
 
 
 def json_columns(text: str, path: Path, *, whole: bool) -> list[str]:
     """The keys of the first hundred objects, in their order."""
-    lines = text.split("\n")
+    lines = text.lstrip(INVISIBLE).split("\n")
     names: dict[str, None] = {}
     for number, line in enumerate(lines[:100] if whole or len(lines) == 1 else lines[:-1][:100], 1):
         if line.strip():

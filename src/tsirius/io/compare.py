@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from tsirius.categories import key, spellings
 from tsirius.errors import UserError, nearest
 from tsirius.io import ids
 from tsirius.io.source import Source, read_batches
@@ -38,6 +39,7 @@ def check(written: Source, reviews: Source, *, names: Sequence[str]) -> dict[str
         UserError: a row is missing, too many, out of order, twice there or of an unknown category.
     """
     counts: Counter[str] = Counter()
+    spelled = spellings(names)
     hashes, known, by_id = ids.Hashes(), set(names), reviews.id_column is not None
     if by_id and written.id_column is None:
         raise UserError("has no ids, the test file has", where=written.path, remedy=REMEDY)
@@ -50,6 +52,9 @@ def check(written: Source, reviews: Source, *, names: Sequence[str]) -> dict[str
     )
     wrong: tuple[int, str, str] | None = None
     for batch, expected in pairs:
+        batch = batch.with_columns(
+            category=pl.Series([spelled.get(key(c), c) for c in batch["category"]], dtype=pl.String)
+        )
         for row, name in batch.filter(~pl.col("category").is_in(names)).select("row", "category").head(1).iter_rows():
             raise UserError(f"unknown category {name!r}{nearest(name, known)}", where=f"{written.path}, row {row}",
                             remedy=REMEDY)  # fmt: skip

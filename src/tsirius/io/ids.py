@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from tsirius.errors import UserError
 from tsirius.io.source import Source, read_batches
+from tsirius.language.clean import LONGEST
+from tsirius.progress import say
 
+SHOWN = 5
+"""Rows with a text that is cut of which each is told."""
 ROWS = 50_000
 """Rows of a batch."""
 REMEDY = 'Make ids unique, or set id_column = "none" to number the rows.'
@@ -71,18 +75,35 @@ def read_unique(source: Source, *, rows: int, unique: Unique | None = None) -> I
         UserError: a row cannot be read, or an id is empty or comes twice.
     """
     unique = unique or Unique()
-    for batch in read_batches(source, rows=rows):
+    for batch in read_batches(source, rows=rows, cut=say_cut(source)):
         unique.check(source, batch)
         yield batch
+
+
+def say_cut(source: Source) -> Callable[[int, int], None]:
+    """A function that tells the user of each row whose text is cut, of the first few by one."""
+    told = 0
+
+    def cut(row: int, characters: int) -> None:
+        nonlocal told
+        told += 1
+        if told <= SHOWN:
+            more = "; later ones are not shown" if told == SHOWN else ""
+            say(f"{source.path}, row {row}: of {characters:,} characters the first {LONGEST:,} are read{more}")
+
+    return cut
 
 
 def check(source: Source) -> int:
     """Read a file of reviews to its end, so that no fault in it shows only hours later; returns how many rows it has.
 
     Raises:
-        UserError: a row cannot be read, or an id is empty or comes twice.
+        UserError: a row cannot be read, an id is empty or comes twice, or there are no rows.
     """
-    return sum(batch.height for batch in read_unique(source, rows=ROWS))
+    rows = sum(batch.height for batch in read_unique(source, rows=ROWS))
+    if not rows:
+        raise UserError("has no rows", where=source.path, remedy="Give a file with reviews.")
+    return rows
 
 
 def look_closer(sources: Sequence[Source], suspects: Collection[str]) -> None:

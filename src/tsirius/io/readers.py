@@ -5,21 +5,34 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tsirius.errors import UserError
+from tsirius.io.names import INVISIBLE, is_usual, visible
 from tsirius.io.streams import NO_ROOM, faults, open_bytes
+from tsirius.language.clean import LONGEST
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 LONGEST_CELL = 1 << 24
+"""Characters of a cell: a longer one is refused, as a quote that never closes would be read into memory."""
+LONGEST_LINE = LONGEST_CELL + (1 << 20)
+"""Characters of a row in all its cells."""
+BOM = "\ufeff"
+LONGEST_NAME = 1000
+"""Characters of an id or a category."""
+PARQUET_ROWS = 1000
+"""Rows of a Parquet file that are unpacked at a time, whose texts may be long."""
 MENDS_NUL = 'Remove them; if the file is UTF-16 without its mark, set encoding = "utf-16-le".'
 
 Cells = dict[str, list[str | None]]
@@ -30,7 +43,8 @@ class Source:
     """A file of reviews: which column is which, and how its bytes are read.
 
     ``text_column`` and ``id_column`` are None where the file has none, ``encoding`` is a Python codec ("" for Parquet),
-    ``delimiter`` is "" for formats without one.
+    ``delimiter`` is "" for formats without one. ``skipped`` lines come before the header; where there is none (not
+    ``headed``), ``first_row`` is the first row.
     """
 
     path: Path
@@ -42,21 +56,30 @@ class Source:
     compression: str
     delimiter: str
     columns: tuple[str, ...]
+    skipped: int = 0
+    headed: bool = True
+    first_row: tuple[str, ...] = ()
 
 
-def cells(source: Source, names: list[str], *, rows: int) -> Iterator[Cells]:
-    """``rows`` rows of the named columns at a time.
+def cells(source: Source, names: list[str], *, rows: int, cut: Callable[[int, int], None]) -> Iterator[Cells]:
+    """``rows`` rows of the named columns at a time; a text is cut to ``LONGEST``, and ``cut`` is told the row.
 
     Raises:
-        UserError: a row cannot be read.
+        UserError: a row cannot be read, or an id or a category is longer than ``LONGEST_NAME``.
     """
     if source.format == "parquet":
-        yield from _parquet_cells(source, names, rows)
+        yield from _parquet_cells(source, names, rows, cut)
         return
     records = _json_records if source.format == "jsonl" else _csv_records
     chunk: Cells = {name: [] for name in names}
-    for record in records(source, names):
+    for row, record in enumerate(records(source, names), 1):
         for name, cell in zip(names, record, strict=True):
+            if cell is not None and len(cell) > LONGEST_NAME:
+                if name != source.text_column:
+                    raise _too_long(source, row, name, len(cell))
+                if len(cell) > LONGEST:
+                    cut(row, len(cell))
+                    cell = cell[:LONGEST]
             chunk[name].append(cell)
         if len(chunk[names[0]]) == rows:
             yield chunk
@@ -65,11 +88,17 @@ def cells(source: Source, names: list[str], *, rows: int) -> Iterator[Cells]:
         yield chunk
 
 
+def _too_long(source: Source, row: int, name: str, characters: int) -> UserError:
+    return UserError(f"{name!r} has {characters:,} characters, more than {LONGEST_NAME:,}",
+                     where=f"{source.path}, row {row}", remedy="Name another column.")  # fmt: skip
+
+
 def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]:
     positions = [source.columns.index(name) for name in names]
     width = len(source.columns)
+    repeats = _header_test(source)
     raise_cell_limit()
-    row, line = 0, 1
+    row, line, blank = 0 if source.headed else 1, 1, 0
 
     def at() -> str:
         return f"{source.path}, row {row} (line {line})"
@@ -77,7 +106,8 @@ def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]
     with _lines(source, at) as lines:
         reader = csv.reader(lines, delimiter=source.delimiter, strict=True)
         while True:
-            line = reader.line_num + 1
+            lines.begin()
+            line = source.skipped + reader.line_num + 1
             try:
                 cells = next(reader, None)
             except csv.Error as error:
@@ -91,17 +121,39 @@ def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]
                                 remedy='Double ("") each quote inside a quoted text.') from None  # fmt: skip
             if cells is None:
                 return
-            if not cells and (width > 1 or not row):
+            if not cells:  # no row where there are more columns, nor at the end of the file
+                blank += width == 1 and row > 0
                 continue
-            cells = cells or [""]
+            for _ in range(blank):
+                yield [""]
+            row, blank = row + blank, 0
             if len(cells) != width:
                 raise UserError(f"{len(cells)} cells where the header names {width}", where=at(),
                                 remedy=f'Put texts that contain {source.delimiter!r} in double quotes.')  # fmt: skip
             if any("\0" in cell for cell in cells):
                 raise UserError("holds a NUL character", where=at(), remedy=MENDS_NUL)
             if row:
+                if cells[0][:1] == BOM and source.columns[0] != source.text_column:  # two files were joined
+                    cells[0] = cells[0].lstrip(BOM)
+                if repeats(cells):
+                    raise UserError("repeats the header, as if two files were joined", where=at(),
+                                    remedy="Remove that line.")  # fmt: skip
                 yield [cells[position] for position in positions]
             row += 1
+
+
+def _header_test(source: Source) -> Callable[[list[str]], bool]:
+    """Whether a row is the header once more: the same names in any order."""
+    if not source.headed or (len(source.columns) == 1 and not is_usual(source.columns[0])):
+        return lambda cells: False
+    names = sorted(name.casefold() for name in source.columns)
+    known = frozenset(names)
+
+    def repeats(cells: list[str]) -> bool:
+        first = cells[0].strip(f" {INVISIBLE}").casefold()
+        return first in known and sorted(visible(cell).casefold() for cell in cells) == names
+
+    return repeats
 
 
 def _json_records(source: Source, names: list[str]) -> Iterator[list[str | None]]:
@@ -110,9 +162,13 @@ def _json_records(source: Source, names: list[str]) -> Iterator[list[str | None]
     def at() -> str:
         return f"{source.path}, row {row} (line {line})"
 
-    with _lines(source, at) as lines:
+    def beyond() -> str:
+        return f"{source.path}, row {row + 1} (line {line + 1})"
+
+    with _lines(source, beyond) as lines:
         for line, written in enumerate(lines, 1):  # noqa: B007 (at() reads it)
-            if not written.strip():
+            lines.begin()
+            if not written.strip().strip(INVISIBLE):
                 continue
             row += 1
             record = json_object(written, at())
@@ -120,13 +176,13 @@ def _json_records(source: Source, names: list[str]) -> Iterator[list[str | None]
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:
-    """The object in a line of JSON Lines.
+    """The object in a line of JSON Lines: numbers as they are written, NaN and Infinity as null.
 
     Raises:
         UserError: there is none.
     """
     try:
-        value = json.loads(line)
+        value = json.loads(line.lstrip(INVISIBLE), parse_int=str, parse_float=str, parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long"
         raise UserError(f"not valid JSON: {reason}", where=where, remedy="Write one JSON object a line.") from None
@@ -146,17 +202,57 @@ def _cell(value: Any, name: str, where: str) -> str | None:
     return json.dumps(value)
 
 
+def too_long_row(where: str) -> UserError:
+    """The failure of a row that is longer than ``LONGEST_LINE``."""
+    return UserError(f"a row has more than {LONGEST_LINE:,} characters", where=where,
+                     remedy="Split it, or cut its texts.")  # fmt: skip
+
+
+class _Lines:
+    """The lines of a text file, without invisible characters before the first; a record of them has a limit.
+
+    Args:
+        handle: the file.
+        at: names the position that was reached.
+    """
+
+    def __init__(self, handle: IO[str], at: Callable[[], str]) -> None:
+        self._handle, self._at, self._left, self._first = handle, at, LONGEST_LINE, True
+
+    def begin(self) -> None:
+        """Begin the next record."""
+        self._left = LONGEST_LINE
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._handle.readline(self._left + 1)
+        self._left -= len(line)
+        if self._left < 0:
+            raise too_long_row(self._at())
+        if self._first:
+            line, self._first = line.lstrip(INVISIBLE), False
+        if not line:
+            raise StopIteration
+        return line
+
+
 @contextmanager
-def _lines(source: Source, at: Callable[[], str]) -> Iterator[IO[str]]:
+def _lines(source: Source, at: Callable[[], str]) -> Iterator[_Lines]:
     with (
         faults(source.path, source.encoding, source.compression, at),
         open_bytes(source.path, source.compression) as stream,
-        io.TextIOWrapper(stream, encoding=source.encoding, newline="" if source.delimiter else "\n") as lines,
+        io.TextIOWrapper(stream, encoding=source.encoding, newline="" if source.delimiter else "\n") as handle,
     ):
+        lines = _Lines(handle, at)
+        for _ in range(source.skipped):
+            next(lines, None)
+            lines.begin()
         yield lines
 
 
-def _parquet_cells(source: Source, names: list[str], rows: int) -> Iterator[Cells]:
+def _parquet_cells(source: Source, names: list[str], rows: int, cut: Callable[[int, int], None]) -> Iterator[Cells]:
     import pyarrow as pa
 
     done = 0
@@ -170,15 +266,62 @@ def _parquet_cells(source: Source, names: list[str], rows: int) -> Iterator[Cell
                 raise UserError(f"column {name!r} holds {kind}, not text", where=source.path,
                                 remedy="Name another column, or save it as strings.")  # fmt: skip
         waiting: Cells = {name: [] for name in names}  # pyarrow may end a batch where a row group ends
-        for batch in file.iter_batches(batch_size=rows, columns=names):
+        for batch in file.iter_batches(batch_size=min(rows, PARQUET_ROWS), columns=names):
             for name, cells in waiting.items():
-                cells += batch.column(name).cast(pa.string()).to_pylist()
+                cells += _parquet_texts(source, name, batch.column(name), done, cut)
             done += batch.num_rows
-            if len(waiting[names[0]]) >= rows:
+            while len(waiting[names[0]]) >= rows:
                 yield {name: cells[:rows] for name, cells in waiting.items()}
                 waiting = {name: cells[rows:] for name, cells in waiting.items()}
         if waiting[names[0]]:
             yield waiting
+
+
+def _parquet_texts(
+    source: Source, name: str, column: pa.Array, before: int, cut: Callable[[int, int], None]
+) -> list[str | None]:
+    """The cells of a column as text: whole numbers as integers, NaN and infinity as null.
+
+    Raises:
+        UserError: an id is a number that its type cannot tell from its neighbours.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_floating(column.type):
+        whole = 2 ** {"halffloat": 11, "float": 24}.get(str(column.type), 53)
+        spelled = column.cast(pa.float64()).to_pylist()
+        for number, value in enumerate(spelled, before + 1):
+            if name == source.id_column and value is not None and math.isfinite(value) and abs(value) > whole:
+                raise UserError(f"the id {value:.0f} is a {column.type} beyond {whole:,}: it may stand for several",
+                                where=f"{source.path}, row {number}",
+                                remedy="Save ids as integers or strings.")  # fmt: skip
+        texts = column.cast(pa.string()).to_pylist()
+        return [
+            None if value is None or not math.isfinite(value) else str(int(value)) if value == int(value) else text
+            for value, text in zip(spelled, texts, strict=True)
+        ]
+    if pa.types.is_decimal(column.type):
+        return [None if value is None else _decimal(value) for value in column.to_pylist()]
+    column = column.cast(pa.large_string())
+    lengths = pc.utf8_length(column)
+    longest = LONGEST if name == source.text_column else LONGEST_NAME
+    if (pc.max(lengths).as_py() or 0) > longest:
+        for number, characters in enumerate(lengths.to_pylist(), before + 1):
+            if characters is not None and characters > longest:
+                if name != source.text_column:
+                    raise _too_long(source, number, name, characters)
+                cut(number, characters)
+        column = pc.utf8_slice_codeunits(column, 0, longest)
+    texts_of: list[str | None] = column.to_pylist()
+    return texts_of
+
+
+def _decimal(value: Decimal) -> str:
+    """A decimal number as it is, without zeros after the point if it is whole."""
+    return str(int(value)) if value == value.to_integral_value() else format(value, "f")
 
 
 @contextmanager

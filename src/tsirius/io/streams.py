@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tsirius.errors import UserError, nearest
+from tsirius.io import encodings
 
 COMPRESSIONS = {".gz": "gz", ".xz": "xz", ".zst": "zst"}
 SAMPLE_BYTES = 1 << 20
@@ -64,10 +65,15 @@ def faults(path: Path, encoding: str, compression: str, at: Callable[[], str]) -
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 _SIGNATURES = {b"PK\x03\x04": "a zip or Excel file", b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zst",
-               b"PAR1": "Parquet", b"\xd0\xcf\x11\xe0": "an old Excel file"}  # fmt: skip
+               b"PAR1": "Parquet", b"\xd0\xcf\x11\xe0": "an old Excel file", b"%PDF": "a PDF", b"Rar!": "rar",
+               b"7z\xbc\xaf": "7z", b"BZh9": "bzip2", b"SQLite format 3": "an SQLite database", b"{\\rtf": "rich text",
+               b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"Obj\x01": "Avro",
+               b"ARROW1": "Arrow", b"\x7fELF": "a program"}  # fmt: skip
+_PACKED = {"gz": b"\x1f\x8b", "xz": b"\xfd7zXZ", "zst": b"\x28\xb5\x2f\xfd"}
+_MARKUP = re.compile(r"<(?:\?xml|!doctype|!--|[a-z][\w:.-]*(?:\s[^<>]*)?/?>)", re.IGNORECASE)
+_HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|table|div|p|meta)\b", re.IGNORECASE)
 SPOKEN = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "cp1251": "CP1251"}
 _NO_FILE_CODECS = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined")
-_CYRILLIC_CODECS = ("cp1251", "koi8-r", "cp866")
 
 
 def named_encoding(path: Path, wanted: str) -> str:
@@ -76,7 +82,7 @@ def named_encoding(path: Path, wanted: str) -> str:
         if not cast(Any, codec)._is_text_encoding or codec.name in _NO_FILE_CODECS:
             raise LookupError
     except LookupError:
-        known = ("utf-8", "utf-16", *_CYRILLIC_CODECS)
+        known = ("utf-8", "utf-16", "utf-16-le", "cp1251", "koi8-r", "cp866")
         raise UserError(f"unknown encoding {wanted!r}{nearest(wanted, known)}", where=path,
                         remedy=f"Use auto, or one of: {', '.join(known)}.") from None  # fmt: skip
     return "utf-8-sig" if codec.name == "utf-8" else codec.name
@@ -86,11 +92,12 @@ def guessed_encoding(sample: bytes, stream: IO[bytes], path: Path) -> str:
     """Guess from ``sample``, the file's beginning; where that is plain ASCII, from what follows in ``stream``."""
     for mark, codec in _MARKS:
         if sample.startswith(mark):
+            _check_mark(sample[len(mark) :], mark, codec, path)
             return codec
-    for mark, name in _SIGNATURES.items():
-        if sample.startswith(mark):
-            raise UserError(f"holds {name}, which its name does not say", where=path,
-                            remedy="Give it its right ending, or save it as CSV.")  # fmt: skip
+    if _CONTROLS.search(sample):
+        wide = encodings.wide(sample)
+        if len(wide) == 1:
+            return wide[0]
     while sample.isascii() and (more := stream.read(SAMPLE_BYTES)):
         sample = more
     try:
@@ -98,19 +105,77 @@ def guessed_encoding(sample: bytes, stream: IO[bytes], path: Path) -> str:
         return "utf-8"
     except UnicodeDecodeError as error:
         byte = f"0x{sample[error.start]:02X}"
-    likely = max(_CYRILLIC_CODECS, key=lambda codec: _russian(sample, codec))
-    if _russian(sample, likely) < 0.25:
-        raise UserError(f"neither UTF-8 (byte {byte}) nor Russian in CP1251", where=path, remedy=_MENDS)
-    if likely != "cp1251":
-        raise UserError(f"not UTF-8, looks like {likely.upper()}", where=path, remedy=f'Set encoding = "{likely}".')
-    return likely
+    codec_page, likely = encodings.code_page(sample)
+    if codec_page is not None:
+        return codec_page
+    if not likely:
+        raise UserError(f"neither UTF-8 (byte {byte}) nor in a code page whose words are known", where=path,
+                        remedy=_MENDS)  # fmt: skip
+    shown = " or ".join(SPOKEN.get(codec, codec.upper()) for codec in likely[:2])
+    raise UserError(f"neither UTF-8 (byte {byte}) nor surely in one code page; perhaps {shown}", where=path,
+                    remedy=f'Save it as UTF-8, or set encoding = "{likely[0]}" if all of it is that.')  # fmt: skip
 
 
-def _russian(sample: bytes, codec: str) -> float:
-    """The share of the commonest Russian letters among the characters beyond ASCII: about 0.5 in Russian text, next
-    to none in UTF-8 taken for another encoding («р» and «с», its lead bytes in CP1251, do not count)."""
-    beyond = re.sub(r"[\x00-\x7f]+", "", sample.decode(codec, "replace")).lower()
-    return sum(beyond.count(letter) for letter in "оеаинтл") / max(1, len(beyond))
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+
+
+def _check_mark(rest: bytes, mark: bytes, codec: str, path: Path) -> None:
+    """Refuse a mark of UTF-16 or UTF-32 before what is in another encoding.
+
+    Raises:
+        UserError: it is.
+    """
+    if codec == "utf-8-sig":
+        return
+    order = "le" if mark[0] == 0xFF else "be"
+    if encodings.is_usual(rest, f"{codec}-{order}"):
+        return
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(rest)
+        other = ["utf-8"] if b"\0" not in rest else []
+    except UnicodeDecodeError:
+        other = []
+    other += encodings.wide(rest)
+    if other:
+        raise UserError(f"begins with the mark of {codec.upper()}, but the rest is {other[0].upper()}", where=path,
+                        remedy=f"Remove the first {len(mark)} bytes.")  # fmt: skip
+
+
+def refuse_binary(head: bytes, path: Path, *, expected: bytes) -> None:
+    """Refuse what is another kind of file by its first bytes.
+
+    Args:
+        head: the first bytes.
+        path: the file.
+        expected: the signature that the file's name promises; b"" for text.
+
+    Raises:
+        UserError: it is.
+    """
+    for mark, name in _SIGNATURES.items():
+        if head.startswith(mark) and mark != expected:
+            raise UserError(f"holds {name}, which its name does not say", where=path,
+                            remedy="Give it its right ending, or save it as CSV.")  # fmt: skip
+    refuse_markup(head[:2000].decode("utf-8", "ignore"), path)
+
+
+def refuse_markup(text: str, path: Path) -> None:
+    """Refuse what is no table by the beginning of its text: a pointer of Git LFS, HTML, XML.
+
+    Raises:
+        UserError: it is.
+    """
+    start = text.lstrip("\ufeff\u200b \t\r\n")
+    if start.startswith("version https://git-lfs"):
+        raise UserError("is a pointer of Git LFS, not the file itself", where=path, remedy="Fetch it: git lfs pull.")
+    if _MARKUP.match(start):
+        raise UserError(f"is {'an HTML page' if _HTML.search(start[:2000]) else 'XML'}, not a table", where=path,
+                        remedy="Download the file itself, or save the table as CSV.")  # fmt: skip
+
+
+def packed_signature(compression: str) -> bytes:
+    """The first bytes of a compressed file."""
+    return _PACKED.get(compression, b"")
 
 
 def _fault_line(path: Path, encoding: str, compression: str) -> int:

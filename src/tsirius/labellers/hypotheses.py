@@ -122,12 +122,12 @@ def filled(templates: Sequence[str]) -> Sequence[str]:
 def descriptions(category: Category, parts: Parts) -> list[str]:
     """``category`` in words, one text or two: see :func:`questions`; its name where there would be nothing."""
     wanted = {
-        "name": [category.name],
-        "description": [category.description],
-        "both": [category.name, category.description],
-        "joined": [": ".join(part for part in (category.name, category.description) if part)],
+        "name": [category.plain],
+        "description": [category.plain_description],
+        "both": [category.plain, category.plain_description],
+        "joined": [": ".join(part for part in (category.plain, category.plain_description) if part)],
     }[parts]
-    return [part.strip() for part in wanted if part.strip()] or [category.name]
+    return [part.strip() for part in wanted if part.strip()] or [category.plain]
 
 
 @dataclass(frozen=True, eq=False)

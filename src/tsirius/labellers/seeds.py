@@ -38,7 +38,7 @@ def seeds(categories: Categories) -> dict[str, Floats]:
     """
     weights: dict[str, Floats] = {}
     for index, category in enumerate(categories):
-        for part, weight in ((category.name, NAME_WEIGHT), (category.description, 1.0)):
+        for part, weight in ((category.plain, NAME_WEIGHT), (category.plain_description, 1.0)):
             for word in dict.fromkeys(lemmas(part)):
                 if kind(word):
                     weights.setdefault(word, np.zeros(len(categories)))[index] += weight

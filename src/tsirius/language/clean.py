@@ -11,8 +11,8 @@ _AMPERSANDS = re.compile(r"&(?:amp;)+")  # escaped again and again: one pass for
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _TAG = re.compile(  # known names only: «размер <XL>» and «<3» are not markup
     r"</?(?:a|b|blockquote|br|center|code|div|em|font|h[1-6]|hr|i|img|li|ol|p|pre|s|small|span|strong|sub|sup|table|tbody"
-    r"|td|th|thead|tr|u|ul)(?:\s[^<>]{0,500})?\s{0,9}/?>|<!--.{0,2000}?-->",
-    re.IGNORECASE | re.DOTALL,
+    r"|td|th|thead|tr|u|ul)(?:\s[^<>]{0,500})?\s{0,9}/?>",
+    re.IGNORECASE,
 )
 _LINK = re.compile(
     r"(?:https?|ftp)://[^\s<>\"«»]*[^\s<>\"«».,!?;:)]"
@@ -37,6 +37,11 @@ _SPACES = re.compile(r"[\s\u0000-\u001f\u007f-\u009f\u2800\u3164]+")
 _DIGITS = re.compile(r"\d[^\d]{0,3}\d")
 
 
+LONGEST = 100_000
+"""Characters of a text that are read; the rest is left out, since no work on a text may cost more than its length."""
+LONGEST_COMMENT = 2_000
+MARKS_IN_A_ROW = 30
+"""Combining marks that are kept: sorting more takes the square of their number (Unicode's Stream-Safe Text Format)."""
 PASSES = 20
 """What is hidden deeper than this stays: no text may take time that grows faster than its length."""
 
@@ -48,12 +53,13 @@ def normalise(text: str) -> str:
     phone numbers. HTML entities become their characters, every run of white space one space. Case, punctuation,
     numbers and emoji stay. Unicode is composed (NFC); full-width and mathematical letters become plain ones, but not
     everything that NFKC would touch: it writes «№» as «No». Cleaning what is clean changes nothing, but for text made
-    to be peeled more than ``PASSES`` times.
+    to be peeled more than ``PASSES`` times. Of a text the first ``LONGEST`` characters are cleaned.
 
     Example:
         >>> normalise("Отличный&nbsp;чайник!_x000D_ Фото: https://a.ru/1 <br> тел. 8 900 123-45-67")
         'Отличный чайник! Фото: тел.'
     """
+    text = text[:LONGEST]
     for _ in range(PASSES):  # an entity may hide a tag, or another entity
         if (cleaned := _clean(text)) == text:
             break
@@ -69,9 +75,9 @@ def _clean(text: str) -> str:
     if not text.isascii():
         text = _INVISIBLE.sub("", text)
         text = _COMPATIBLE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-        text = unicodedata.normalize("NFC", text)
+        text = compose(text)
     if "<" in text:
-        text = _TAG.sub(" ", text)
+        text = _TAG.sub(" ", _without_comments(text))
     if "." in text or "://" in text:
         text = _LINK.sub(" ", text)
     if "@" in text:
@@ -79,3 +85,40 @@ def _clean(text: str) -> str:
     if _DIGITS.search(text):
         text = _PHONE.sub(" ", text)
     return _SPACES.sub(" ", text).strip()
+
+
+def compose(text: str) -> str:
+    """``text`` in the normal form NFC, in time that grows with its length: of many combining marks the first stay."""
+    return unicodedata.normalize("NFC", _SIGNS.sub(_few_marks, text))
+
+
+_SIGNS = re.compile(rf"[^\w\s\x00-\x7f]{{{MARKS_IN_A_ROW + 1},}}")  # marks are no letters to re; other signs are few
+
+
+def _few_marks(signs: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for sign in signs[0]:
+        marks = marks + 1 if unicodedata.combining(sign) else 0
+        if marks <= MARKS_IN_A_ROW:
+            kept.append(sign)
+    return "".join(kept)
+
+
+def _without_comments(text: str) -> str:
+    """``text`` with a space for each HTML comment of up to ``LONGEST_COMMENT`` characters."""
+    start = text.find("<!--")
+    if start < 0:
+        return text
+    parts, done, end = [], 0, -1
+    while start >= 0:
+        if end < start + 4:
+            end = text.find("-->", start + 4)
+        if end < 0:
+            break
+        if end - start - 4 <= LONGEST_COMMENT:
+            parts += [text[done:start], " "]
+            done = end + 3
+            start = text.find("<!--", done)
+        else:
+            start = text.find("<!--", start + 1)
+    return "".join([*parts, text[done:]])

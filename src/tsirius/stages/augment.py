@@ -158,7 +158,7 @@ def _grow(
 ) -> Grown:
     """Variants of ``sources``, category → as many as are ``wanted``."""
     valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
-    protected = frozenset(lemmas(" ".join(f"{item.name} {item.description}" for item in categories)))
+    protected = frozenset(lemmas(" ".join(f"{item.plain} {item.plain_description}" for item in categories)))
     evidence = _evidence(given["label"], sources["id"])
     methods = {
         name: augmenters.module(name).make(

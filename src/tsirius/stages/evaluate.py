@@ -17,8 +17,9 @@ import polars as pl
 from pydantic import Field
 
 from tsirius import metrics, tables
+from tsirius.categories import key, spellings
 from tsirius.errors import UserError, nearest
-from tsirius.io import ids
+from tsirius.io import ids, spreadsheet
 from tsirius.io.source import Source, open_other, read_batches
 from tsirius.language.clean import normalise
 from tsirius.progress import progress, say
@@ -88,7 +89,8 @@ def run(
         say("\n".join(f"    {line}" for line in score.table().splitlines()))
     written = {kind: score.to_dict() if score else None for kind, score in scores.items()}
     (out / "scores.json").write_text(json.dumps(written, ensure_ascii=False, indent=1), encoding="utf-8")
-    confusion(scores).write_csv(out / "confusion.csv")
+    names = pl.col("label", "predicted").map_elements(spreadsheet.escape, return_dtype=pl.String)
+    confusion(scores).with_columns(names).write_csv(out / "confusion.csv")
     return {kind: _summary(score) for kind, score in scores.items()}
 
 
@@ -122,19 +124,25 @@ def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
     Raises:
         UserError: the file cannot be read, has no categories, or names one that is not among ``names``.
     """
-    path, known = source.path, set(names)
+    path, spelled = source.path, spellings(names)
     if source.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")
     if source.text_column is None and source.id_column is None:
         raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
     parts, empty = [], 0
-    read = ids.read_unique if source.text_column is None else read_batches
-    for batch in read(source, rows=20_000):
-        labels = batch.with_columns(label=pl.col("category").str.strip_chars())
+    batches = (
+        ids.read_unique(source, rows=20_000)
+        if source.text_column is None
+        else read_batches(source, rows=20_000, cut=ids.say_cut(source))
+    )
+    for batch in batches:
+        written = [name.strip() for name in batch["category"]]
+        given = [spelled.get(key(name), name) if key(name) else "" for name in written]
+        labels = batch.with_columns(label=pl.Series(given, dtype=pl.String))
         empty += labels.filter(pl.col("label") == "").height
         labels = labels.filter(pl.col("label") != "")
         for row, label in labels.select("row", "label").iter_rows():
-            if label not in known:
+            if label not in names:
                 raise UserError(f"unknown category {label!r}{nearest(label, names)}", where=f"{path}, row {row}",
                                 remedy=f"Known: {', '.join(names)}.")  # fmt: skip
         clean = pl.Series([None] * labels.height, dtype=pl.String)

@@ -211,7 +211,7 @@ def _learn(
 
 def _masked(texts: pl.Series, categories: Categories, *, encoder: str) -> pl.Series:
     """The texts with the words of the categories file masked."""
-    words = {word for category in categories for word in lemmas(f"{category.name} {category.description}")}
+    words = {word for category in categories for word in lemmas(f"{category.plain} {category.plain_description}")}
     return pl.Series(student.hide(texts.to_list(), words, mask=load.tokenizer(encoder).mask_token or ""))
 
 

@@ -32,6 +32,7 @@ def audit(
     write: Path | None,
     answers: Path | None,
     show: bool,
+    columns: files.Columns | None = None,
 ) -> str | None:
     """Ask, or write or read a file of answers; returns the report, None where a file was written to be filled in.
 
@@ -43,6 +44,7 @@ def audit(
         write: write the reviews there, to fill in the categories, and ask nothing.
         answers: read answers from there, and ask nothing.
         show: show the label with the review; it may bias the answer.
+        columns: how the file of answers is read; None: as usual.
 
     Raises:
         UserError: the run has nothing to audit, or the answers do not fit it.
@@ -55,7 +57,7 @@ def audit(
     subject = open_subject(run, kind)
     subject.folder.mkdir(parents=True, exist_ok=True)
     with Store(subject.folder).lock():
-        given = files.read_given(answers, subject) if answers is not None else None
+        given = files.read_given(answers, subject, columns or files.Columns()) if answers is not None else None
         sample = draw_sample(subject, given, count=count, seed=seed)
         # the kept file itself, read back, replaces what is kept
         corrected = answers is not None and answers.resolve() == (subject.folder / files.ANSWERS).resolve()

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from tsirius.categories import key, spellings
 from tsirius.commands.audit.asking import printable
 from tsirius.commands.audit.subject import Subject, read_texts
 from tsirius.errors import UserError, nearest
+from tsirius.io import spreadsheet
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
-from tsirius.store import file_fingerprint, replacing, write_text
+from tsirius.store import file_fingerprint, write_text
 
 ANSWERS, ANSWERS_NEW, ANSWERS_SUMS = "answers.csv", ".answers.new.csv", ".answers.sums"
 """In the audit's folder."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet would run."""
+COLUMNS = ("id", "text", "category")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How a person's file of answers is read: see :func:`tsirius.io.source.open_source`."""
+
+    text_column: str = "auto"
+    id_column: str = "auto"
+    category_column: str = "auto"
+    encoding: str = "auto"
 
 
 def read_kept(subject: Subject) -> dict[str, str]:
@@ -36,27 +47,23 @@ def read_kept(subject: Subject) -> dict[str, str]:
         raise UserError("was altered or damaged", where=path,
                         remedy=f"Check it, and have it taken as it is with: tsirius audit {subject.run}{option}"
                                f" --answers {path}")  # fmt: skip
-    return dict(_read_answers(path, subject).select("id", "category").iter_rows())
+    return dict(_read_answers(path, subject, Columns()).select("id", "category").iter_rows())
 
 
 def write_form(path: Path, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Write every review with its answer so far, to be filled in with a spreadsheet.
 
-    Separated by semicolons, as a Russian Excel expects. A text that a spreadsheet would take for a formula begins with
-    an apostrophe.
+    Separated by semicolons, as a Russian Excel expects.
     """
-    rows = [
-        (name, f"'{_one_line(text)}" if text.startswith(FORMULA) else _one_line(text), kept.get(name, ""))
-        for name, text in texts.items()
-    ]
-    _write(path, rows, delimiter=";")
+    rows = [(name, _one_line(text), kept.get(name, "")) for name, text in texts.items()]
+    spreadsheet.write(path, COLUMNS, rows, delimiter=";")
 
 
 def write_kept(subject: Subject, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Write the reviews that a person has seen, with their answers, into the audit's folder."""
     rows = [(name, _one_line(text), kept[name]) for name, text in texts.items() if name in kept]
     path, new = subject.folder / ANSWERS, subject.folder / ANSWERS_NEW
-    _write(new, rows, delimiter=",")
+    spreadsheet.write(new, COLUMNS, rows, delimiter=",")
     before = [path] if path.is_file() else []  # what a process leaves that is killed before it is replaced
     write_text(subject.folder / ANSWERS_SUMS, "\n".join(map(file_fingerprint, [new, *before])))
     new.replace(path)
@@ -71,37 +78,40 @@ def _sums(path: Path) -> list[str]:
         return ["damaged"]
 
 
-def _write(path: Path, rows: Iterable[tuple[str, str, str]], *, delimiter: str) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as handle:
-        writer = csv.writer(handle, delimiter=delimiter)
-        writer.writerow(["id", "text", "category"])
-        writer.writerows(rows)
-
-
 def _one_line(text: str) -> str:
     """A line break or a NUL inside a cell does not survive every spreadsheet."""
     return " ".join(printable(text).split())
 
 
-def _read_answers(path: Path, subject: Subject) -> pl.DataFrame:
+def _read_answers(path: Path, subject: Subject, columns: Columns) -> pl.DataFrame:
     """A file's ``id``, ``category`` ("" where empty) and, where it has texts, ``text``."""
-    source = open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
+    source = open_source(
+        path,
+        text_column=columns.text_column,
+        id_column=columns.id_column,
+        category_column=columns.category_column,
+        encoding=columns.encoding,
+        text_required=False,
+    )
     for column, name in ((source.category_column, "category"), (source.id_column, "id")):
         if column is None:
             raise UserError(f"has no column {name}", where=path, remedy="Use the file that --write wrote.")
     names, ids = subject.categories.names, set(subject.rows["id"])
-    spelled = {name.casefold(): name for name in names}
+    spelled = spellings(names)
     parts = [pl.DataFrame(schema={"id": pl.String, "category": pl.String})]
     for batch in read_unique(source, rows=20_000):
-        written = [category.strip() for category in batch["category"]]
+        batch = batch.with_columns(id=pl.Series([spreadsheet.unescape(name) for name in batch["id"]], dtype=pl.String))
+        written = [spreadsheet.unescape(category.strip()) for category in batch["category"]]
         for row, name, category in zip(batch["row"], batch["id"], written, strict=True):
-            if category and category.casefold() not in spelled:
+            if key(category) and key(category) not in spelled:
                 raise UserError(f"unknown category {category!r}{nearest(category, names)}", where=f"{path}, row {row}",
                                 remedy=f"Known: {', '.join(names)}.")  # fmt: skip
             if name not in ids:
                 raise UserError(f"unknown id {name!r}{nearest(name, _near(name, ids))}", where=f"{path}, row {row}",
                                 remedy="Use the ids of the file that --write wrote.")  # fmt: skip
-        parts.append(batch.with_columns(category=pl.Series([spelled.get(c.casefold(), "") for c in written])))
+        parts.append(
+            batch.with_columns(category=pl.Series([spelled.get(key(c), "") for c in written], dtype=pl.String))
+        )
     return pl.concat(parts, how="diagonal")
 
 
@@ -110,7 +120,7 @@ def _near(name: str, ids: set[str]) -> list[str]:
     return sorted(other for other in ids if other[:3] == name[:3])[:1000]
 
 
-def read_given(path: Path, subject: Subject) -> pl.DataFrame:
+def read_given(path: Path, subject: Subject, columns: Columns) -> pl.DataFrame:
     """A person's file of answers, ``id`` and ``category`` ("" where empty), checked before anything of it is kept.
 
     Where it has texts, they must be the run's: row numbers of another file would, by chance, be known ids too.
@@ -118,7 +128,7 @@ def read_given(path: Path, subject: Subject) -> pl.DataFrame:
     Raises:
         UserError: an id or a category is unknown, no row has a category, or the texts are others.
     """
-    given = _read_answers(path, subject)
+    given = _read_answers(path, subject, columns)
     if not given.filter(pl.col("category") != "").height:
         raise UserError("no row has a category", where=path, remedy="Fill in the column category.")
     if "text" in given.columns:

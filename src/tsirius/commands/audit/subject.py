@@ -12,7 +12,7 @@ from tsirius.categories import Categories
 from tsirius.config import Config
 from tsirius.errors import UserError
 from tsirius.io.ids import read_unique
-from tsirius.io.source import Source, open_source
+from tsirius.io.source import Source, open_other
 from tsirius.language.clean import normalise
 from tsirius.reporting.records import read_votes
 from tsirius.store import Store, fingerprint
@@ -100,7 +100,7 @@ def _test_file(run: Path) -> Source:
         config = None
     if config is None or config.test is None:
         raise UserError("does not say which test file was predicted", where=run, remedy="Run it again.")
-    source = open_source(
+    source = open_other(
         config.test,
         text_column=config.text_column,
         id_column=config.id_column,
