@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from tsirius import metrics
-from tsirius.metrics import _resamples, f1_intervals, score, weighted_f1
+from tsirius.metrics import _resamples, f1_intervals, score, weighted_f1, weighted_f1_of_cells
 from tsirius.metrics import confusion_matrix as counts
 
 NAMES = ["обувь", "посуда", "нет товара", "текстиль"]
@@ -103,6 +103,18 @@ def test_weighted_f1_takes_matrices_in_any_stack() -> None:
     each = [[float(weighted_f1(matrix)) for matrix in row] for row in stack]
     assert np.allclose(weighted_f1(stack), each)
     assert weighted_f1(np.zeros((2, 3, 3), dtype=np.int64)).tolist() == [0, 0]
+
+
+@given(
+    st.integers(1, 5).flatmap(lambda size: st.lists(st.lists(st.integers(0, 9), min_size=size * size,
+                                                             max_size=size * size), min_size=1, max_size=4))
+)  # fmt: skip
+def test_weighted_f1_of_some_cells_is_that_of_the_matrix(rows: list[list[int]]) -> None:
+    counts = np.array(rows)
+    size = round(counts.shape[1] ** 0.5)
+    used = np.flatnonzero(counts.any(axis=0))[::-1]  # in any order
+    found = weighted_f1_of_cells(counts[:, used], used // size, used % size, size=size)
+    assert np.allclose(found, weighted_f1(counts.reshape(-1, size, size)))
 
 
 def test_no_rows_have_an_empty_confusion_matrix() -> None:

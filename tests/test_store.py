@@ -594,3 +594,82 @@ def test_export_copies_once(tmp_path: Path) -> None:
     assert store.export("select", "rows.txt").stat().st_mtime_ns == stamp
     target.write_text("edited")
     assert store.export("select", "rows.txt").read_text(encoding="utf-8") == "один\n"
+
+
+def test_the_configuration_of_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(UserError) as caught:
+        store.config()
+    assert str(caught.value) == f"{tmp_path}: holds no run. Name a folder that 'tsirius run' made."
+    text = '{"имя": "магазин"}\n'
+    store.write_config(text)
+    assert store.config() == (tmp_path / "config.json").read_text(encoding="utf-8") == text
+    assert (tmp_path / ".config.sums").read_text() == f"{hashed(text.encode())}\n", "as earlier versions wrote it"
+    before = (tmp_path / ".config.sums").stat()
+    store.write_config(text)
+    assert (tmp_path / ".config.sums").stat() == before, "nothing is written that is there"
+    (tmp_path / ".config.sums").unlink()
+    assert store.config() == text, "of a version that kept no checksum"
+
+
+@pytest.mark.parametrize(
+    "content", ['{"имя": "магазин"} '.encode(), b"", b"\xff\xfe"], ids=["space", "empty", "not text"]
+)
+def test_an_altered_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    store.write_config('{"имя": "магазин"}')
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        store.config()
+    assert caught.value.where == tmp_path / "config.json"
+    assert str(caught.value).endswith("config.json: was altered or damaged. 'tsirius run' writes it again.")
+    store.write_config("new")
+    assert store.config() == "new"
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match="was altered or damaged"):
+        store.config()
+
+
+def test_a_configuration_that_is_not_text_is_refused_without_a_checksum_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        Store(tmp_path).config()
+
+
+def test_a_kill_between_configuration_and_checksum_leaves_the_old_one_known(tmp_path: Path) -> None:
+    store, path = Store(tmp_path), tmp_path / "config.json"
+    store.write_config("one")
+    store.write_config("two")
+    path.write_text("one")  # as a kill before the second write leaves it
+    assert store.config() == "one"
+    store.write_config("three")
+    assert store.config() == "three"
+    path.write_text("one")
+    assert store.config() == "one"
+    path.write_text("two")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        store.config()
+    path.write_text("three")
+    store.write_config("three")
+    path.write_text("one")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        store.config()
+
+
+def test_a_sealed_folder_gives_back_its_notes_while_it_is_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "модель"
+    fill_with(folder, "one")
+    assert stores.sealed(folder) is None
+    stores.seal(folder, {"доля": 0.5, "path": folder})
+    assert stores.sealed(folder) == {"доля": 0.5, "path": str(folder)}
+    record = folder / "record.json"
+    text = record.read_text(encoding="utf-8")
+    assert "доля" in text and '\n "output": ' in text, "a person can read it"
+    assert json.loads(text)["output"] == fingerprint(folder)
+    record.write_text(text.replace("0.5", "0.6"), encoding="utf-8")
+    assert stores.sealed(folder) is None
+    record.write_text(text, encoding="utf-8")
+    (folder / "part" / "rows.txt").write_text("two")
+    assert stores.sealed(folder) is None
+    stores.seal(folder, {})
+    assert stores.sealed(folder) == {}
