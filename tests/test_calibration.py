@@ -85,6 +85,26 @@ def test_bins_of_equal_mass_hold_about_as_many_rows_and_ties_stay_together() -> 
     assert [one.rows for one in tied.bins] == [100, 20]
 
 
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=30), st.sampled_from([1, 2, 4, 8]))
+def test_the_middle_of_a_value_decides_its_bin_of_equal_mass(weights: list[int], bins: int) -> None:
+    weights.append(256 - sum(weights))  # a power of two: every quotient below is exact
+    sure = [(k + 1) / 64 for k in range(len(weights))]
+    table = reliability(sure, [True] * len(sure), weights=weights, bins=bins, equal_mass=True)
+    members: dict[int, list[int]] = {}
+    for k, weight in enumerate(weights):
+        members.setdefault(int((sum(weights[:k]) + weight / 2) / 256 * bins), []).append(k)
+    expected = [(sure[some[0]], sure[some[-1]], len(some)) for some in members.values()]
+    assert [(one.low, one.high, one.rows) for one in table.bins] == [
+        (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6), count) for low, high, count in expected
+    ]
+    assert [one.share for one in table.bins] == [sum(weights[k] for k in some) / 256 for some in members.values()]
+
+
+def test_a_row_without_weight_is_counted_in_the_last_bin_of_equal_mass() -> None:
+    table = reliability([0.1, 0.9], [True, True], weights=[1, 0], bins=2, equal_mass=True)
+    assert [(one.low, one.high, one.rows, one.share) for one in table.bins] == [(0.1, 0.9, 2, 1.0)]
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=60),
     st.integers(1, 20),

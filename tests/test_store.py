@@ -673,3 +673,127 @@ def test_a_sealed_folder_gives_back_its_notes_while_it_is_as_it_was(tmp_path: Pa
     assert stores.sealed(folder) is None
     stores.seal(folder, {})
     assert stores.sealed(folder) == {}
+
+
+def test_a_stage_that_reads_none_is_finished_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.make("ingest", {"version": 1}, fill, "source")
+    store.check_finished(["ingest"])
+
+
+def test_a_records_checksum_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """Or each finished run would be computed again."""
+    store = Store(tmp_path / "магазин")
+    store.make("select", {**KEY, "files": {"отзывы": tmp_path}}, fill, "source")
+    record = json.loads((store.folder("select") / "record.json").read_text(encoding="utf-8"))
+    checksum = record.pop("checksum")
+    assert checksum == hashed(json.dumps(record, ensure_ascii=False, sort_keys=True).encode())
+
+
+def test_half_a_character_in_a_record_is_damage(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    path = store.folder("select") / "record.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"rows"', r'"\udcff"'), encoding="utf-8")
+    assert store.decide("select", KEY).why == "its record is damaged"
+
+
+def test_what_is_published_is_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set[int]()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+    fill_with(tmp_path / "model", "one")
+    write_text(tmp_path / "out.csv", "text")
+    paths = list(tmp_path.rglob("*"))
+    assert len(paths) == 4 and synced == {path.stat().st_ino for path in paths}
+
+
+def test_of_several_folders_that_were_replaced_the_last_is_put_back(tmp_path: Path) -> None:
+    for age, name in enumerate(("ab", "aa", "ac")):
+        folder = tmp_path / f".model.{name}.replaced"
+        fill_with(folder, name)
+        os.utime(folder, (1000 - age, 1000 - age))
+    (tmp_path / ".model.txt.aa.replaced.txt").touch()
+    (tmp_path / ".models.aa.replaced").touch()
+    stores.recover(tmp_path / "model")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "ab"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".model.txt.aa.replaced.txt", ".models.aa.replaced", "model",
+    ]  # fmt: skip
+
+
+def test_a_link_to_nothing_under_such_a_name_is_in_nobodys_way(tmp_path: Path) -> None:
+    for ending in ("partial", "replaced"):
+        (tmp_path / f".model.1-aa-bb.{ending}").symlink_to("nowhere")
+    fill_with(tmp_path / "model", "one")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+
+
+def test_an_old_folder_that_cannot_be_removed_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "denied", str(path))
+
+    fill_with(tmp_path / "model", "one")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", refuse)
+        fill_with(tmp_path / "model", "two")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "two"
+    assert len(list(tmp_path.iterdir())) == 2
+    fill_with(tmp_path / "model", "three")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_cannot_be_published_is_told_and_the_old_stays(tmp_path: Path) -> None:
+    fill_with(tmp_path / "model", "one")
+    with pytest.raises(FileNotFoundError):
+        stores.publish(tmp_path / "nothing", tmp_path / "model")
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(NotADirectoryError):
+        stores.publish(tmp_path / "model", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "a file"
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+
+
+def test_a_stages_folder_may_be_a_link_which_its_next_output_replaces(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    store.folder("select").rename(tmp_path / "elsewhere")
+    store.folder("select").symlink_to(tmp_path / "elsewhere")
+    assert not store.decide("select", KEY).run
+    store.make("select", {**KEY, "seed": 1}, nothing, "source")
+    assert not store.folder("select").is_symlink() and (tmp_path / "elsewhere" / "rows.txt").exists()
+
+
+@pytest.mark.parametrize(("depth", "seen"), [(0, True), (1, True), (stores.DEPTH, True), (stores.DEPTH + 1, False)])
+def test_a_path_in_a_stages_folder_is_verified_down_to_a_depth(tmp_path: Path, depth: int, seen: bool) -> None:
+    store = made(tmp_path)
+    path = store.folder("select").joinpath(*"abcdefgh"[:depth])
+    path.mkdir(parents=True, exist_ok=True)
+    (store.folder("select") / "rows.txt").write_text("damaged")
+    if not seen:
+        stores.verify(path)
+        return
+    with pytest.raises(UserError) as caught:
+        stores.verify(path)
+    assert str(caught.value) == (
+        f"{store.folder('select')}: its files were altered or damaged since they were published."
+        " 'tsirius run' computes them again."
+    )
+
+
+def test_reading_what_is_not_there_or_damaged_says_where_and_what_to_do(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    with pytest.raises(UserError) as caught:
+        store.read("label")
+    assert str(caught.value) == f"{store.root}: the run is not finished: no label. Finish the run with 'tsirius run'."
+    path = store.folder("select") / "record.json"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        store.read("select")
+    assert str(caught.value) == f"{path}: its record is damaged. 'tsirius run' runs the stage again."
+    path.unlink()
+    path.mkdir()
+    assert store.decide("select", KEY).why == "its record is damaged"
+    path.rmdir()
+    assert store.decide("select", KEY).why == "its record is missing"
+    assert store.decide("label", KEY).why == "first time"
+    assert made(tmp_path).decide("select", KEY) == stores.Decision(False, "unchanged")
