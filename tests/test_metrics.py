@@ -182,3 +182,15 @@ def test_intervals_of_f1_are_the_row_bootstrap() -> None:
 def test_intervals_of_one_row_and_of_none() -> None:
     assert f1_intervals(np.array([[1, 0], [0, 0]]), rounds=20, seed=0) == [(1.0, 1.0), (0.0, 0.0)]
     assert f1_intervals(np.zeros((2, 2), dtype=np.int64), rounds=20, seed=0) == [(0.0, 0.0), (0.0, 0.0)]
+
+
+def test_each_round_is_drawn_once_however_little_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    confusion = np.array([[5, 1], [0, 3]])
+    whole = [np.concatenate(side) for side in zip(*_resamples(confusion, rounds=20, seed=0), strict=True)]
+    for cells in (3, 6, 21, 30, 60):
+        monkeypatch.setattr(metrics, "CHUNK", cells)
+        chunks = list(_resamples(confusion, rounds=20, seed=0))
+        assert all(len(hits) <= cells // 3 for hits, _, _ in chunks)
+        for side, expected in zip(zip(*chunks, strict=True), whole, strict=True):
+            assert np.array_equal(np.concatenate(side), expected) and expected.shape == (20, 2)
+            assert {one.dtype.kind for one in side} == {"i"}, "counts"

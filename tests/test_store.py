@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import locale
 import os
 import random
 import signal
@@ -790,6 +791,7 @@ def test_reading_what_is_not_there_or_damaged_says_where_and_what_to_do(tmp_path
     with pytest.raises(UserError) as caught:
         store.read("select")
     assert str(caught.value) == f"{path}: its record is damaged. 'tsirius run' runs the stage again."
+    assert store.record("select") is None
     path.unlink()
     path.mkdir()
     assert store.decide("select", KEY).why == "its record is damaged"
@@ -797,3 +799,24 @@ def test_reading_what_is_not_there_or_damaged_says_where_and_what_to_do(tmp_path
     assert store.decide("select", KEY).why == "its record is missing"
     assert store.decide("label", KEY).why == "first time"
     assert made(tmp_path).decide("select", KEY) == stores.Decision(False, "unchanged")
+
+
+def test_files_of_a_run_are_read_under_any_locale(tmp_path: Path) -> None:
+    before, text = locale.setlocale(locale.LC_CTYPE), '{"имя": "магазин"}'
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        store = Store(tmp_path)
+        store.write_config(text)
+        key = {**KEY, "settings": {"имя": "магазин"}}
+        store.make("select", key, fill, "source")
+        found = store.config(), store.decide("select", key).run
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert found == (text, False)
+
+
+def test_a_file_is_hashed_again_once_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    for text in ("one", "three"):
+        path.write_text(text)
+        assert stores.fingerprint_once(path) == hashed(text.encode())
