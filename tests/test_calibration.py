@@ -184,3 +184,9 @@ def test_wilson_knows_little_from_one_row_and_stays_between_0_and_1() -> None:
     assert wilson(0.0, 0.5) == pytest.approx((0.0, 2 * z**2 / (1 + 2 * z**2)))
     for rows in range(1, 200):
         assert wilson(0.0, rows)[0] == 0.0 and wilson(1.0, rows)[1] == 1.0
+
+
+@pytest.mark.parametrize(("weights", "rows"), [([4, 6, 6], [2, 1]), ([6, 6, 4], [1, 2]), ([4, 7, 5], [2, 1])])
+def test_a_value_across_the_half_is_where_its_middle_is(weights: list[int], rows: list[int]) -> None:
+    table = reliability([0.1, 0.2, 0.3], [True] * 3, weights=weights, bins=2, equal_mass=True)
+    assert [one.rows for one in table.bins] == rows
