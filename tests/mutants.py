@@ -5,8 +5,9 @@
 Prints how many of these mutants each module's tests killed, and the survivors: the reason where ``mutants.toml`` lists
 one (a mutant that behaves as the code does, for instance), else the difference. Exits with 1 where the tests of a
 module or of all kill under 85 %: a listed survivor counts as a survivor, and what ran out of time as not killed, for
-the machine may have been busy. Results are kept in ``mutants/``: the next call tests what is new or has changed since,
-and all of a module whose test file has changed.
+the machine may have been busy. Results are kept in ``mutants/``: the next call tests what is new or has changed since.
+Where a module's test file has changed, it tests the module's mutants again: those that lived where the file has only
+grown, else all.
 
 mutmut leaves out decorated functions (context managers, validators) and what runs on import.
 """
@@ -14,6 +15,7 @@ mutmut leaves out decorated functions (context managers, validators) and what ru
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -26,7 +28,7 @@ from pathlib import Path
 LEAST = 0.85
 ROOT = Path(__file__).resolve().parent.parent
 TESTED = Path("mutants/tests.json")
-"""The hash of the test file that the results of each module were obtained with."""
+"""The hashes of the parts of the test file that the results of each module were obtained with."""
 
 
 def test_file(source: str) -> Path:
@@ -35,17 +37,29 @@ def test_file(source: str) -> Path:
     return Path("tests", path.parent, f"test_{path.name}")
 
 
+def parts(path: Path) -> list[str]:
+    """A hash of each definition and statement of a Python file but its imports."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    texts = (ast.unparse(node) for node in nodes if not isinstance(node, ast.Import | ast.ImportFrom))
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
+
+
 def drop_results_of_changed_tests(sources: list[str]) -> None:
-    """Have mutmut test a module again whose test file is not what it was."""
+    """Have mutants be tested again where the test file has changed; a kill stands while all tests of then do."""
     from mutmut.mutation.data import SourceFileMutationData
+    from mutmut.stats import status_by_exit_code
 
     before = json.loads(TESTED.read_text()) if TESTED.exists() else {}
-    now = {source: hashlib.sha256(test_file(source).read_bytes()).hexdigest() for source in sources}
+    now = {source: parts(test_file(source)) for source in sources}
     for source in sources:
         data = SourceFileMutationData(path=source)
         if before.get(source) != now[source] and data.meta_path.exists():
             data.load()
-            data.exit_code_by_key = dict.fromkeys(data.exit_code_by_key)
+            grown = source in before and set(before[source]) <= set(now[source])
+            data.exit_code_by_key = {
+                mutant: code if grown and status_by_exit_code[code] == "killed" else None
+                for mutant, code in data.exit_code_by_key.items()
+            }
             data.save()
     TESTED.parent.mkdir(exist_ok=True)
     TESTED.write_text(json.dumps(now, indent=1))

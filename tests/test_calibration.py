@@ -85,6 +85,26 @@ def test_bins_of_equal_mass_hold_about_as_many_rows_and_ties_stay_together() -> 
     assert [one.rows for one in tied.bins] == [100, 20]
 
 
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=30), st.sampled_from([1, 2, 4, 8]))
+def test_the_middle_of_a_value_decides_its_bin_of_equal_mass(weights: list[int], bins: int) -> None:
+    weights.append(256 - sum(weights))  # a power of two: every quotient below is exact
+    sure = [(k + 1) / 64 for k in range(len(weights))]
+    table = reliability(sure, [True] * len(sure), weights=weights, bins=bins, equal_mass=True)
+    members: dict[int, list[int]] = {}
+    for k, weight in enumerate(weights):
+        members.setdefault(int((sum(weights[:k]) + weight / 2) / 256 * bins), []).append(k)
+    expected = [(sure[some[0]], sure[some[-1]], len(some)) for some in members.values()]
+    assert [(one.low, one.high, one.rows) for one in table.bins] == [
+        (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6), count) for low, high, count in expected
+    ]
+    assert [one.share for one in table.bins] == [sum(weights[k] for k in some) / 256 for some in members.values()]
+
+
+def test_a_row_without_weight_is_counted_in_the_last_bin_of_equal_mass() -> None:
+    table = reliability([0.1, 0.9], [True, True], weights=[1, 0], bins=2, equal_mass=True)
+    assert [(one.low, one.high, one.rows, one.share) for one in table.bins] == [(0.1, 0.9, 2, 1.0)]
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=60),
     st.integers(1, 20),
@@ -134,3 +154,39 @@ def test_unequal_weights_are_worth_fewer_rows() -> None:
     assert effective_rows(np.ones(8)) == pytest.approx(8)
     assert effective_rows(np.array([10.0, 1.0])) == pytest.approx(121 / 101)
     assert effective_rows(np.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("equal_mass", [False, True])
+def test_a_confidence_in_single_precision_is_the_one_in_double(equal_mass: bool) -> None:
+    for sure in (0.1, 0.3, 0.6, 0.7, 0.9):
+        single, double = (
+            reliability(np.array([sure, 1], dtype=kind), [True, False], weights=None, bins=10, equal_mass=equal_mass)
+            for kind in (np.float32, np.float64)
+        )
+        assert single == double
+
+
+def test_confidences_that_differ_by_less_than_a_millionth_are_one() -> None:
+    table = reliability([0.3, 0.3000002], [True, False], weights=None, bins=2, equal_mass=True)
+    assert [(one.low, one.high, one.rows) for one in table.bins] == [(0.3, 0.3, 2)]
+    near = reliability([0.500001, 0.51], [True, False], weights=None, bins=2, equal_mass=False)
+    assert [(one.low, one.high, one.rows) for one in near.bins] == [(0.0, 0.5, 1), (0.5, 1.0, 1)]
+
+
+def test_weights_may_be_large_whole_numbers() -> None:
+    [one] = reliability([0.9] * 4, [True] * 3 + [False], weights=[10**10] * 4, bins=1, equal_mass=False).bins
+    assert one.interval == pytest.approx(wilson(0.75, 4)) and one.share == 1
+
+
+def test_wilson_knows_little_from_one_row_and_stays_between_0_and_1() -> None:
+    z = 1.959963984540054
+    assert wilson(1.0, 1) == pytest.approx((1 / (1 + z**2), 1.0))
+    assert wilson(0.0, 0.5) == pytest.approx((0.0, 2 * z**2 / (1 + 2 * z**2)))
+    for rows in range(1, 200):
+        assert wilson(0.0, rows)[0] == 0.0 and wilson(1.0, rows)[1] == 1.0
+
+
+@pytest.mark.parametrize(("weights", "rows"), [([4, 6, 6], [2, 1]), ([6, 6, 4], [1, 2]), ([4, 7, 5], [2, 1])])
+def test_a_value_across_the_half_is_where_its_middle_is(weights: list[int], rows: list[int]) -> None:
+    table = reliability([0.1, 0.2, 0.3], [True] * 3, weights=weights, bins=2, equal_mass=True)
+    assert [one.rows for one in table.bins] == rows

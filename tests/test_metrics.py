@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from tsirius import metrics
-from tsirius.metrics import _resamples, f1_intervals, score, weighted_f1
+from tsirius.metrics import _resamples, f1_intervals, score, weighted_f1, weighted_f1_of_cells
 from tsirius.metrics import confusion_matrix as counts
 
 NAMES = ["обувь", "посуда", "нет товара", "текстиль"]
@@ -105,6 +105,18 @@ def test_weighted_f1_takes_matrices_in_any_stack() -> None:
     assert weighted_f1(np.zeros((2, 3, 3), dtype=np.int64)).tolist() == [0, 0]
 
 
+@given(
+    st.integers(1, 5).flatmap(lambda size: st.lists(st.lists(st.integers(0, 9), min_size=size * size,
+                                                             max_size=size * size), min_size=1, max_size=4))
+)  # fmt: skip
+def test_weighted_f1_of_some_cells_is_that_of_the_matrix(rows: list[list[int]]) -> None:
+    counts = np.array(rows)
+    size = round(counts.shape[1] ** 0.5)
+    used = np.flatnonzero(counts.any(axis=0))[::-1]  # in any order
+    found = weighted_f1_of_cells(counts[:, used], used // size, used % size, size=size)
+    assert np.allclose(found, weighted_f1(counts.reshape(-1, size, size)))
+
+
 def test_no_rows_have_an_empty_confusion_matrix() -> None:
     assert counts([], [], names=NAMES).tolist() == [[0] * 4] * 4
 
@@ -170,3 +182,15 @@ def test_intervals_of_f1_are_the_row_bootstrap() -> None:
 def test_intervals_of_one_row_and_of_none() -> None:
     assert f1_intervals(np.array([[1, 0], [0, 0]]), rounds=20, seed=0) == [(1.0, 1.0), (0.0, 0.0)]
     assert f1_intervals(np.zeros((2, 2), dtype=np.int64), rounds=20, seed=0) == [(0.0, 0.0), (0.0, 0.0)]
+
+
+def test_each_round_is_drawn_once_however_little_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    confusion = np.array([[5, 1], [0, 3]])
+    whole = [np.concatenate(side) for side in zip(*_resamples(confusion, rounds=20, seed=0), strict=True)]
+    for cells in (3, 6, 21, 30, 60):
+        monkeypatch.setattr(metrics, "CHUNK", cells)
+        chunks = list(_resamples(confusion, rounds=20, seed=0))
+        assert all(len(hits) <= cells // 3 for hits, _, _ in chunks)
+        for side, expected in zip(zip(*chunks, strict=True), whole, strict=True):
+            assert np.array_equal(np.concatenate(side), expected) and expected.shape == (20, 2)
+            assert {one.dtype.kind for one in side} == {"i"}, "counts"

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import locale
 import os
 import random
 import signal
@@ -594,3 +595,228 @@ def test_export_copies_once(tmp_path: Path) -> None:
     assert store.export("select", "rows.txt").stat().st_mtime_ns == stamp
     target.write_text("edited")
     assert store.export("select", "rows.txt").read_text(encoding="utf-8") == "один\n"
+
+
+def test_the_configuration_of_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(UserError) as caught:
+        store.config()
+    assert str(caught.value) == f"{tmp_path}: holds no run. Name a folder that 'tsirius run' made."
+    text = '{"имя": "магазин"}\n'
+    store.write_config(text)
+    assert store.config() == (tmp_path / "config.json").read_text(encoding="utf-8") == text
+    assert (tmp_path / ".config.sums").read_text() == f"{hashed(text.encode())}\n", "as earlier versions wrote it"
+    before = (tmp_path / ".config.sums").stat()
+    store.write_config(text)
+    assert (tmp_path / ".config.sums").stat() == before, "nothing is written that is there"
+    (tmp_path / ".config.sums").unlink()
+    assert store.config() == text, "of a version that kept no checksum"
+
+
+@pytest.mark.parametrize(
+    "content", ['{"имя": "магазин"} '.encode(), b"", b"\xff\xfe"], ids=["space", "empty", "not text"]
+)
+def test_an_altered_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    store.write_config('{"имя": "магазин"}')
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        store.config()
+    assert caught.value.where == tmp_path / "config.json"
+    assert str(caught.value).endswith("config.json: was altered or damaged. 'tsirius run' writes it again.")
+    store.write_config("new")
+    assert store.config() == "new"
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match="was altered or damaged"):
+        store.config()
+
+
+def test_a_configuration_that_is_not_text_is_refused_without_a_checksum_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        Store(tmp_path).config()
+
+
+def test_a_kill_between_configuration_and_checksum_leaves_the_old_one_known(tmp_path: Path) -> None:
+    store, path = Store(tmp_path), tmp_path / "config.json"
+    store.write_config("one")
+    store.write_config("two")
+    path.write_text("one")  # as a kill before the second write leaves it
+    assert store.config() == "one"
+    store.write_config("three")
+    assert store.config() == "three"
+    path.write_text("one")
+    assert store.config() == "one"
+    path.write_text("two")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        store.config()
+    path.write_text("three")
+    store.write_config("three")
+    path.write_text("one")
+    with pytest.raises(UserError, match="was altered or damaged"):
+        store.config()
+
+
+def test_a_sealed_folder_gives_back_its_notes_while_it_is_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "модель"
+    fill_with(folder, "one")
+    assert stores.sealed(folder) is None
+    stores.seal(folder, {"доля": 0.5, "path": folder})
+    assert stores.sealed(folder) == {"доля": 0.5, "path": str(folder)}
+    record = folder / "record.json"
+    text = record.read_text(encoding="utf-8")
+    assert "доля" in text and '\n "output": ' in text, "a person can read it"
+    assert json.loads(text)["output"] == fingerprint(folder)
+    record.write_text(text.replace("0.5", "0.6"), encoding="utf-8")
+    assert stores.sealed(folder) is None
+    record.write_text(text, encoding="utf-8")
+    (folder / "part" / "rows.txt").write_text("two")
+    assert stores.sealed(folder) is None
+    stores.seal(folder, {})
+    assert stores.sealed(folder) == {}
+
+
+def test_a_stage_that_reads_none_is_finished_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.make("ingest", {"version": 1}, fill, "source")
+    store.check_finished(["ingest"])
+
+
+def test_a_records_checksum_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """Or each finished run would be computed again."""
+    store = Store(tmp_path / "магазин")
+    store.make("select", {**KEY, "files": {"отзывы": tmp_path}}, fill, "source")
+    record = json.loads((store.folder("select") / "record.json").read_text(encoding="utf-8"))
+    checksum = record.pop("checksum")
+    assert checksum == hashed(json.dumps(record, ensure_ascii=False, sort_keys=True).encode())
+
+
+def test_half_a_character_in_a_record_is_damage(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    path = store.folder("select") / "record.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"rows"', r'"\udcff"'), encoding="utf-8")
+    assert store.decide("select", KEY).why == "its record is damaged"
+
+
+def test_what_is_published_is_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set[int]()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+    fill_with(tmp_path / "model", "one")
+    write_text(tmp_path / "out.csv", "text")
+    paths = list(tmp_path.rglob("*"))
+    assert len(paths) == 4 and synced == {path.stat().st_ino for path in paths}
+
+
+def test_of_several_folders_that_were_replaced_the_last_is_put_back(tmp_path: Path) -> None:
+    for age, name in enumerate(("ab", "aa", "ac")):
+        folder = tmp_path / f".model.{name}.replaced"
+        fill_with(folder, name)
+        os.utime(folder, (1000 - age, 1000 - age))
+    (tmp_path / ".model.txt.aa.replaced.txt").touch()
+    (tmp_path / ".models.aa.replaced").touch()
+    stores.recover(tmp_path / "model")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "ab"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".model.txt.aa.replaced.txt", ".models.aa.replaced", "model",
+    ]  # fmt: skip
+
+
+def test_a_link_to_nothing_under_such_a_name_is_in_nobodys_way(tmp_path: Path) -> None:
+    for ending in ("partial", "replaced"):
+        (tmp_path / f".model.1-aa-bb.{ending}").symlink_to("nowhere")
+    fill_with(tmp_path / "model", "one")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+
+
+def test_an_old_folder_that_cannot_be_removed_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "denied", str(path))
+
+    fill_with(tmp_path / "model", "one")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", refuse)
+        fill_with(tmp_path / "model", "two")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "two"
+    assert len(list(tmp_path.iterdir())) == 2
+    fill_with(tmp_path / "model", "three")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_cannot_be_published_is_told_and_the_old_stays(tmp_path: Path) -> None:
+    fill_with(tmp_path / "model", "one")
+    with pytest.raises(FileNotFoundError):
+        stores.publish(tmp_path / "nothing", tmp_path / "model")
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(NotADirectoryError):
+        stores.publish(tmp_path / "model", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "a file"
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+
+
+def test_a_stages_folder_may_be_a_link_which_its_next_output_replaces(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    store.folder("select").rename(tmp_path / "elsewhere")
+    store.folder("select").symlink_to(tmp_path / "elsewhere")
+    assert not store.decide("select", KEY).run
+    store.make("select", {**KEY, "seed": 1}, nothing, "source")
+    assert not store.folder("select").is_symlink() and (tmp_path / "elsewhere" / "rows.txt").exists()
+
+
+@pytest.mark.parametrize(("depth", "seen"), [(0, True), (1, True), (stores.DEPTH, True), (stores.DEPTH + 1, False)])
+def test_a_path_in_a_stages_folder_is_verified_down_to_a_depth(tmp_path: Path, depth: int, seen: bool) -> None:
+    store = made(tmp_path)
+    path = store.folder("select").joinpath(*"abcdefgh"[:depth])
+    path.mkdir(parents=True, exist_ok=True)
+    (store.folder("select") / "rows.txt").write_text("damaged")
+    if not seen:
+        stores.verify(path)
+        return
+    with pytest.raises(UserError) as caught:
+        stores.verify(path)
+    assert str(caught.value) == (
+        f"{store.folder('select')}: its files were altered or damaged since they were published."
+        " 'tsirius run' computes them again."
+    )
+
+
+def test_reading_what_is_not_there_or_damaged_says_where_and_what_to_do(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    with pytest.raises(UserError) as caught:
+        store.read("label")
+    assert str(caught.value) == f"{store.root}: the run is not finished: no label. Finish the run with 'tsirius run'."
+    path = store.folder("select") / "record.json"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        store.read("select")
+    assert str(caught.value) == f"{path}: its record is damaged. 'tsirius run' runs the stage again."
+    assert store.record("select") is None
+    path.unlink()
+    path.mkdir()
+    assert store.decide("select", KEY).why == "its record is damaged"
+    path.rmdir()
+    assert store.decide("select", KEY).why == "its record is missing"
+    assert store.decide("label", KEY).why == "first time"
+    assert made(tmp_path).decide("select", KEY) == stores.Decision(False, "unchanged")
+
+
+def test_files_of_a_run_are_read_under_any_locale(tmp_path: Path) -> None:
+    before, text = locale.setlocale(locale.LC_CTYPE), '{"имя": "магазин"}'
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        store = Store(tmp_path)
+        store.write_config(text)
+        key = {**KEY, "settings": {"имя": "магазин"}}
+        store.make("select", key, fill, "source")
+        found = store.config(), store.decide("select", key).run
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert found == (text, False)
+
+
+def test_a_file_is_hashed_again_once_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    for text in ("one", "three"):
+        path.write_text(text)
+        assert stores.fingerprint_once(path) == hashed(text.encode())

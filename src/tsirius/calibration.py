@@ -90,7 +90,7 @@ def reliability(
     Raises:
         ValueError: no rows, lengths that differ, or a confidence outside 0 to 1.
     """
-    sure, hit = np.asarray(confidence, dtype=np.float64).round(6), np.asarray(right, dtype=np.float64)
+    sure, hit = np.asarray(confidence, dtype=np.float64).round(6), np.asarray(right)
     mass = np.ones_like(sure) if weights is None else np.asarray(weights, dtype=np.float64)
     if not sure.size or not sure.shape == hit.shape == mass.shape:
         raise ValueError(f"{sure.size} confidences, {hit.size} rows that are right or not, {mass.size} weights")
@@ -99,7 +99,7 @@ def reliability(
     if equal_mass:
         bin_of = _equal_mass(sure, mass, bins)
     else:  # rounding keeps 0.6, which is a little more in single precision, in the bin that ends there
-        bin_of = np.clip(np.ceil((sure * bins).round(5)).astype(np.int64) - 1, 0, bins - 1)
+        bin_of = np.maximum(np.ceil((sure * bins).round(5)).astype(np.int64) - 1, 0)
     total = mass.sum()
     filled = []
     for number in range(bins):

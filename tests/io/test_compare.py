@@ -142,3 +142,15 @@ def test_estimated_shares_need_not_add_up_to_one_nor_name_every_category() -> No
     assert found == compare.Drift(distance=0.6667, category="б", predicted=0.6667, estimated=0.0)
     assert compare.drift({"а": 1}, {"в": 3.0, "а": 3.0}) == compare.Drift(0.5, "а", 1.0, 0.5)
     assert compare.drift({"а": 0}, {"а": 1.0}) is None and compare.drift({"а": 1}, {"а": 0.0}) is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 999), st.floats(0.01, 9)), min_size=1, max_size=9))
+def test_drift_is_told_to_four_digits(mixes: list[tuple[int, float]]) -> None:
+    found = compare.drift(
+        {str(k): rows for k, (rows, _) in enumerate(mixes)}, {str(k): share for k, (_, share) in enumerate(mixes)}
+    )
+    assert found is not None
+    rows, share = mixes[int(found.category)]
+    predicted, estimated = rows / sum(rows for rows, _ in mixes), share / sum(share for _, share in mixes)
+    assert (found.predicted, found.estimated) == (round(predicted, 4), round(estimated, 4))
+    assert abs(predicted - estimated) <= 2 * found.distance + 1e-4
