@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsirius.models import windows
+from tsirius.models import hub, onnx, windows
 from tsirius.models.batching import (
     BATCH_TOKENS,
     EXACT,
@@ -101,6 +101,8 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
     Raises:
         UserError: the encoder cannot be read.
     """
+    if model == hub.GOODS:
+        return onnx.embedder(hub.fetch(model), max_length=max_length)
     from tsirius.models import load
 
     @cache
@@ -120,6 +122,15 @@ def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArra
         return result
 
     return lambda texts: last(tuple(texts))
+
+
+def mask_token(model: str) -> str:
+    """What an encoder's tokenizer reads as a hidden word; empty where it has no such token."""
+    if model == hub.GOODS:
+        return onnx.MASK
+    from tsirius.models import load
+
+    return load.tokenizer(model).mask_token or ""
 
 
 def _read(

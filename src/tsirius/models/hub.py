@@ -39,6 +39,11 @@ EMBEDDED = "tsirius-mini"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
 EMBEDDED_SHA256 = "e70da91acf970e45af183a635c3e4a0fdec5d17fb39f39289fd2a0bd0e732580"
 """Of its weights."""
+GOODS = "tsirius-goods"
+"""The larger embedding model that comes with the package, as ONNX: it knows more goods. It cannot be fine-tuned."""
+GOODS_FOLDER = EMBEDDED_FOLDER.with_name(GOODS)
+GOODS_SHA256 = "f519f39a1b288d7fcf85c8a1f18e18722b20b918a32a11c133dba45ddcc576d1"
+ONNX = "model.onnx"
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
@@ -76,10 +81,12 @@ def check(model: str) -> None:
     Raises:
         UserError: it is neither, or a part of it is missing or broken.
     """
-    if is_folder(model):
+    if model == GOODS:
+        _check_embedded(GOODS_FOLDER / ONNX, GOODS_SHA256)
+    elif is_folder(model):
         _check_folder(folder(model))
         if model == EMBEDDED:
-            _check_embedded()
+            _check_embedded(EMBEDDED_FOLDER / WEIGHTS[0], EMBEDDED_SHA256)
     elif (result := cached(model)) is not None:
         _check_folder(result)
     else:
@@ -87,20 +94,24 @@ def check(model: str) -> None:
 
 
 def is_folder(model: str) -> bool:
-    """Whether ``model`` is meant as a path: it exists, or does not look like a hub name; or the embedded one."""
-    return model == EMBEDDED or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
+    """Whether ``model`` is meant as a path: it exists, or does not look like a hub name; or an embedded one."""
+    return model in (EMBEDDED, GOODS) or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
 
 
 def folder(model: str) -> Path:
     """The folder that ``model`` names, where :func:`is_folder` says that it names one."""
-    return EMBEDDED_FOLDER if model == EMBEDDED else Path(model).expanduser()
+    embedded = {EMBEDDED: EMBEDDED_FOLDER, GOODS: GOODS_FOLDER}
+    return embedded[model] if model in embedded else Path(model).expanduser()
 
 
-def _check_embedded() -> None:
-    with (EMBEDDED_FOLDER / WEIGHTS[0]).open("rb") as handle:
-        result = hashlib.file_digest(handle, "sha256").hexdigest()
-    if result != EMBEDDED_SHA256:
-        raise UserError("its weights are not those that the package came with", where=EMBEDDED_FOLDER,
+def _check_embedded(weights: Path, sha256: str) -> None:
+    try:
+        with weights.open("rb") as handle:
+            intact = hashlib.file_digest(handle, "sha256").hexdigest() == sha256
+    except FileNotFoundError:
+        intact = False
+    if not intact:
+        raise UserError("its weights are not those that the package came with", where=weights.parent,
                         remedy="Install tsirius again.")  # fmt: skip
 
 
@@ -123,8 +134,8 @@ def fetch(model: str) -> Path:
         UserError: the download failed, or the embedded encoder is not as the package came with it.
     """
     if is_folder(model):
-        if model == EMBEDDED:
-            _check_embedded()
+        if model in (EMBEDDED, GOODS):
+            check(model)
         return folder(model)
     result = cached(model)
     if result is None:
@@ -384,7 +395,7 @@ def fingerprint(model: str) -> str:
     for path in (result / name for name in DECIDING):
         if path.is_file():
             total.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
-    for path in sorted(result.glob("*.safetensors")) or sorted(result.glob("*.bin")):
+    for path in next(filter(None, (sorted(result.glob(f"*.{kind}")) for kind in ("safetensors", "bin", "onnx"))), []):
         size = path.stat().st_size
         total.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:

@@ -10,9 +10,11 @@ AVX-512) add up pairs of products in 16 bits, where large ones are cut off, and 
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
+MASK = "<mask>"
+"""How the tokenizer of the package's own model reads a hidden word."""
 PAD = "tsirius_pad_id"
 ONE_FILE = 1_800_000_000
 """Bytes of weights up to which they fit into the model's own file: protobuf ends at 2 GiB."""
@@ -84,11 +88,8 @@ def load(folder: Path, *, categories: int, max_length: int, windows: bool) -> On
     for name in (MODEL, TOKENIZER):
         if not (folder / name).is_file():
             raise UserError(f"has no {name}", where=folder, remedy=remedy)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(folder / MODEL), _options(), providers=["CPUExecutionProvider"])
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         pad = int(session.get_modelmeta().custom_metadata_map[PAD])
         width = session.get_outputs()[0].shape[-1]
@@ -102,6 +103,50 @@ def load(folder: Path, *, categories: int, max_length: int, windows: bool) -> On
     if not windows:
         tokenizer.enable_truncation(max_length)
     return Onnx(session, tokenizer, pad, categories, max_length, windows)
+
+
+def embedder(folder: Path, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """Texts → their embeddings, [N, W], each of length 1; the model is read when it is first asked.
+
+    Args:
+        folder: ``model.onnx`` (token ids and attention mask → ``embeddings``), ``tokenizer.json`` and ``config.json``.
+        max_length: tokens of a text that are read, at most as many as the model has positions.
+    """
+
+    @cache
+    def parts() -> tuple[Any, Any, int]:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        session = onnxruntime.InferenceSession(str(folder / MODEL), _options(), providers=["CPUExecutionProvider"])
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(min(max_length, config["max_position_embeddings"]))
+        return session, tokenizer, config["pad_token_id"]
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        session, tokenizer, pad = parts()
+        rows = [given.ids for given in tokenizer.encode_batch(list(texts))]
+
+        def compute(batch: NDArray[np.int64]) -> NDArray[np.float32]:
+            ids, mask = padded_with_mask([rows[row] for row in batch], pad, left=False, multiple=1)
+            result: NDArray[np.float32] = session.run(["embeddings"], {"input_ids": ids, "attention_mask": mask})[0]
+            return result
+
+        width = session.get_outputs()[0].shape[-1]
+        return filled([len(row) for row in rows], compute, width=width, budget=Budget(BATCH_TOKENS), where=MODEL)
+
+    return embed
+
+
+def _options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 3
+    return options
 
 
 def threads() -> int:

@@ -212,7 +212,7 @@ def _learn(
 def _masked(texts: pl.Series, categories: Categories, *, encoder: str) -> pl.Series:
     """The texts with the words of the categories file masked."""
     words = {word for category in categories for word in lemmas(f"{category.plain} {category.plain_description}")}
-    return pl.Series(student.hide(texts.to_list(), words, mask=load.tokenizer(encoder).mask_token or ""))
+    return pl.Series(student.hide(texts.to_list(), words, mask=encode.mask_token(encoder)))
 
 
 def _agreement(answers: NDArray[np.float32], consensus: NDArray[np.float64]) -> float:
@@ -235,7 +235,7 @@ def check(config: Config) -> None:
     """
     for setting, model in _models(config).items():
         hub.check(model)
-        if setting == "label.encoder":
+        if setting == "label.encoder" and model != hub.GOODS:
             load.check(model, head="AutoModel", new_head=False)
     for name in config.use:
         labellers.module(name).check(_section(config, name, Section))
