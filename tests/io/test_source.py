@@ -301,6 +301,15 @@ def test_batches_are_full_whatever_the_row_groups(tmp_path):
     assert pl.concat(found)["text"].to_list() == texts.to_list()
 
 
+def test_parquet_with_a_damaged_letter_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    pl.DataFrame({"id": ["a", "b"], "text": ["Кружка", "Тапки"]}).write_parquet(buffer, compression="uncompressed")
+    data = buffer.getvalue()
+    assert data.count("Тапки".encode()) >= 1
+    harmed = data.replace("Тапки".encode(), b"\xd0\xff" + "Тапки".encode()[2:])
+    assert "after row 0: damaged: a text is not UTF-8" in refused(write(tmp_path / "reviews.parquet", harmed))
+
+
 def test_cut_off_parquet_is_refused(tmp_path):
     data = as_parquet(TEXTS)
     assert "damaged" in refused(write(tmp_path / "reviews.parquet", data[:-10]))

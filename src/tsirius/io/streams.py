@@ -48,6 +48,9 @@ def faults(path: Path, encoding: str, compression: str, at: Callable[[], str]) -
     try:
         yield
     except UnicodeDecodeError as error:
+        if not encoding:  # Parquet's texts are UTF-8 by its definition
+            raise UserError(f"damaged: a text is not UTF-8 ({error})", where=at(),
+                            remedy="Get the file again.") from None  # fmt: skip
         byte = f"0x{error.object[error.start]:02X}"
         raise UserError(f"byte {byte} is not {SPOKEN.get(encoding, encoding.upper())}",
                         where=f"{path}, line {_fault_line(path, encoding, compression)}",
