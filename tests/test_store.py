@@ -820,3 +820,25 @@ def test_a_file_is_hashed_again_once_it_has_changed(tmp_path: Path) -> None:
     for text in ("one", "three"):
         path.write_text(text)
         assert stores.fingerprint_once(path) == hashed(text.encode())
+
+
+@pytest.mark.parametrize("text", ['{"key": {}}', '{"key": 5, "output": ""}', "[]", "{"])
+def test_a_record_that_lacks_something_is_damaged(tmp_path: Path, text: str) -> None:
+    store = made(tmp_path)
+    (store.folder("select") / "record.json").write_text(text)
+    assert store.decide("select", KEY).why == "its record is damaged"
+
+
+def test_a_change_of_a_whole_section_and_of_a_name_with_spaces_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    key = {"settings": {"nli": {"model": "a"}}, "files": {"my test file": "a"}}
+    store.make("label", key, fill, "source")
+    assert store.decide("label", {**key, "settings": {"nli": None}}).why == "nli changed from {'model': 'a'} to None"
+    assert store.decide("label", {**key, "files": {"my test file": "b"}}).why == "the file of my test file changed"
+
+
+def test_a_records_time_is_no_longer_than_the_call_and_its_memory_a_fraction(tmp_path: Path) -> None:
+    start = time.monotonic()
+    record = Store(tmp_path).make("select", KEY, nothing, "source")
+    assert 0 <= record["seconds"] <= time.monotonic() - start + 0.001
+    assert record["peak_memory_mib"] is None or isinstance(record["peak_memory_mib"], float)

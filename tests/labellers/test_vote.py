@@ -1,5 +1,7 @@
 """Reconciling labellers without answers: better than each alone, and no surer than they agree."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -229,3 +231,13 @@ def test_the_mix_of_a_weak_labeller_is_estimated_before_it_is_softened(times: fl
         "other": opinions(truth, strength=3, seed=2, prior=MIX),
     }
     assert vote.reconcile(votes, blind={"weak"}, taught=(), sure=0.9).temperatures["weak"] == times
+
+
+def test_rows_on_which_nobody_speaks_raise_no_warning() -> None:
+    votes = {name: drawn(120, 3, seed) for seed, name in enumerate(("a", "b"))}
+    for some in votes.values():
+        some[:9] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = vote.reconcile(votes, blind={"a"}, taught=(), sure=0.9)
+    assert np.isnan(found.probabilities[:9]).all() and not np.isnan(found.probabilities[9:]).any()
