@@ -19,10 +19,14 @@ def main() -> None:
     parser.add_argument("goods", type=Path, help="the folder with trees.parquet and the other lists of goods")
     parser.add_argument("out", type=Path, help="where each phase leaves its files and its record")
     parser.add_argument("--wheels", type=Path, default=Path("wheels"), help="the unpacked wheels of the parent")
-    parser.add_argument("--mini", type=Path, default=Path("src/tsirius/assets/tsirius-mini"), help="what the small one starts from")
+    parser.add_argument(
+        "--mini", type=Path, default=Path("src/tsirius/assets/tsirius-mini"), help="what the small one starts from"
+    )
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--phases", nargs="+", default=PHASES, help="some of: " + ", ".join(PHASES))
-    parser.add_argument("--set", nargs="*", default=[], metavar="SECTION.KEY=VALUE", help="settings of the config to change")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="SECTION.KEY=VALUE", help="settings of the config to change"
+    )
     arguments = parser.parse_args()
     config = tomllib.loads(arguments.config.read_text(encoding="utf-8"))
     for one in arguments.set:

@@ -153,7 +153,9 @@ def chances(arrays: dict[str, Any], departments: int, none: int) -> Any:
         rows = learned & (source == place)
         speaks, generic = rows & (best >= 50), rows & (labels[:, none] == 100) & (best == 0)
         share = SHARES[name]
-        quiet = GENERIC if name in ("ru_reviews", "pairs") and generic.any() and speaks.any() else 1.0 * (not speaks.any())
+        quiet = (
+            GENERIC if name in ("ru_reviews", "pairs") and generic.any() and speaks.any() else 1.0 * (not speaks.any())
+        )
         for department in range(departments):
             chosen = speaks & (own == department)
             if chosen.any():

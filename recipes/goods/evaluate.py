@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from tsirius.text import normalise
 
 from tsirius import categories
-from tsirius.text import normalise
 
 Embed = Callable[[Sequence[str]], Any]
 
@@ -50,13 +50,28 @@ def load(bed: Path, data: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, file, named in (("bed", "bed.csv", "categories.toml"), ("bed_en", "bed_en.csv", "categories_en.toml")):
         table = pl.read_csv(bed / file)
-        found[name] = table["text"].to_list(), table["category"].to_list(), table["kind"].to_list(), categories.load(bed / named)
+        found[name] = (
+            table["text"].to_list(),
+            table["category"].to_list(),
+            table["kind"].to_list(),
+            categories.load(bed / named),
+        )
     table = pl.read_csv(data / "demo" / "reviews.csv")
-    found["demo"] = table["text"].to_list(), table["category"].to_list(), None, categories.load(data / "demo/categories.toml")
+    found["demo"] = (
+        table["text"].to_list(),
+        table["category"].to_list(),
+        None,
+        categories.load(data / "demo/categories.toml"),
+    )
     for name in ("wb9", "case"):
         gold = pl.read_csv(data / name / "gold_dev.csv", schema_overrides={"id": pl.String})
         table = gold.join(pl.read_csv(data / name / "test.csv", schema_overrides={"id": pl.String}), on="id")
-        found[name] = table["text"].to_list(), table["category"].to_list(), None, categories.load(data / name / "categories.toml")
+        found[name] = (
+            table["text"].to_list(),
+            table["category"].to_list(),
+            None,
+            categories.load(data / name / "categories.toml"),
+        )
     return {name: ([normalise(text) for text in texts], *rest) for name, (texts, *rest) in found.items()}
 
 
@@ -121,7 +136,10 @@ def measure(embed: Embed, sets: dict[str, Any], *, heads: bool, keep: Path | Non
         place = {one: number for number, one in enumerate(kinds.names)}
         truth = np.array([place[answer] for answer in answers])
         said = (made @ anchors.T).argmax(1)
-        row: dict[str, Any] = {"f1": round(weighted_f1(truth, said), 3), "accuracy": round(float((said == truth).mean()), 3)}
+        row: dict[str, Any] = {
+            "f1": round(weighted_f1(truth, said), 3),
+            "accuracy": round(float((said == truth).mean()), 3),
+        }
         if sorts:
             for sort in sorted(set(sorts)):
                 rows = np.array([one == sort for one in sorts])

@@ -48,7 +48,12 @@ def large(weights: Path, tokenizer: Path, folder: Path, *, tokens: int, half: bo
 def words(tokenizer: Path, folder: Path, *, tokens: int) -> None:
     """The tokenizer's files."""
     shutil.copy(tokenizer, folder / "tokenizer.json")
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": tokens, "clean_up_tokenization_spaces": False, **TOKENS}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": tokens,
+        "clean_up_tokenization_spaces": False,
+        **TOKENS,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     (folder / "special_tokens_map.json").write_text(json.dumps(TOKENS, indent=1) + "\n", encoding="utf-8")
 
@@ -60,7 +65,8 @@ def small(weights: Path, mini: Path, folder: Path) -> Any:
 
     model = AutoModelForSequenceClassification.from_pretrained(mini, dtype=torch.float32)
     tensors = {
-        name if name.startswith("classifier.") else f"roberta.{name}": torch.from_numpy(value) for name, value in net.load(weights).items()
+        name if name.startswith("classifier.") else f"roberta.{name}": torch.from_numpy(value)
+        for name, value in net.load(weights).items()
     }
     lacking = model.load_state_dict(tensors, strict=False)
     if lacking.unexpected_keys or [name for name in lacking.missing_keys if "position_ids" not in name]:
@@ -136,7 +142,10 @@ def quantise(exact: Path, file: Path) -> None:
         name, ids, out = table.name, node.input[1], node.output[0]
         graph.initializer.remove(table)
         graph.initializer.extend(
-            [proto.numpy_helper.from_array(small, f"{name}_int8"), proto.numpy_helper.from_array(scales, f"{name}_scale")]
+            [
+                proto.numpy_helper.from_array(small, f"{name}_int8"),
+                proto.numpy_helper.from_array(scales, f"{name}_scale"),
+            ]
         )
         new = [
             proto.helper.make_node("Gather", [f"{name}_int8", ids], [f"{out}_int8"]),

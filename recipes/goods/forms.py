@@ -90,11 +90,15 @@ def draw(goods: Goods, names: list[dict[str, Any]], groups: Any, away: set[int],
             aspect = rng.randrange(len(ASPECT_NAMES))
             name = rng.choice(ENGLISH_ASPECTS[aspect] if latin else ASPECT_NAMES[aspect])
             return name, (none + 1 + aspect,), name.isascii()
-        names_, cues_ = (ENGLISH_NONE, ENGLISH_CUES) if latin else (goods.none["names"] + list(NONE_TEXTS), goods.none["cues"])
+        names_, cues_ = (
+            (ENGLISH_NONE, ENGLISH_CUES) if latin else (goods.none["names"] + list(NONE_TEXTS), goods.none["cues"])
+        )
         name = rng.choice(names_)
         if rng.random() < 0.6:
             cues = ", ".join(rng.sample(cues_, rng.randint(2, 6)))
-            name = rng.choice((f"{name}: {cues}", f"{name}: {cues}", f"{name} ({cues})", f"{rng.choice(names_)}: {cues}", cues))
+            name = rng.choice(
+                (f"{name}: {cues}", f"{name}: {cues}", f"{name} ({cues})", f"{rng.choice(names_)}: {cues}", cues)
+            )
             if rng.random() < 0.3:
                 name = f"{rng.choice(names_)}: {name}"
         return name, (none,), latin

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recipes.mini.encoder import BOS, EOS, PAD, double, joined
 
@@ -153,7 +153,9 @@ def run(
         own = torch.eye(n, len(near), dtype=torch.bool, device=where)
         sure = torch.where(label.diagonal() >= 0.6, label.diagonal(), 0)
         contrast = symmetric(text, name, own | (label < 0.05), temperature)
-        right = ((text @ name.T).masked_fill(~(own | (label < 0.05)), -9).argmax(1) == torch.arange(n, device=where)).float()
+        right = (
+            (text @ name.T).masked_fill(~(own | (label < 0.05)), -9).argmax(1) == torch.arange(n, device=where)
+        ).float()
         contrast = (contrast * sure).sum() / sure.sum().clamp(min=1)
         total = asked["contrast_weight"] * contrast
         figures = {"contrast": contrast.detach(), "right": (right * sure).sum() / sure.sum().clamp(min=1)}
@@ -182,11 +184,14 @@ def run(
             goal = judge(rows.unsqueeze(1), picked)
             known, goal = ~goal.isnan(), goal.nan_to_num(0)
             both = double(
-                drawn.read(rows)[:, : asked["tokens"]].repeat_interleave(k, 0), given.forms.batch(picked.flatten(), ROOM)[0]
+                drawn.read(rows)[:, : asked["tokens"]].repeat_interleave(k, 0),
+                given.forms.batch(picked.flatten(), ROOM)[0],
             )
             logits = head(model.states(both)[:, 0]).float()
             score = (logits[:, 1] - logits[:, 0]).view(-1, k)
-            single_loss = (F.binary_cross_entropy_with_logits(score, goal, reduction="none") * known).sum() / known.sum()
+            single_loss = (
+                F.binary_cross_entropy_with_logits(score, goal, reduction="none") * known
+            ).sum() / known.sum()
             mass = goal.sum(1, keepdim=True)
             spread = score.masked_fill(~known, -30).log_softmax(1)
             chosen = (mass.squeeze(1) > 0.5) & known[:, 0]

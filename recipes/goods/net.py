@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 PAD = 1
 
@@ -71,7 +71,9 @@ class Net(nn.Module):
             + get("embeddings.token_type_embeddings.weight")[0]
         )
         hidden = embedded.shape[-1]
-        x = F.layer_norm(embedded, (hidden,), get("embeddings.LayerNorm.weight"), get("embeddings.LayerNorm.bias"), self.eps)
+        x = F.layer_norm(
+            embedded, (hidden,), get("embeddings.LayerNorm.weight"), get("embeddings.LayerNorm.bias"), self.eps
+        )
         mask = (tokens != PAD)[:, None, None, :].expand(n, 1, width, width)
         for layer in range(self.layers):
             near = f"encoder.layer.{layer}."
@@ -79,7 +81,10 @@ class Net(nn.Module):
             q, k, v = F.linear(x, *part("qkv")).view(n, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(n, width, hidden)
             x = F.layer_norm(
-                x + F.linear(seen, *part("attention.output.dense")), (hidden,), *part("attention.output.LayerNorm"), self.eps
+                x + F.linear(seen, *part("attention.output.dense")),
+                (hidden,),
+                *part("attention.output.LayerNorm"),
+                self.eps,
             )
             inner = F.linear(F.gelu(F.linear(x, *part("intermediate.dense"))), *part("output.dense"))
             x = F.layer_norm(x + inner, (hidden,), *part("output.LayerNorm"), self.eps)
@@ -115,7 +120,10 @@ class Masters:
         with torch.no_grad():
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            torch._foreach_copy_([m.grad for m in self.masters], [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.live])
+            torch._foreach_copy_(
+                [m.grad for m in self.masters],
+                [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.live],
+            )
             nn.utils.clip_grad_norm_(self.masters, 1.0, foreach=True)
             self.optimiser.step()
             torch._foreach_copy_(self.live, self.masters)

@@ -58,7 +58,9 @@ def decoded(nibbles: Any, scales: Any) -> Any:
     return (values * scales.astype(np.float32)[:, None]).reshape(-1)
 
 
-def tokenizer(file: Path, texts: Iterable[str], names: Iterable[str], *, least: int) -> tuple[dict[str, Any], list[int]]:
+def tokenizer(
+    file: Path, texts: Iterable[str], names: Iterable[str], *, least: int
+) -> tuple[dict[str, Any], list[int]]:
     """The cut tokenizer.json, and the old number of each kept piece.
 
     Args:
@@ -141,7 +143,9 @@ def bert(arrays: Any) -> dict[str, Any]:
     made = {}
     for short, long in parts.items():
         value = flat[short].astype(np.float32)
-        if long.endswith("embeddings.weight") or (".dense.weight" in long or ".self." in long) and long.endswith("weight"):
+        if long.endswith("embeddings.weight") or (
+            (".dense.weight" in long or ".self." in long) and long.endswith("weight")
+        ):
             value = value.reshape(-1, 4 * HIDDEN if ".output.dense" in long and "attention" not in long else HIDDEN)
         made[long] = value
     return made

@@ -35,11 +35,15 @@ def run(phase: str, config: dict[str, Any], out: Path, mini: Path) -> dict[str, 
         _SHARED["tokenizer"] = tokenizer
     model, head = start(asked, out, mini, where)
     print(phase, "begins after", f"{time.monotonic() - begun:.0f}s", len(given.texts.lengths), "texts", flush=True)
-    measured = (model.bfloat16() if where.type == "cuda" else model) and holdout.measure(given, model, tokenizer, config["seed"])
+    measured = (model.bfloat16() if where.type == "cuda" else model) and holdout.measure(
+        given, model, tokenizer, config["seed"]
+    )
     model.float()
     figures: dict[str, Any] = {"before": measured}
     print(phase, figures, flush=True)
-    figures |= learn.run(given, model, asked, seed=config["seed"] + asked["shift"], title=phase, head=head, teacher=taught)
+    figures |= learn.run(
+        given, model, asked, seed=config["seed"] + asked["shift"], title=phase, head=head, teacher=taught
+    )
     model = model.float()
     weights = model.weights()
     if head is not None:
@@ -57,7 +61,11 @@ def start(asked: dict[str, Any], out: Path, mini: Path, where: torch.device) -> 
     """The encoder before training, and its entailment head where it is to have one."""
     if asked["from"] == "parent":
         weights = (
-            {name: value for name, value in net.load(out / asked["weights"]).items() if not name.startswith("classifier.")}
+            {
+                name: value
+                for name, value in net.load(out / asked["weights"]).items()
+                if not name.startswith("classifier.")
+            }
             if asked.get("weights")
             else parent.bert(np.load(out / "parent.npz"))
         )
@@ -65,10 +73,14 @@ def start(asked: dict[str, Any], out: Path, mini: Path, where: torch.device) -> 
             weights = layers(weights, asked["layers"])
         return net.Net(weights, heads=12, first=0, eps=1e-12).to(where), None
     tensors = (
-        {name: torch.as_tensor(value) for name, value in net.load(out / asked["weights"]).items()} if asked.get("weights") else opened(mini)
+        {name: torch.as_tensor(value) for name, value in net.load(out / asked["weights"]).items()}
+        if asked.get("weights")
+        else opened(mini)
     )
     weights = {name: value for name, value in tensors.items() if name.startswith(("embeddings.", "encoder."))}
-    head = learn.Head({name.removeprefix("classifier."): value for name, value in tensors.items() if name.startswith("classifier.")})
+    head = learn.Head(
+        {name.removeprefix("classifier."): value for name, value in tensors.items() if name.startswith("classifier.")}
+    )
     return net.Net(weights, heads=4, first=2, eps=1e-12).to(where), head.to(where) if asked["entailment"] else None
 
 
@@ -76,7 +88,9 @@ def opened(mini: Path) -> dict[str, torch.Tensor]:
     """tsirius-mini's tensors, ``roberta.`` left out of their names."""
     from safetensors.torch import load_file
 
-    return {name.removeprefix("roberta."): value.float() for name, value in load_file(mini / "model.safetensors").items()}
+    return {
+        name.removeprefix("roberta."): value.float() for name, value in load_file(mini / "model.safetensors").items()
+    }
 
 
 def layers(weights: dict[str, Any], kept: list[int]) -> dict[str, Any]:
@@ -84,7 +98,11 @@ def layers(weights: dict[str, Any], kept: list[int]) -> dict[str, Any]:
     made = {name: value for name, value in weights.items() if not name.startswith("encoder.layer.")}
     for new, old in enumerate(kept):
         near = f"encoder.layer.{old}."
-        made |= {name.replace(near, f"encoder.layer.{new}."): value for name, value in weights.items() if name.startswith(near)}
+        made |= {
+            name.replace(near, f"encoder.layer.{new}."): value
+            for name, value in weights.items()
+            if name.startswith(near)
+        }
     return made
 
 

@@ -23,7 +23,18 @@ from recipes.mini.corpora import lines, pairs
 from . import shop, written
 
 UNKNOWN, LEARNED = weak.UNKNOWN, weak.LEARNED
-SOURCES = ("ru_reviews", "pairs", "en_reviews", "ru_dialogues", "en_pairs", "titles", "named", "implied", "passing", "none")
+SOURCES = (
+    "ru_reviews",
+    "pairs",
+    "en_reviews",
+    "ru_dialogues",
+    "en_pairs",
+    "titles",
+    "named",
+    "implied",
+    "passing",
+    "none",
+)
 FILES = ("texts.txt.xz", "spots.npz", "labels.npz", "names.json", "goods.json", "pairs.npz", "strings.txt.xz")
 
 
@@ -56,9 +67,7 @@ def run(config: dict[str, Any], corpora: Path, folder: Path, out: Path) -> dict[
         seed=config["seed"],
     )
     kinds_of = np.array(source, dtype=np.uint8)
-    labels = weak._labels(
-        goods, texts, words, kinds_of, listing, about, heads, split, asked["folds"], config["seed"]
-    )
+    labels = weak._labels(goods, texts, words, kinds_of, listing, about, heads, split, asked["folds"], config["seed"])
     owners(goods, words, labels, listing)
     quiet = elsewhere(goods, words, labels, kinds_of)
     several(goods, words, labels, listing)
@@ -89,7 +98,13 @@ def run(config: dict[str, Any], corpora: Path, folder: Path, out: Path) -> dict[
     np.savez_compressed(out / "labels.npz", items=own, labels=labels, source=kinds_of, listing=listing, split=split,
                         group=group, away=np.array([order[item] for item in sorted(kept_away)], dtype=np.int16))  # fmt: skip
     table = [
-        {"name": name, "general": short, "departments": sorted(found[0]), "kinds": sorted(found[1]), "held_out": head in away}
+        {
+            "name": name,
+            "general": short,
+            "departments": sorted(found[0]),
+            "kinds": sorted(found[1]),
+            "held_out": head in away,
+        }
         for name, short, head, found in zip(listed, shown, heads, about, strict=True)
     ]
     (out / "names.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
@@ -137,9 +152,7 @@ def unreliable(goods: base.Goods, words: list[list[str]], listing: Any, about: l
 
 def without(goods: base.Goods, dropped: set[str]) -> base.Goods:
     """The list whose index lacks some items; the tables stay."""
-    index = {
-        first: [entry for entry in entries if entry[1] not in dropped] for first, entries in goods.items.items()
-    }
+    index = {first: [entry for entry in entries if entry[1] not in dropped] for first, entries in goods.items.items()}
     return base.Goods(goods.departments, goods.kinds, goods.none, goods.parents, index)
 
 
@@ -277,7 +290,9 @@ def invented(
         for _ in range(asked["implied"] * len(said) // 6):
             add(written.implied(rng, said, latin), "implied", label([number[owner]], shelf[owner, thing]))
 
-    russian = [(item, kind) for item, kind in by_item if not item.isascii() and item not in away and len(item.split()) < 3]
+    russian = [
+        (item, kind) for item, kind in by_item if not item.isascii() and item not in away and len(item.split()) < 3
+    ]
     latin = [(item, kind) for item, kind in by_item if item.isascii() and item not in away]
     using = list(phrases.items())
     for round_ in range(asked["passing"]):
@@ -295,7 +310,11 @@ def invented(
         add(text, "passing", label(owners, None if kind < 0 else [kind]))
         if round_ % 12 == 0 and pool is russian:
             frame = written.pick(rng, written.NONE_MENTION)
-            add(written.said(rng, [frame.format(**written.cases(other, "o_"))]), "none", label([], [], {"delivery", "complaint"}))
+            add(
+                written.said(rng, [frame.format(**written.cases(other, "o_"))]),
+                "none",
+                label([], [], {"delivery", "complaint"}),
+            )
     for round_ in range(asked["none"]):
         text, aspects = written.generic(rng, round_ % 6 == 0)
         add(text, "none", label([], [], aspects))
@@ -309,7 +328,9 @@ def invented(
             add(title[:200], "titles", label(owners, None))
     english_pairs = pl.read_parquet(folder / "en_pairs.parquet")
     for text, path in english_pairs.select("text", "category_path").iter_rows():
-        owner = shop.department((path or "").split(" > ")[:1], level) or shop.department((path or "").split(" > "), level)
+        owner = shop.department((path or "").split(" > ")[:1], level) or shop.department(
+            (path or "").split(" > "), level
+        )
         if text and owner:
             marks = label([number[owner]], None)
             marks[none] = UNKNOWN

@@ -154,3 +154,9 @@ def test_drift_is_told_to_four_digits(mixes: list[tuple[int, float]]) -> None:
     predicted, estimated = rows / sum(rows for rows, _ in mixes), share / sum(share for _, share in mixes)
     assert (found.predicted, found.estimated) == (round(predicted, 4), round(estimated, 4))
     assert abs(predicted - estimated) <= 2 * found.distance + 1e-4
+
+
+@pytest.mark.parametrize("spelled", ["нет\u00a0товара", "нет  товара", "\u200bнет товара", "Нет товара"])
+def test_categories_count_under_their_own_spelling(tmp_path: Path, spelled: str) -> None:
+    rows = [(name, spelled if category == "нет товара" else category) for name, category in ROWS]
+    assert compared(tmp_path, rows) == {"посуда": 3, "обувь": 3, "нет товара": 3}

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from tsirius import metrics, tables
 from tsirius.errors import UserError
+from tsirius.io.source import open_source
 from tsirius.metrics import score
 from tsirius.models import linear
 from tsirius.models.classifier import Description
-from tsirius.stages.evaluate import CONFUSION, PREDICTED, Config, check, confusion, run
+from tsirius.stages.evaluate import CONFUSION, PREDICTED, Config, check, confusion, read_gold, run
 
 NAMES = ["посуда", "обувь", "нет товара"]
 AUTO = {"text_column": "auto", "id_column": "auto"}
@@ -131,3 +133,21 @@ def test_the_cells_of_many_categories_add_up_to_the_rows() -> None:
     counts = metrics.confusion_matrix(truth, truth[::-1], names=names)
     assert cells.height == np.count_nonzero(counts) and cells["rows"].to_list() == counts[counts > 0].tolist()
     assert pl.read_csv(cells.write_csv().encode()).equals(cells)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["нет  товара", "нет\u00a0товара", "нет\u200b товара", "\ufeffнет товара ", "Нет товара", "не\u00adт товара"],
+)
+def test_gold_takes_the_categories_own_spelling(tmp_path: Path, written: str) -> None:
+    own = [unicodedata.normalize("NFD", "чайный сервиз"), "нет товара"]
+    text = f"text,category\nкружка,{written}\nчашка,чайный сервиз\nблюдце,чайный  сервиз\nтапки,\u200b\n"
+    (tmp_path / "gold.csv").write_text(text, encoding="utf-8")
+    source = open_source(tmp_path / "gold.csv", **AUTO, encoding="auto", text_required=False)
+    assert read_gold(source, names=own)["label"].to_list() == [own[1], own[0], own[0]]
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text_in_the_confusion(tmp_path: Path) -> None:
+    found = score(["=1+1", "обувь"], ["обувь", "обувь"], names=["=1+1", "обувь"], rounds=0, seed=0)
+    cells = confusion({"pseudo_label": found, "gold": None})
+    assert cells["label"].to_list() == ["=1+1", "обувь"]

@@ -293,3 +293,31 @@ def test_the_id_column_keeps_its_name_unless_it_is_taken(tmp_path: Path) -> None
         path.write_text(f"{name},text\n1,кружка\n", encoding="utf-8")
         source = open_source(path, text_column="text", id_column=name, encoding="auto", text_required=True)
         assert writers.layout(None, source, confidence=True).columns == (wanted, "category", "confidence")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"id,text\n",
+        b"\xff\xfe" + "id,text\n1,Чайник\n".encode(),
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        b"<html><body>404</body></html>",
+    ],
+)
+def test_what_has_no_rows_replaces_no_output(model: Path, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(data)
+    out = tmp_path / "out.csv"
+    out.write_text("what was there before")
+    with pytest.raises(UserError):
+        predicting.predict_file(model, tmp_path / "a.csv", out, **AUTO)
+    assert out.read_text() == "what was there before"
+
+
+def test_a_text_that_is_cut_is_said_and_predicted_as_by_the_classifier(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "кружка треснула " * 8_000
+    (tmp_path / "a.csv").write_text(f"id,text\nx,{text}\n", encoding="utf-8")
+    predicting.predict_file(model, tmp_path / "a.csv", tmp_path / "out.csv", **AUTO)
+    assert "a.csv, row 1: of 128,000 characters the first 100,000 are read" in capsys.readouterr().err
+    assert read(tmp_path / "out.csv")[0]["category"] == Classifier.load(model).predict([text])[0]

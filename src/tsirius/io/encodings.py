@@ -222,8 +222,8 @@ def _floor(before: str, now: str) -> float:
 @cache
 def _table() -> dict[tuple[str, str], float]:
     """The logarithms of the probabilities of pairs of classes, from the words of the sample reviews."""
-    with files("tsirius").joinpath("assets/sample/reviews.csv").open(encoding="utf-8", newline="") as handle:
-        texts = [unicodedata.normalize("NFC", " ".join(row)) for row in csv.reader(handle)]
+    sample = files("tsirius").joinpath("assets/sample/reviews.csv").read_text(encoding="utf-8")
+    texts = [unicodedata.normalize("NFC", " ".join(row)) for row in csv.reader(sample.splitlines(keepends=True))]
     return _pairs(word for text in texts for word in text.split())
 
 

@@ -43,7 +43,7 @@ class Config(Section):
     id_column: str = "auto"
     """The column that names a review. "auto" takes a usual name, else rows are numbered; "none" always numbers them."""
     encoding: str = "auto"
-    """The files' encoding. "auto" tells UTF-8, UTF-16 with its mark, and CP1251 apart."""
+    """The files' encoding. "auto" tells UTF-8, UTF-16 and code pages (CP1251, KOI8-R, CP866, …) apart, or refuses."""
     near_duplicate: float = Field(0.8, gt=0, le=1)
     """Reviews whose character 5-grams are at least this alike (Jaccard) count as copies; 1 asks for the same words."""
     max_characters: int = Field(10_000, ge=1)

@@ -11,6 +11,7 @@ import pytest
 from audited import WORDS, call, figures, fill, lay_out, true_f1
 
 from tsirius.commands.audit import answers as files
+from tsirius.commands.audit.answers import Columns
 from tsirius.errors import UserError
 from tsirius.store import seal
 
@@ -145,3 +146,37 @@ def test_a_process_killed_between_the_sums_and_the_answers_leaves_them_usable(
     assert kept.read_bytes() == before
     call(run, answers=tmp_path / "b.csv")
     assert kept.read_bytes() != before
+
+
+def test_ids_that_a_spreadsheet_would_run_are_written_as_text_and_read_back(tmp_path: Path, rows: pl.DataFrame) -> None:
+    run = lay_out(tmp_path, rows)
+    starts = ["=", "+", "-", "@", "'=", " =", "\u200b="]
+    spelled = {name: f"{starts[number % len(starts)]}{name}" for number, name in enumerate(rows["id"])}
+    for path in (run / "ingest" / "reviews.parquet", run / "label" / "labels.parquet", run / "label" / "votes.parquet"):
+        table = pl.read_parquet(path)
+        table.with_columns(pl.col("id").replace(spelled)).write_parquet(path)
+    call(run, write=tmp_path / "a.csv", count=20)
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as handle:
+        lines = list(csv.DictReader(handle, delimiter=";"))
+    assert all(line["id"].lstrip()[0] == "'" for line in lines)
+    with (tmp_path / "b.csv").open("w", encoding="cp1251", errors="replace", newline="") as handle:
+        for line in lines:
+            line["category"] = "обувь"
+        writer = csv.DictWriter(handle, ["id", "text", "category"], delimiter=";")
+        writer.writeheader()
+        writer.writerows(line for line in lines if "\u200b" not in line["id"])
+    assert call(run, answers=tmp_path / "b.csv")
+    assert 0 < figures(run)["answered"] <= 20
+    assert call(run, answers=tmp_path / "b.csv")
+
+
+def test_the_columns_and_the_encoding_of_answers_may_be_named(run: Path, rows: pl.DataFrame, tmp_path: Path) -> None:
+    call(run, write=tmp_path / "a.csv")
+    filled = fill(tmp_path / "a.csv", tmp_path / "b.csv", rows, encoding="utf-16-be")
+    text = filled.read_text(encoding="utf-16-be").replace("id;text;category", "nr;words;answer", 1)
+    filled.write_text(text, encoding="utf-16-be")
+    with pytest.raises(UserError, match="has no column category"):
+        call(run, answers=filled)
+    named = Columns(text_column="words", id_column="nr", category_column="answer", encoding="utf-16-be")
+    assert call(run, answers=filled, columns=named)
+    assert figures(run)["answered"] == 150
