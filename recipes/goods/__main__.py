@@ -23,7 +23,9 @@ def main() -> None:
         "--mini", type=Path, default=Path("src/tsirius/assets/tsirius-mini"), help="what the small one starts from"
     )
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
-    parser.add_argument("--phases", nargs="+", default=PHASES, help="some of: " + ", ".join(PHASES))
+    parser.add_argument(
+        "--phases", nargs="+", default=PHASES, help=f"some of: {', '.join(PHASES)}; experiments: more, average, plain"
+    )
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="SECTION.KEY=VALUE", help="settings of the config to change"
     )

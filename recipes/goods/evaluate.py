@@ -1,8 +1,8 @@
 """``python -m recipes.goods.evaluate NAME=ENCODER [...] --bed FOLDER --data FOLDER [--out FILE]``
 
 Each encoder, a checkpoint's folder or a ``.npz`` of the training, alone: every review costs one pass. The nearest
-category by «name: description» on the test bed by kind of review, weighted F1 on the development sets, and a linear head
-on the frozen embeddings in five folds. The bed is what to choose by; the development sets confirm.
+category by «name: description» on the test bed by kind of review, weighted F1 on the development sets, and a linear
+head on the frozen embeddings in five folds. The bed is what to choose by; the development sets confirm.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ BATCH_TOKENS = 1024
 OPSET = 18
 BLOCK = 32
 TOKENS = {
-    "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>",
-    "mask_token": "<mask>",
+    "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>",
+    "pad_token": "<pad>", "mask_token": "<mask>",
 }  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def large(weights: Path, tokenizer: Path, folder: Path, *, tokens: int, half: bo
     layers = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layer."))
     pieces, width = tensors["embeddings.word_embeddings.weight"].shape
     config = BertConfig(
-        vocab_size=pieces, hidden_size=width, num_hidden_layers=layers, num_attention_heads=12, intermediate_size=4 * width,
+        vocab_size=pieces, hidden_size=width, num_hidden_layers=layers, num_attention_heads=12,
+        intermediate_size=4 * width,
         max_position_embeddings=tokens, type_vocab_size=2, pad_token_id=1, layer_norm_eps=1e-12,
     )  # fmt: skip
     model = BertModel(config, add_pooling_layer=False)
@@ -107,7 +108,8 @@ def onnx(encoder: Any, folder: Path, *, int8: bool = True) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Embedding().eval(), (ids, (ids != 1).long()), str(exact), input_names=["input_ids", "attention_mask"],
-            output_names=["embeddings"], dynamic_shapes={"input_ids": axes, "attention_mask": axes}, opset_version=OPSET,
+            output_names=["embeddings"], dynamic_shapes={"input_ids": axes, "attention_mask": axes},
+            opset_version=OPSET,
             external_data=False, dynamo=True, verbose=False,
         )  # fmt: skip
     if int8:

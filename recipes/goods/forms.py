@@ -20,7 +20,8 @@ ENGLISH_NONE = (
     "no product mentioned", "other", "unknown product",
 )  # fmt: skip
 ENGLISH_CUES = (
-    "delivery", "seller", "refund", "general praise", "general complaint", "shipping", "packaging", "customer service", "thanks", "price",
+    "delivery", "seller", "refund", "general praise", "general complaint", "shipping", "packaging", "customer service",
+    "thanks", "price",
 )  # fmt: skip
 
 

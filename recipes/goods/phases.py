@@ -1,4 +1,4 @@
-"""The phases that want a GPU: the large encoder from its parent, and the small one from tsirius-mini, taught by the large.
+"""The phases that want a GPU: the large encoder from its parent, and the small one from tsirius-mini, taught by it.
 
 A section of the config is one encoder: ``from`` is "parent" or "mini", ``teacher`` another section or "".
 """
@@ -21,6 +21,8 @@ _SHARED: dict[str, Any] = {}
 
 def run(phase: str, config: dict[str, Any], out: Path, mini: Path) -> dict[str, Any]:
     """Train the encoder of section ``phase``; saves ``<phase>.npz``."""
+    if phase == "average":
+        return average(config[phase]["of"], out)
     asked = config["train"] | config[phase]
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     begun = time.monotonic()
@@ -35,11 +37,10 @@ def run(phase: str, config: dict[str, Any], out: Path, mini: Path) -> dict[str, 
         _SHARED["tokenizer"] = tokenizer
     model, head = start(asked, out, mini, where)
     print(phase, "begins after", f"{time.monotonic() - begun:.0f}s", len(given.texts.lengths), "texts", flush=True)
-    measured = (model.bfloat16() if where.type == "cuda" else model) and holdout.measure(
-        given, model, tokenizer, config["seed"]
-    )
+    if where.type == "cuda":
+        model.bfloat16()
+    figures: dict[str, Any] = {"before": holdout.measure(given, model, tokenizer, config["seed"])}
     model.float()
-    figures: dict[str, Any] = {"before": measured}
     print(phase, figures, flush=True)
     figures |= learn.run(
         given, model, asked, seed=config["seed"] + asked["shift"], title=phase, head=head, teacher=taught
@@ -55,6 +56,16 @@ def run(phase: str, config: dict[str, Any], out: Path, mini: Path) -> dict[str, 
     model.float()
     print(phase, json.dumps(figures), flush=True)
     return figures
+
+
+def average(names: list[str], out: Path) -> dict[str, Any]:
+    """``average.npz``: the mean of the weights of encoders that come from one start."""
+    parts = [net.load(out / f"{name}.npz") for name in names]
+    net.save(
+        {name: torch.from_numpy(np.mean([part[name] for part in parts], axis=0)) for name in parts[0]},
+        out / "average.npz",
+    )
+    return {"of": names}
 
 
 def start(asked: dict[str, Any], out: Path, mini: Path, where: torch.device) -> tuple[net.Net, learn.Head | None]:

@@ -96,7 +96,8 @@ def run(config: dict[str, Any], corpora: Path, folder: Path, out: Path) -> dict[
     listing = np.concatenate([listing, np.full(len(made), -1, dtype=np.int16)])
 
     np.savez_compressed(out / "labels.npz", items=own, labels=labels, source=kinds_of, listing=listing, split=split,
-                        group=group, away=np.array([order[item] for item in sorted(kept_away)], dtype=np.int16))  # fmt: skip
+                        group=group, away=np.array([order[item] for item in sorted(kept_away)],
+                                       dtype=np.int16))  # fmt: skip
     table = [
         {
             "name": name,
@@ -111,10 +112,12 @@ def run(config: dict[str, Any], corpora: Path, folder: Path, out: Path) -> dict[
     write_lines(out / "texts.txt.xz", texts)
     write_spots(out / "spots.npz", texts, spots)
     counted = name_pairs(folder, out, corpora, rng, listed, listing, split, made, real_rows, goods, kept_away)
+    speaks, quiets = (labels != UNKNOWN).any(1), labels[:, none_of(goods)] == 100
     return {
-        "texts": {name: int((kinds_of == place).sum()) for place, name in enumerate(SOURCES)},
-        "labelled": {name: int(((kinds_of == place) & (labels != UNKNOWN).any(1)).sum()) for place, name in enumerate(SOURCES)},
-        "none": {name: int(((kinds_of == place) & (labels[:, none_of(goods)] == 100)).sum()) for place, name in enumerate(SOURCES)},
+        **{
+            title: {name: int(((kinds_of == place) & rows).sum()) for place, name in enumerate(SOURCES)}
+            for title, rows in (("texts", kinds_of >= 0), ("labelled", speaks), ("none", quiets))
+        },
         "goods": len(items), "held_out_goods": len(kept_away), "dropped": len(dropped), "elsewhere": quiet, **counted,
     }  # fmt: skip
 
@@ -366,7 +369,7 @@ def name_pairs(
 
     for row in np.flatnonzero((listing >= 0) & (split == LEARNED)):
         add(int(row), "", listed[listing[row]], [], 0)
-    skipped = {item for item in away}
+    skipped = set(away)
     paths = []
     for path, source in pl.read_parquet(folder / "trees.parquet").select("path", "source").iter_rows():
         if source not in ("okpd2", "mktu"):

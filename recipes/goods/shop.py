@@ -78,7 +78,7 @@ def leaves(folder: Path, more: dict[str, Any]) -> dict[str, tuple[str, str]]:
             stands[name][f"{owner}|{own}"] += 1
     found = {}
     for name, counts in votes.items():
-        (first, most), *others = counts.most_common(2) + [("", 0)]
+        (first, most), *others = [*counts.most_common(2), ("", 0)]
         lemmas = base.lemmas(name)
         if len(lemmas) == 1 and (lemmas[0] in ambiguous or len(lemmas[0]) < 3):
             continue
