@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tsirius.text import normalise
 
-from tsirius import categories, files, metrics
+from tsirius import categories, metrics
+from tsirius.io.source import open_source, read_batches
 from tsirius.labellers import nli, vote
+from tsirius.language.clean import normalise
 
 TEMPLATES = (
     "Этот отзыв о товаре: {name}.",
@@ -60,8 +61,8 @@ def measure(model: str, named: Path, reviews: Path, answers: Path) -> dict[str, 
 
 def table(path: Path) -> pl.DataFrame:
     """All rows of a file."""
-    source = files.open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
-    return pl.concat(files.batches(source, rows=20_000))
+    source = open_source(path, text_column="auto", id_column="auto", encoding="auto", text_required=False)
+    return pl.concat(read_batches(source, rows=20_000))
 
 
 if __name__ == "__main__":

@@ -373,7 +373,7 @@ def _vectors(texts: list[str], goods: shop.Goods, names: list[list[str]], kept: 
     """navec vectors of the words in the corpora and the word list, on their principal axes, as pieces and vectors."""
     from transformers import AutoTokenizer
 
-    from tsirius import word_vectors
+    from tsirius.language import word_vectors
 
     tokenizer = AutoTokenizer.from_pretrained(out / "tokenizer")
     vectors = word_vectors.load()
