@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tsirius.text import normalise
+from tsirius.language.clean import normalise
 
 from tsirius import categories
 
