@@ -37,7 +37,7 @@ HUB_SECONDS = 10.0
 EMBEDDED = "tsirius-mini"
 """The small encoder that comes with the package: its name stands for its folder."""
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
-EMBEDDED_SHA256 = "e70da91acf970e45af183a635c3e4a0fdec5d17fb39f39289fd2a0bd0e732580"
+EMBEDDED_SHA256 = "11c2c4208addb9d091493430b5a9d8792f1c3018282fcc237b8ecff25e5d9dfc"
 """Of its weights."""
 GOODS = "tsirius-goods"
 """The larger embedding model that comes with the package, as ONNX: it knows more goods. It cannot be fine-tuned."""

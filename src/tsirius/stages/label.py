@@ -1,8 +1,8 @@
 """Label: what each labeller says of each review, and the label that follows.
 
-``lexicon`` starts from the words of the categories file and learns from the reviews which words go with them;
-``matcher`` compares the embeddings of review and category; ``nli`` asks a model whether the review entails a statement
-about it. Their models come with the package: nothing is downloaded. A labeller abstains where it has nothing to go by;
+``matcher``, the default, compares the embeddings of review and category; ``nli`` asks a model whether the review entails
+a statement about it; ``lexicon`` starts from the words of the categories file and learns from the reviews which words go
+with them. Their models come with the package: nothing is downloaded. A labeller abstains where it has nothing to go by;
 that is not the none-category. The votes are reconciled by :mod:`tsirius.labellers.vote`. Then students learn from the
 surest labels: they mark labels that are likely wrong and, with ``student.rounds``, vote too, as long as they and the
 consensus come to agree more.
@@ -55,11 +55,11 @@ S = TypeVar("S", bound=Section)
 
 @nest({**{name: labellers.module(name).Config for name in LABELLERS}, STUDENT: student.Config})
 class Config(Section):
-    use: list[str] = Field(default=["lexicon", "matcher", "nli"], min_length=1)
+    use: list[str] = Field(default=["matcher"], min_length=1)
     """The labellers, each with a section of its own. Where several speak, their votes are reconciled."""
     sure: float = Field(0.9, ge=0, le=1)
     """From this probability on a labeller's label counts when another one's confidence is put to scale."""
-    encoder: str = Field(hub.EMBEDDED, min_length=1)
+    encoder: str = Field(hub.GOODS, min_length=1)
     """The encoder of the embeddings of matcher and student, a folder or a hub name."""
     max_length: int = Field(256, ge=8)
     """Tokens of a review that encoder and NLI teacher read, a hypothesis counted."""
