@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tsirius.language.clean import normalise
 
 from tsirius import categories
+from tsirius.language.clean import normalise
 
 Embed = Callable[[Sequence[str]], Any]
 
