@@ -4,8 +4,8 @@
 entails a statement about it; ``lexicon`` starts from the words of the categories file and learns from the reviews which
 words go with them. Their models come with the package: nothing is downloaded. A labeller abstains where it has nothing
 to go by; that is not the none-category. The votes are reconciled by :mod:`tsirius.labellers.vote`. Then students learn
-from the surest labels: they mark labels that are likely wrong and, with ``student.rounds``, vote too, as long as they and the
-consensus come to agree more.
+from the surest labels: they mark labels that are likely wrong and, with ``student.rounds``, vote too, as long as they
+and the consensus come to agree more.
 
 A review is labelled once however often its text occurs. The answers of models are kept shard by shard: a killed
 labelling resumes with its first unfinished shard, and other settings ask a model again only where it or its questions
