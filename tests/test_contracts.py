@@ -135,7 +135,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 IMPORT_NAMES = {"scikit-learn": "sklearn"}
 """Dependencies that are imported under another name than their own."""
-OPTIONAL = {"bitsandbytes", "onnx", "onnxruntime"}
+OPTIONAL = {"bitsandbytes", "onnx"}
 """Packages of an extra, imported only where they are used."""
 
 

@@ -101,7 +101,7 @@ def test_the_test_file_is_read_by_predict_alone(finished: Path, here: Here, tmp_
 
 def test_predict_evaluate_and_report_on_the_finished_run(finished: Path, here: Here, tmp_path: Path) -> None:
     reviews = tmp_path / "new.csv"
-    reviews.write_text("номер;отзыв\n7;Чайник гудит, но греет быстро\n9;\n", encoding="cp1251")
+    reviews.write_text("номер;отзыв\n7;Чайник гудит, но греет быстро, а ручка у него удобная\n9;\n", encoding="cp1251")
     out = tmp_path / "out.csv"
     here("predict", "runs/shop", str(reviews), "-o", str(out), "--id-column", "номер")
     with out.open(encoding="utf-8", newline="") as handle:

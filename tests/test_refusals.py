@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
+from tsirius.store import seal
+
 CATEGORIES = """
 [[category]]
 name = "обувь"
@@ -89,6 +91,8 @@ def labelled_run(folder: Path) -> None:
     (folder / "audited" / "ingest" / "categories.json").write_text(categories, encoding="utf-8")
     labels = pl.DataFrame({"id": ["1"], "label": ["обувь"], "confidence": [0.9]})
     labels.write_parquet(folder / "audited" / "label" / "labels.parquet")
+    for stage in ("ingest", "label"):
+        seal(folder / "audited" / stage, {})
     (folder / "answers.csv").write_bytes("id;text;category\n1;Ботинки жмут, но тёплые;обувъ\n".encode("cp1251"))
 
 
@@ -151,9 +155,9 @@ CASES = [
     Case("model path without weights", ["model", "weights"], model_without_weights, [*LORA, "train.model=./model"]),
     Case("model path that is nothing", ["nowhere", "no such model"], command=[*LORA, "train.model=./nowhere"]),
     Case("teacher that is nothing", ["nowhere", "no such model"],
-         command=["run", "shop.toml", "label.nli.model=./nowhere"]),
+         command=["run", "shop.toml", 'label.use=["nli"]', "label.nli.model=./nowhere"]),
     Case("teacher that knows no entailment", ["model", "entailment", "LABEL_0"], model_without_labels,
-         ["run", "shop.toml", "label.nli.model=./model"]),
+         ["run", "shop.toml", 'label.use=["nli"]', "label.nli.model=./model"]),
     Case("encoder that is nothing", ["nowhere", "no such model"],
          command=["run", "shop.toml", "label.encoder=./nowhere"]),
     Case("template with no place for the category", ["label.nli.templates", "{}"],

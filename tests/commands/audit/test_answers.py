@@ -155,6 +155,8 @@ def test_ids_that_a_spreadsheet_would_run_are_written_as_text_and_read_back(tmp_
     for path in (run / "ingest" / "reviews.parquet", run / "label" / "labels.parquet", run / "label" / "votes.parquet"):
         table = pl.read_parquet(path)
         table.with_columns(pl.col("id").replace(spelled)).write_parquet(path)
+    for stage in ("ingest", "label"):
+        seal(run / stage, {})
     call(run, write=tmp_path / "a.csv", count=20)
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as handle:
         lines = list(csv.DictReader(handle, delimiter=";"))
