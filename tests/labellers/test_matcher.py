@@ -5,7 +5,7 @@ import pytest
 
 from tsirius.categories import Categories, Category
 from tsirius.labellers import matcher
-from tsirius.models import encode, hub, load
+from tsirius.models import encode, hub
 
 CATEGORIES = Categories(
     [
@@ -27,13 +27,9 @@ def test_the_nearest_category_wins_and_is_the_evidence() -> None:
 
 
 def test_the_embedded_encoder_knows_what_a_text_speaks_of() -> None:
-    model, tokenizer = load.encoder(hub.EMBEDDED, precision="auto"), load.tokenizer(hub.EMBEDDED)
-
-    def embed(texts: list[str]) -> np.ndarray:
-        return encode.embeddings(model, tokenizer, texts, max_length=256)
-
+    embed = encode.embedder(hub.EMBEDDED, max_length=256)
     texts = ["Сапоги промокают и жмут в носке", "Тарелка пришла с трещиной", "Посылка шла месяц, продавец молчит"]
-    votes = matcher.matcher(CATEGORIES, embed, parts="joined", scale=20).label(texts)
+    votes = matcher.matcher(CATEGORIES, embed, embed, parts="joined", scale=20).label(texts)
     assert votes.evidence == [["обувь"], ["посуда"], ["нет товара"]]
     alone = np.concatenate([embed([text]) for text in texts])
     np.testing.assert_allclose(embed(texts), alone, atol=1e-5)

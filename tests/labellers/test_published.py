@@ -19,7 +19,7 @@ CONFIGS = {"lexicon": lexicon.Config(widen=False, min_count=1), "matcher": match
 
 def publish(folder: Path) -> dict[str, labellers.Labeller]:
     embed = encode.embedder(hub.EMBEDDED, max_length=64)
-    material = Material(CATEGORIES, TEXTS, folder, embed, max_length=64)
+    material = Material(CATEGORIES, TEXTS, folder, embed, embed, max_length=64)
     made = {name: labellers.module(name).make(config, material) for name, config in CONFIGS.items()}
     published.write(CONFIGS, folder, encoder=hub.EMBEDDED, max_length=64)
     return made

@@ -58,7 +58,8 @@ def test_it_labels_behind_the_same_interface(model: Path) -> None:
         model=str(model), templates=["Отзыв о товаре «{}»."], hypotheses="name", none="statements", correct_bias=True,
         precision="fp32", max_length=1024, batch_tokens=2048,
     )  # fmt: skip
-    material = Material(CATEGORIES, [], model, embed=lambda texts: np.zeros((len(texts), 1), np.float32), max_length=64)
+    embed = lambda texts: np.zeros((len(texts), 1), np.float32)  # noqa: E731
+    material = Material(CATEGORIES, [], model, embed, embed, max_length=64)
     teacher = reranker.make(config, material)
     votes = teacher.label([*TEXTS, ""])
     assert teacher.name == "reranker"

@@ -17,6 +17,7 @@ from tsirius.errors import UserError
 from tsirius.models import encode, finetune, hub, load, saved_encoder
 from tsirius.models.batching import BATCH_TOKENS
 from tsirius.models.classifier import Classifier, Description
+from tsirius.models.pooling import Pooling
 from tsirius.stages import evaluate, predict
 
 POSITIONS = 40
@@ -43,11 +44,15 @@ def encoder(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: 
     return path
 
 
+def embeddings(model: Any, words: Any, texts: list[str], *, max_length: int) -> Any:
+    return encode.Embedder(model, words, Pooling(), [], model.config.hidden_size, max_length)(texts)
+
+
 def test_a_text_is_read_as_far_as_the_model_can(encoder: Path) -> None:
     made, words = load.encoder(str(encoder), precision="fp32"), load.tokenizer(str(encoder))
     length = encode.longest(made, words, 1000)
     assert length == KINDS[encoder.name.split()[0]][1]
-    assert np.isfinite(encode.embeddings(made, words, ["кружка " * 200, "суп"], max_length=length)).all()
+    assert np.isfinite(embeddings(made, words, ["кружка " * 200, "суп"], max_length=length)).all()
     assert max(map(len, encode.token_ids(words, ["кружка " * 200], max_length=length))) == length
     assert encode.longest(made, words, 9) == 9
 
@@ -78,12 +83,12 @@ def test_padding_falls_back_on_the_models_and_is_asked_for(tiny_model: Path, tmp
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
     made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
-    expected = encode.embeddings(made, words, TEXTS, max_length=32)
+    expected = embeddings(made, words, TEXTS, max_length=32)
     words.pad_token = None
-    assert np.allclose(encode.embeddings(made, words, TEXTS, max_length=32), expected, atol=1e-6)
+    assert np.allclose(embeddings(made, words, TEXTS, max_length=32), expected, atol=1e-6)
     made.config.pad_token_id = None
     with pytest.raises(UserError, match=r"names a token for padding\. Set pad_token"):
-        encode.embeddings(made, words, TEXTS, max_length=32)
+        embeddings(made, words, TEXTS, max_length=32)
 
 
 def test_a_batch_on_a_cpu_has_no_more_tokens_than_its_bound(tiny_model: Path) -> None:
@@ -91,18 +96,18 @@ def test_a_batch_on_a_cpu_has_no_more_tokens_than_its_bound(tiny_model: Path) ->
     texts = ["кружка " * number for number in range(1, 120)]
     sizes: list[int] = []
     made.register_forward_pre_hook(lambda _, args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True)
-    encode.embeddings(made, words, texts, max_length=32)
+    embeddings(made, words, texts, max_length=32)
     assert BATCH_TOKENS / 2 < max(sizes) <= BATCH_TOKENS
 
 
 def test_embeddings_do_not_depend_on_the_batch(tiny_model: Path) -> None:
     made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
     texts = [f"{'кружка ' * (number % 9)}{number}" for number in range(60)]
-    together = encode.embeddings(made, words, texts, max_length=32)
-    alone = np.concatenate([encode.embeddings(made, words, [text], max_length=32) for text in texts])
+    together = embeddings(made, words, texts, max_length=32)
+    alone = np.concatenate([embeddings(made, words, [text], max_length=32) for text in texts])
     assert np.ptp(together, axis=0).max() > 0.1
     np.testing.assert_allclose(together, alone, atol=1e-6)
-    np.testing.assert_allclose(encode.embeddings(made, words, texts[::-1], max_length=32)[::-1], together, atol=1e-6)
+    np.testing.assert_allclose(embeddings(made, words, texts[::-1], max_length=32)[::-1], together, atol=1e-6)
 
 
 def tight(model: Any, *, tokens: int) -> list[int]:
@@ -121,13 +126,13 @@ def tight(model: Any, *, tokens: int) -> list[int]:
 def test_embedding_runs_out_of_memory_and_continues_in_smaller_batches(tiny_model: Path) -> None:
     made, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
     texts = ["кружка " * (number % 12) for number in range(300)]
-    expected = encode.embeddings(made, words, texts, max_length=32)
+    expected = embeddings(made, words, texts, max_length=32)
     failed = tight(made, tokens=300)
-    np.testing.assert_allclose(encode.embeddings(made, words, texts, max_length=32), expected, atol=1e-6)
+    np.testing.assert_allclose(embeddings(made, words, texts, max_length=32), expected, atol=1e-6)
     assert failed and max(failed) > 600, "halved at least twice"
     with pytest.raises(UserError, match="one text of 32 tokens does not fit into memory"):
         tight(made, tokens=20)
-        encode.embeddings(made, words, ["кружка " * 40], max_length=32)
+        embeddings(made, words, ["кружка " * 40], max_length=32)
 
 
 @pytest.mark.parametrize("windows", [False, True])
@@ -157,13 +162,13 @@ def test_members_that_ask_for_the_same_texts_have_them_embedded_once(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    real = encode.embeddings
+    real = encode.Embedder.__call__
 
-    def embeddings(model: Any, words: Any, texts: Any, *, max_length: int) -> Any:
+    def call(self: encode.Embedder, texts: Any, **more: Any) -> Any:
         asked.append(list(texts))
-        return real(model, words, texts, max_length=max_length)
+        return real(self, texts, **more)
 
-    monkeypatch.setattr(encode, "embeddings", embeddings)
+    monkeypatch.setattr(encode.Embedder, "__call__", call)
     embed = encode.embedder(str(tiny_model), max_length=32)
     first, again = embed(["кружка", "тапки"]), embed(["кружка", "тапки"])
     assert np.array_equal(first, again) and len(asked) == 1

@@ -290,13 +290,13 @@ def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
 def test_the_members_of_a_linear_ensemble_embed_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tsirius.models import encode
 
-    real, asked = encode.embeddings, []
+    real, asked = encode.Embedder.__call__, []
 
-    def embeddings(model: Any, words: Any, texts: Any, *, max_length: int) -> Any:
+    def call(self: encode.Embedder, texts: Any, **more: Any) -> Any:
         asked.extend(texts)
-        return real(model, words, texts, max_length=max_length)
+        return real(self, texts, **more)
 
-    monkeypatch.setattr(encode, "embeddings", embeddings)
+    monkeypatch.setattr(encode.Embedder, "__call__", call)
     counts, classifier = train(tmp_path, Config(folds=3, distil=True), train=MANY)
     texts = [text for text, _ in MANY]
     assert sorted(text for text in asked if text != ".") == sorted(texts)  # "." tells a model that is read its width

@@ -65,6 +65,7 @@ class Material:
             opened again.
         folder: where a labeller keeps what it learned, and finds it when it is opened again.
         embed: texts → their embeddings by the shared encoder ``label.encoder``, [N, W], each of length 1.
+        embed_categories: the same of the words of categories: some encoders want another prompt before those.
         max_length: tokens of a text that a model reads, a hypothesis counted.
     """
 
@@ -72,6 +73,7 @@ class Material:
     texts: Sequence[str]
     folder: Path
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
+    embed_categories: Callable[[Sequence[str]], NDArray[np.float32]]
     max_length: int
 
 

@@ -50,7 +50,9 @@ def check(config: Config) -> None:
 
 def make(config: Config, material: Material) -> Labeller:
     """The matcher of texts with the categories."""
-    return matcher(material.categories, material.embed, parts=config.parts, scale=config.scale)
+    return matcher(
+        material.categories, material.embed, material.embed_categories, parts=config.parts, scale=config.scale
+    )
 
 
 def reopen(config: Config, material: Material) -> Labeller:
@@ -86,13 +88,14 @@ class Matcher:
 def matcher(
     categories: Categories,
     embed: Callable[[Sequence[str]], NDArray[np.float32]],
+    embed_categories: Callable[[Sequence[str]], NDArray[np.float32]],
     *,
     parts: Parts,
     scale: float,
 ) -> Matcher:
     """A matcher of texts with ``categories``, which are embedded by ``parts`` of their words, see
     :func:`tsirius.labellers.hypotheses.descriptions`; of several texts about one, the mean."""
-    anchors = [embed(descriptions(category, parts)).mean(axis=0) for category in categories]
+    anchors = [embed_categories(descriptions(category, parts)).mean(axis=0) for category in categories]
     return Matcher(embed, np.stack(anchors), categories.names, scale)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from tsirius import labellers
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
-from tsirius.models import encode, hub
+from tsirius.models import encode, hub, pooling
+from tsirius.models.pooling import Pooling
 from tsirius.section import Section
 
 FILE = "labellers.json"
 
 
-def write(configs: Mapping[str, Section], folder: Path, *, encoder: str, max_length: int) -> None:
+def write(
+    configs: Mapping[str, Section], folder: Path, how: Pooling | None = None, *, encoder: str, max_length: int
+) -> None:
     """Write down the labellers that were used, with their settings and the fingerprints of their models.
 
     What they learned, they write themselves, see :meth:`tsirius.labellers.Module.make`.
@@ -25,6 +29,7 @@ def write(configs: Mapping[str, Section], folder: Path, *, encoder: str, max_len
     Args:
         configs: labeller → its settings.
         folder: of what is published.
+        how: the encoder makes an embedding; None: as its folder says.
         encoder: the shared one.
         max_length: tokens of a text that models read.
     """
@@ -38,7 +43,12 @@ def write(configs: Mapping[str, Section], folder: Path, *, encoder: str, max_len
         }
         for name, config in configs.items()
     }
-    text = {"encoder": encoder, "max_length": max_length, "labellers": described}
+    text = {
+        "encoder": encoder,
+        "pooling": (how or pooling.of(encoder)).key(),
+        "max_length": max_length,
+        "labellers": described,
+    }
     (folder / FILE).write_text(json.dumps(text, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -54,11 +64,14 @@ def reopen(folder: Path, categories: Categories, *, only: str | None) -> list[La
         UserError: a model is not at hand, or no longer the one that labelled.
     """
     described = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    how = pooling.restored(described["encoder"], described["pooling"], where=folder / FILE)
+    embedder = partial(encode.embedder, described["encoder"], how, max_length=described["max_length"])
     material = Material(
         categories=categories,
         texts=(),
         folder=folder,
-        embed=encode.embedder(described["encoder"], max_length=described["max_length"]),
+        embed=embedder(),
+        embed_categories=embedder(category=True),
         max_length=described["max_length"],
     )
     return [_reopen(name, one, material) for name, one in described["labellers"].items() if only in (None, name)]

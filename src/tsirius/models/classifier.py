@@ -57,6 +57,8 @@ class Description:
         parts: the folders beside ``model.json`` that hold the weights, each with a ``model.json``: the members of an
             ensemble; of a fine-tuned model the same one in up to two forms. Empty: they lie beside it.
         long_texts: what a fine-tuned encoder does with longer texts.
+        pooling: how the encoder of a linear model makes an embedding, see
+            :meth:`tsirius.models.pooling.Pooling.key`; None: there is none, or as the encoder's folder says.
     """
 
     kind: Kind
@@ -69,6 +71,7 @@ class Description:
     max_length: PositiveInt | None
     parts: list[str]
     long_texts: LongTexts = "truncate"
+    pooling: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Description:
@@ -233,15 +236,17 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
     names, length = description.names, int(description.max_length or 0)
     windows = description.long_texts == "windows"
     if description.kind == "linear":
-        from tsirius.models import embeddings, encode, linear
+        from tsirius.models import embeddings, encode, linear, pooling
 
         embed = None
         if description.base_model is not None:
             _check_base(description)
-            shared_by = ("embeddings", description.base_model, length)
-            embed = shared.setdefault(shared_by, encode.embedder(description.base_model, max_length=length))
+            base_model = description.base_model
+            how = pooling.restored(base_model, description.pooling, where=folder / DESCRIPTION)
+            shared_by = ("embeddings", base_model, length, how)
+            embed = shared.setdefault(shared_by, encode.embedder(base_model, how, max_length=length))
             if (embedded := shared.get(EMBEDDED)) is not None:
-                embed = embeddings.known(embed, embedded, model=description.base_model, max_length=length)
+                embed = embeddings.known(embed, embedded, how, model=base_model, max_length=length)
         return linear.load(folder, categories=len(names), embed=embed)
     if description.kind == "onnx":
         from tsirius.models import onnx

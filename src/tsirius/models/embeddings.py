@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsirius.models import hub
+from tsirius.models import hub, pooling
+from tsirius.models.pooling import Pooling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +24,22 @@ FOLDER = "embeddings"
 ABOUT, TEXTS, VECTORS = "embeddings.json", "texts.npy", "vectors.npy"
 
 
-def publish(folder: Path, texts: Sequence[str], vectors: NDArray[np.float32], *, model: str, max_length: int) -> None:
+def publish(
+    folder: Path,
+    texts: Sequence[str],
+    vectors: NDArray[np.float32],
+    how: Pooling | None = None,
+    *,
+    model: str,
+    max_length: int,
+) -> None:
     """Write embeddings into ``folder``.
 
     Args:
         folder: of the stage; they get a folder of their own in it.
         texts: cleaned texts, each once; of each a hash of 64 bits is kept.
         vectors: their embeddings, [N, W].
+        how: they were made; None: as the encoder's folder says.
         model: the encoder.
         max_length: tokens of a text that it read.
     """
@@ -37,24 +47,24 @@ def publish(folder: Path, texts: Sequence[str], vectors: NDArray[np.float32], *,
     folder.mkdir()
     np.save(folder / TEXTS, _hashes(texts), allow_pickle=False)
     np.save(folder / VECTORS, np.asarray(vectors, dtype=np.float32), allow_pickle=False)
-    about = {"fingerprint": hub.fingerprint(model), "max_length": max_length}
-    (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    (folder / ABOUT).write_text(json.dumps(_about(how, model, max_length)), encoding="utf-8")
 
 
-def known(embed: Embed, folder: Path, *, model: str, max_length: int) -> Embed:
-    """``embed``, but asked only for texts whose embeddings by the same encoder and length are not in ``folder``.
+def known(embed: Embed, folder: Path, how: Pooling | None = None, *, model: str, max_length: int) -> Embed:
+    """``embed``, but asked only for texts whose embeddings by the same encoder, pooling and length are not in
+    ``folder``.
 
     Args:
         embed: texts → their embeddings, [N, W].
         folder: of the stage that published them; nothing has to be there.
+        how: ``embed`` makes them; None: as the encoder's folder says.
         model: the encoder of ``embed``.
         max_length: tokens of a text that it reads.
     """
     folder = folder / FOLDER
     if not (folder / ABOUT).is_file():
         return embed
-    about = {"fingerprint": hub.fingerprint(model), "max_length": max_length}
-    if hub.read_json(folder / ABOUT) != about:
+    if hub.read_json(folder / ABOUT) != _about(how, model, max_length):
         return embed
     hashes = np.load(folder / TEXTS, allow_pickle=False)
     vectors: NDArray[np.float32] = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
@@ -72,6 +82,11 @@ def known(embed: Embed, folder: Path, *, model: str, max_length: int) -> Embed:
         return result
 
     return look_up if len(hashes) else embed
+
+
+def _about(how: Pooling | None, model: str, max_length: int) -> dict[str, Any]:
+    key = (how or pooling.of(model)).key()
+    return {"fingerprint": hub.fingerprint(model), "max_length": max_length, "pooling": key}
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:

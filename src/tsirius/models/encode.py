@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsirius.models import hub, onnx, windows
+from tsirius.models import hub, onnx, pooling, windows
 from tsirius.models.batching import (
     BATCH_TOKENS,
     EXACT,
@@ -20,6 +21,7 @@ from tsirius.models.batching import (
     padded_with_mask,
     padding,
 )
+from tsirius.models.pooling import Pooling, pooled
 
 if TYPE_CHECKING:
     import torch
@@ -74,54 +76,96 @@ def check_logits(model: Any, tokenizer: Any, *, max_length: int, half: torch.dty
     check_alone(lambda given: _logits(model, tokenizer, given, half=half), rows, rounding=rounding, where=where)
 
 
-def embeddings(model: Any, tokenizer: Any, texts: Sequence[str], *, max_length: int) -> NDArray[np.float32]:
-    """What an encoder makes of each text: the mean of its last states, padding left out, scaled to length 1, [N, W].
+@dataclass(frozen=True)
+class Embedder:
+    """An encoder in memory that makes embeddings.
 
-    Reimers and Gurevych 2019, "Sentence-BERT" (arXiv 1908.10084). Arguments as of :func:`logits`, of an encoder without
-    a head.
+    Attributes:
+        model, tokenizer: of transformers.
+        pooling: how an embedding is made.
+        layers: after the pooling, see :func:`tsirius.models.pooling.head`.
+        width: W, numbers of an embedding.
+        max_length: tokens of a text that are read, the prompt's included.
     """
-    return _embeddings(model, tokenizer, token_ids(tokenizer, texts, max_length=max_length))
+
+    model: Any
+    tokenizer: Any
+    pooling: Pooling
+    layers: Sequence[Callable[[torch.Tensor], torch.Tensor]]
+    width: int
+    max_length: int
+
+    def __call__(self, texts: Sequence[str], *, category: bool = False) -> NDArray[np.float32]:
+        """The embeddings of cleaned texts, or of the words of categories, [N, W], each of length 1.
+
+        Reimers and Gurevych 2019, "Sentence-BERT" (arXiv 1908.10084).
+        """
+        how = self.pooling
+        prompt = how.category_prompt if category else how.prompt
+        given = [prompt + (text.lower() if how.lower else text) for text in texts]
+        skipped = 0 if how.prompt_counts or not prompt else _own_tokens(self.tokenizer, prompt)
+        return self.of_tokens(token_ids(self.tokenizer, given, max_length=self.max_length), skipped=skipped)
+
+    def of_tokens(self, rows: list[list[int]], *, skipped: int) -> NDArray[np.float32]:
+        """The same of rows of tokens, of which the first ``skipped`` are left out of the pooling."""
+        import torch
+
+        def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            result = pooled(states, mask, self.pooling.modes, skipped=skipped)
+            for layer in self.layers:
+                result = layer(result)
+            return torch.nn.functional.normalize(result)
+
+        return _read(self.model, self.tokenizer, rows, forward, width=self.width)
 
 
-def _embeddings(model: Any, tokenizer: Any, rows: list[list[int]]) -> NDArray[np.float32]:
-    import torch
-
-    def mean(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        return torch.nn.functional.normalize((states * mask[:, :, None]).sum(dim=1))
-
-    return _read(model, tokenizer, rows, mean, width=model.config.hidden_size)
+def _own_tokens(tokenizer: Any, prompt: str) -> int:
+    """The tokens of a prompt at the beginning of a text, the special ones before it included."""
+    ids: list[int] = tokenizer(prompt)["input_ids"]
+    return len(ids) - (ids[-1] in (tokenizer.sep_token_id, tokenizer.eos_token_id))
 
 
-def embedder(model: str, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-    """Texts → their :func:`embeddings` by an encoder, a folder or hub name; it is read when it is first asked.
+def embedder(
+    model: str, how: Pooling | None = None, *, max_length: int, category: bool = False
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """Texts → their embeddings by an encoder, [N, W], each of length 1; it is read when it is first asked.
 
     The members of an ensemble ask for the same texts one after the other: the last answer is kept.
+
+    Args:
+        model: a folder or hub name that :func:`tsirius.models.hub.check` accepts.
+        how: an embedding is made, see :func:`tsirius.models.pooling.of`; None: as the encoder's folder says.
+        max_length: tokens of a text that are read.
+        category: the texts are words of categories, before which some encoders ask for another prompt.
 
     Raises:
         UserError: the encoder cannot be read.
     """
     if model == hub.GOODS:
         return onnx.embedder(hub.fetch(model), max_length=max_length)
-    from tsirius.models import load
-
-    @cache
-    def parts() -> tuple[Any, Any, int]:
-        encoder, tokenizer = load.encoder(model, precision="auto"), load.tokenizer(model)
-        load.settle(encoder, tokenizer, where=model)
-        length = longest(encoder, tokenizer, max_length)
-        rows = token_ids(tokenizer, NEIGHBOURS, max_length=length)
-        check_alone(partial(_embeddings, encoder, tokenizer), rows, rounding=HALF, where=model)
-        return encoder, tokenizer, length
 
     @lru_cache(maxsize=1)
     def last(texts: tuple[str, ...]) -> NDArray[np.float32]:
-        encoder, tokenizer, length = parts()
-        result = embeddings(encoder, tokenizer, texts, max_length=length)
+        result = _embedder(model, how or pooling.of(model), max_length)(texts, category=category)
         result.flags.writeable = False
         return result
 
     return lambda texts: last(tuple(texts))
+
+
+@lru_cache(maxsize=1)
+def _embedder(model: str, how: Pooling, max_length: int) -> Embedder:
+    from tsirius.models import load
+
+    encoder, tokenizer = load.encoder(model, precision="auto"), load.tokenizer(model)
+    load.settle(encoder, tokenizer, where=model)
+    length = min(longest(encoder, tokenizer, max_length), how.max_length or max_length)
+    layers, width = pooling.head(model, how, width=encoder.config.hidden_size, device=encoder.device)
+    result = Embedder(encoder, tokenizer, how, layers, width, length)
+    rows = token_ids(tokenizer, NEIGHBOURS, max_length=length)
+    check_alone(partial(result.of_tokens, skipped=0), rows, rounding=HALF, where=model)
+    return result
 
 
 def mask_token(model: str) -> str:

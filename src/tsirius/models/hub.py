@@ -25,12 +25,17 @@ TOKENIZERS = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "spm.
 MARIAN = ("source.spm", "target.spm", "vocab.json")
 """Marian's tokenizer: all of them are needed."""
 DECIDING = (CONFIG, *TOKENIZERS, *MARIAN[:2], "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
-            "added_tokens.json", "adapter_config.json")  # fmt: skip
-"""Files beside the weights that transformers reads for an encoder or a classifier: what it says hangs on them."""
+            "added_tokens.json", "adapter_config.json", "modules.json", "config_sentence_transformers.json",
+            "sentence_bert_config.json")  # fmt: skip
+"""Files beside the weights that are read for an encoder or a classifier: what it says hangs on them."""
 READ = ("generation_config.json", "processor_config.json", "preprocessor_config.json", "chat_template.json")
 """Further settings that transformers reads where they are there."""
 PATTERNS = ("*.json", "*.txt", *TOKENIZERS[1:5], *MARIAN[:2])
 """What is downloaded beside the weights."""
+LAYERS = ("[0-9]*_*/model.safetensors", "[0-9]*_*/pytorch_model.bin")
+"""Weights of the layers after the pooling, in the layout of sentence-transformers."""
+STEPS = ("[0-9]*_*/config.json", *LAYERS)
+"""What pooling and layers after it are read from."""
 
 HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 HUB_SECONDS = 10.0
@@ -43,6 +48,8 @@ GOODS = "tsirius-goods"
 """The larger embedding model that comes with the package, as ONNX: it knows more goods. It cannot be fine-tuned."""
 GOODS_FOLDER = EMBEDDED_FOLDER.with_name(GOODS)
 GOODS_SHA256 = "f519f39a1b288d7fcf85c8a1f18e18722b20b918a32a11c133dba45ddcc576d1"
+OWN = (EMBEDDED, GOODS)
+"""What comes with the package."""
 ONNX = "model.onnx"
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
@@ -142,7 +149,7 @@ def fetch(model: str) -> Path:
         with loading(model):
             from huggingface_hub import snapshot_download
 
-            result = Path(snapshot_download(model, allow_patterns=[*PATTERNS, "model*.safetensors"]))
+            result = Path(snapshot_download(model, allow_patterns=[*PATTERNS, "model*.safetensors", *LAYERS]))
             if missing({path.name for path in result.iterdir()}):
                 snapshot_download(model, allow_patterns=["pytorch_model*.bin"])
         _check_folder(result)
@@ -335,6 +342,17 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, is too large or too deep, or is not valid JSON.
     """
+    result = _json(path)
+    return result if isinstance(result, dict) else {}
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """The JSON list of a file of a model; [] where it holds something else. Errors as of :func:`read_json`."""
+    result = _json(path)
+    return result if isinstance(result, list) else []
+
+
+def _json(path: Path) -> Any:
     vocabulary = path.name in VOCABULARIES
     most = TERMS_BYTES if path.name == TERMS else VOCABULARY_BYTES if vocabulary else SETTINGS_BYTES
     try:
@@ -350,7 +368,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"not valid JSON ({error})", where=path, remedy=AGAIN) from None
     if not vocabulary and _deeper(result, DEPTH):
         raise UserError("is nested too deeply", where=path, remedy=AGAIN)
-    return result if isinstance(result, dict) else {}
+    return result
 
 
 def _deeper(value: Any, most: int) -> bool:
@@ -392,7 +410,8 @@ def fingerprint(model: str) -> str:
     """
     total = hashlib.blake2b(digest_size=16)
     result = fetch(model)
-    for path in (result / name for name in DECIDING):
+    steps = (path for pattern in STEPS for path in sorted(result.glob(pattern)))
+    for path in (*(result / name for name in DECIDING), *steps):
         if path.is_file():
             total.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
     for path in next(filter(None, (sorted(result.glob(f"*.{kind}")) for kind in ("safetensors", "bin", "onnx"))), []):

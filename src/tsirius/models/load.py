@@ -27,7 +27,10 @@ def _without_int8(value: object) -> object:
 
 Precision = Annotated[Literal["auto", "fp32"], BeforeValidator(_without_int8)]
 """What a model computes in, see :func:`judge`."""
-CLASSIFIER = "AutoModelForSequenceClassification"
+ENCODER, CLASSIFIER = "AutoModel", "AutoModelForSequenceClassification"
+TEXT_ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel",
+                 "longt5": "LongT5EncoderModel"}  # fmt: skip
+"""Kinds of models with a decoder whose encoder alone makes embeddings (ai-forever/FRIDA), and its class."""
 NAMED = 4
 """Of weights that are missing, so many are named."""
 SHORTEST = 8
@@ -125,8 +128,9 @@ def _whole(head: str, model: str, *, new_head: bool, **settings: Any) -> tuple[A
     """
     import torch
 
+    reader = TEXT_ENCODERS.get(hub.described(model).get("model_type", ""), head) if head == ENCODER else head
     loaded, loading = read(
-        head, model, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+        reader, model, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **settings
     )
     _check_use(loaded, head, where=model)
     mismatched = {str(name) for name, *_ in loading["mismatched_keys"]}
@@ -136,7 +140,7 @@ def _whole(head: str, model: str, *, new_head: bool, **settings: Any) -> tuple[A
     for name in new:
         in_head = new_head and not name.startswith(prefix)
         pooler = name.startswith(f"{prefix}pooler.") and name not in mismatched  # embeddings do without
-        if not in_head and not (pooler and (new_head or head == "AutoModel")):
+        if not in_head and not (pooler and (new_head or head == ENCODER)):
             lacking.append(name)
     inner = [name for name in lacking if name.startswith(prefix)]
     if len(inner) > len(loaded.base_model.state_dict()) / 2 or (new_head and mismatched & set(inner)):
@@ -161,7 +165,7 @@ def _check_use(loaded: Any, head: str, *, where: str) -> None:
     if not {"input_ids", "attention_mask"} <= inspect.signature(loaded.forward).parameters.keys():
         raise UserError(f"{loaded.config.model_type} takes no attention mask: what it says of a text would depend on"
                         " the texts beside it", where=where, remedy=remedy)  # fmt: skip
-    if head == "AutoModel" and loaded.config.is_encoder_decoder:
+    if head == ENCODER and loaded.config.is_encoder_decoder:
         raise UserError(f"{loaded.config.model_type} is an encoder with a decoder, which gives no embeddings",
                         where=where, remedy="Name an encoder.")  # fmt: skip
     if head == CLASSIFIER and getattr(loaded.config, "summary_type", None) == "last":
@@ -281,7 +285,7 @@ def encoder(model: str, *, precision: Precision) -> Any:
 
     On a CPU it computes in 32-bit floats: what is learned from its answers is used on other processors too.
     """
-    loaded, _ = _whole("AutoModel", model, new_head=False)
+    loaded, _ = _whole(ENCODER, model, new_head=False)
     return _placed(loaded, precision=precision, half=True)
 
 

@@ -45,12 +45,14 @@ class Regression:
         rounds: of the optimiser at most.
         embed: what the encoder makes of texts; None where there is none.
         max_length: tokens of a text that the encoder reads; None where there is none.
+        pooling: how the encoder makes an embedding, see :meth:`tsirius.models.pooling.Pooling.key`; None: no encoder.
     """
 
     c: float
     rounds: int
     embed: Embed | None
     max_length: int | None
+    pooling: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,7 @@ def document(
         max_length=max_length,
         parts=parts,
         long_texts=task.long_texts,
+        pooling=None if several or not isinstance(task.how, Regression) else task.how.pooling,
     )
     description.save(folder)
     write_checksums(folder)

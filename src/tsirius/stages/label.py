@@ -33,7 +33,8 @@ from tsirius.errors import UserError, nearest
 from tsirius.labellers import LABELLERS, Labeller, Material, Votes, published, student, vote
 from tsirius.labellers.vote import Consensus
 from tsirius.language.words import lemmas
-from tsirius.models import embeddings, encode, hub, load
+from tsirius.models import embeddings, encode, hub, load, pooling
+from tsirius.models.pooling import Mode, Pooling
 from tsirius.progress import Advance, progress, say
 from tsirius.section import Section, nest
 from tsirius.shards import Shards
@@ -61,6 +62,10 @@ class Config(Section):
     """From this probability on a labeller's label counts when another one's confidence is put to scale."""
     encoder: str = Field(hub.GOODS, min_length=1)
     """The encoder of the embeddings of matcher and student, a folder or a hub name."""
+    pooling: Mode | None = None
+    """What of the encoder's states is its embedding; unset: as its folder or its model card says."""
+    encoder_prefix: str | None = None
+    """Put before every text for the encoder; unset: the prompts of its folder or its model card."""
     max_length: int = Field(256, ge=8)
     """Tokens of a review that encoder and NLI teacher read, a hypothesis counted."""
     doubt: bool = True
@@ -86,8 +91,12 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     texts = unique["clean"]
     rows = reviews.select("clean").join(unique, on="clean", how="left", maintain_order="left")["row"].to_numpy()
 
-    encoder = encode.embedder(config.encoder, max_length=config.max_length)
-    embed = partial(_embed_all, encoder, scratch=scratch, model=config.encoder, max_length=config.max_length)
+    how = pooling.of(config.encoder, mode=config.pooling, prefix=config.encoder_prefix)
+    if config.encoder not in hub.OWN:
+        say(f"  {config.encoder}: {how}")
+    embedder = partial(encode.embedder, config.encoder, how, max_length=config.max_length)
+    encoder = embedder()
+    embed = partial(_embed_all, encoder, scratch=scratch, model=config.encoder, max_length=config.max_length, how=how)
     own = cache(lambda: embed(texts))
     listed = texts.to_list()
     material = Material(
@@ -95,11 +104,12 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         texts=listed,
         folder=out,
         embed=lambda wanted: own() if wanted is listed else encoder(wanted),  # those of all reviews are kept
+        embed_categories=embedder(category=True),
         max_length=config.max_length,
     )
     configs = {name: _section(config, name, Section) for name in config.use}
     votes = {name: _label_all(name, one, material, texts, scratch, config.encoder) for name, one in configs.items()}
-    published.write(configs, out, encoder=config.encoder, max_length=config.max_length)
+    published.write(configs, out, how, encoder=config.encoder, max_length=config.max_length)
     blind = {name for name in votes if labellers.module(name).BLIND}
     reconcile = partial(vote.reconcile, blind=blind, taught={STUDENT}, sure=config.sure)
     consensus = reconcile({name: one.probabilities for name, one in votes.items()})
@@ -117,7 +127,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     mix = dict(zip(categories.names, consensus.prior.round(6).tolist(), strict=True))
     (out / MIX).write_text(json.dumps(mix, ensure_ascii=False, indent=1), encoding="utf-8")
     if own.cache_info().currsize:
-        embeddings.publish(out, listed, own(), model=config.encoder, max_length=config.max_length)
+        embeddings.publish(out, listed, own(), how, model=config.encoder, max_length=config.max_length)
     tables.write(_votes(votes, reviews["id"], rows, categories.names), tables.VOTES, out / "votes.parquet")
     labelled = _labels(votes, consensus.probabilities, doubtful, reviews["id"], rows, categories.names)
     tables.write(labelled, tables.LABELS, out / "labels.parquet")
@@ -126,6 +136,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         **_counts(labelled, categories.names),
         "texts": len(texts),
         "estimated_mix": mix,
+        "pooling": str(how),
         "temperatures": consensus.temperatures,
         "agreement": consensus.agreement,
         "student_agreement": agreed,
@@ -236,7 +247,9 @@ def check(config: Config) -> None:
     for setting, model in _models(config).items():
         hub.check(model)
         if setting == "label.encoder" and model != hub.GOODS:
-            load.check(model, head="AutoModel", new_head=False)
+            if hub.at_hand(model) is not None:
+                pooling.of(model, mode=config.pooling, prefix=config.encoder_prefix)
+            load.check(model, head=load.ENCODER, new_head=False)
     for name in config.use:
         labellers.module(name).check(_section(config, name, Section))
 
@@ -263,6 +276,7 @@ def _embed_all(
     scratch: Path,
     model: str,
     max_length: int,
+    how: Pooling,
 ) -> NDArray[np.float32]:
     """The embeddings of the texts, [N, W]."""
 
@@ -271,7 +285,7 @@ def _embed_all(
         advance(len(part))
         return result
 
-    key = {"model": hub.fingerprint(model), "max_length": max_length}
+    key = {"model": hub.fingerprint(model), "max_length": max_length, "pooling": how.key()}
     return _in_shards("embeddings", work, texts, scratch, key=key)["embedding"].to_numpy()
 
 

@@ -144,7 +144,7 @@ def check(config: Config) -> None:
         _needs_bitsandbytes()
     if encoder := _encoder(config):
         hub.check(encoder)
-        head = "AutoModel" if config.use == "linear" else load.CLASSIFIER
+        head = load.ENCODER if config.use == "linear" else load.CLASSIFIER
         load.check(encoder, head=head, new_head=config.use != "linear")
 
 
@@ -310,18 +310,20 @@ def _regression(config: Config, base_model: str | None, labelled: Path) -> Regre
         base_model: the encoder; None: there is none.
         labelled: the folder of the label stage, which may hold the embeddings of the rows.
     """
-    from tsirius.models import embeddings, encode
+    from tsirius.models import embeddings, encode, pooling
     from tsirius.models.train_one import Regression
 
-    embed = None
+    embed = how = None
     if base_model:
-        embed = encode.embedder(base_model, max_length=config.max_length)
-        embed = embeddings.known(embed, labelled, model=base_model, max_length=config.max_length)
+        how = pooling.of(base_model)
+        embed = encode.embedder(base_model, how, max_length=config.max_length)
+        embed = embeddings.known(embed, labelled, how, model=base_model, max_length=config.max_length)
     return Regression(
         c=config.linear_c,
         rounds=config.linear_rounds,
         embed=embed,
         max_length=config.max_length if base_model else None,
+        pooling=how.key() if how else None,
     )
 
 
