@@ -71,7 +71,7 @@ def test_parts_are_documented(package: object) -> None:
 
 
 def test_labellers_and_augmenters_are_swept() -> None:
-    assert list(labellers.LABELLERS) == ["lexicon", "matcher", "nli", "reranker"]
+    assert list(labellers.LABELLERS) == ["lexicon", "matcher", "nli", "reranker", "geracl"]
     assert list(augmenters.AUGMENTERS) == ["eda", "paraphrase", "backtranslate"]
 
 

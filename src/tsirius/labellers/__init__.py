@@ -26,6 +26,7 @@ LABELLERS = {
     "matcher": "tsirius.labellers.matcher",
     "nli": "tsirius.labellers.nli",
     "reranker": "tsirius.labellers.reranker",
+    "geracl": "tsirius.labellers.geracl",
 }
 """Each labeller's name and its module. Its settings are the section ``label.NAME``."""
 

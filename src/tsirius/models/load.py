@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -287,6 +287,35 @@ def encoder(model: str, *, precision: Precision) -> Any:
     """
     loaded, _ = _whole(ENCODER, model, new_head=False)
     return _placed(loaded, precision=precision, half=True)
+
+
+def composed(model: str, config: Mapping[str, Any], *, prefix: str, precision: Precision) -> tuple[Any, dict[str, Any]]:
+    """The encoder inside a model of a kind that transformers does not know, and the weights beside it.
+
+    Args:
+        model: a folder or hub name; its weights are read from safetensors alone.
+        config: of the encoder.
+        prefix: what the names of the encoder's weights begin with.
+        precision: as of :func:`judge`.
+
+    Raises:
+        UserError: the weights are not all there, or of another encoder.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    weights = {name: value.float() for path in sorted(hub.fetch(model).glob("*.safetensors"))
+               for name, value in load_file(path).items()}  # fmt: skip
+    inner = {name.removeprefix(prefix): weights.pop(name) for name in list(weights) if name.startswith(prefix)}
+    if not inner:
+        raise UserError(f"has no weights {prefix}… in safetensors", where=model, remedy=hub.REMEDY)
+    with quiet(), hub.loading(model):
+        from transformers import CONFIG_MAPPING, AutoModel
+
+        own = CONFIG_MAPPING[config["model_type"]](**config)
+        loaded: Any = AutoModel.from_config(own, trust_remote_code=False, dtype=torch.float32)  # type: ignore[no-untyped-call]  # transformers'
+        loaded.load_state_dict(inner)
+    return _placed(loaded, precision=precision, half=True, half_on_cpu=True), weights
 
 
 def seq2seq(model: str, *, precision: Precision) -> Any:
