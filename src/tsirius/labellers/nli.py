@@ -16,7 +16,8 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import HALF, batch_size, check_alone, padding
+from tsirius.models import hub, onnx
+from tsirius.models.batching import HALF, batch_size, check_alone, padded_with_mask, padding
 from tsirius.models.hub import EMBEDDED
 from tsirius.models.load import Precision
 from tsirius.section import Section
@@ -66,7 +67,9 @@ def check(config: Config) -> None:
     Raises:
         UserError: it does not.
     """
-    from tsirius.models import hub, load
+    if config.model == EMBEDDED:
+        return
+    from tsirius.models import load
 
     if given := hub.described(config.model):
         named = hub.labels(given, where=config.model)
@@ -106,6 +109,8 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     Raises:
         UserError: the model cannot be read, or knows no entailment.
     """
+    if model == EMBEDDED:
+        return _built_in(max_length=max_length, batch_tokens=batch_tokens)
     from tsirius.models import encode
     from tsirius.models.load import CLASSIFIER, judge, settle, tokenizer
 
@@ -134,6 +139,29 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     pairs = [around.before + text[: length // 2] + around.after for text in tokens(encode.NEIGHBOURS)]
     check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF, where=model)
     return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
+
+
+def _built_in(*, max_length: int, batch_tokens: int) -> Scorer:
+    """The classifier that comes with the package, by onnxruntime in 32-bit floats."""
+    folder = hub.fetch(EMBEDDED)
+    session, words, pad, length = onnx.built_in(folder, max_length=max_length)
+    columns = list(answers(hub.labels(hub.described(EMBEDDED), where=EMBEDDED), where=EMBEDDED))
+    begin, end = (words.token_to_id(token) for token in ("<s>", "</s>"))
+
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        return [given.ids[:length] for given in words.encode_batch(list(texts), add_special_tokens=False)]
+
+    def frame(hypothesis: str) -> Frame:
+        after = [end, end, *tokens([hypothesis])[0], end]
+        return Frame([begin], after, [0] * len(after))
+
+    def forward(batch: Batch) -> NDArray[np.float32]:
+        ids, mask = padded_with_mask(batch.ids, pad, left=False, multiple=1)
+        logits = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+        result: NDArray[np.float32] = logits[:, columns]
+        return result
+
+    return Scorer(EMBEDDED, tokens, frame, forward, length, batch_tokens)
 
 
 def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from scipy.special import softmax
 
+from tsirius import environment
 from tsirius.errors import UserError
 from tsirius.io.texts import as_texts
 from tsirius.language.clean import normalise
@@ -263,15 +264,18 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
                 raise UserError("tells other categories apart than the ensemble", where=folder / part,
                                 remedy="Train the model again.")  # fmt: skip
         return Mean([_scorer(folder / part, one, shared) for part, one in zip(description.parts, members, strict=True)])
-    from tsirius.models import saved_encoder
+    from tsirius.models import hub
 
     if description.parts:
-        part = next((name for name in description.parts if name == saved_encoder.MERGED), description.parts[0])
+        part = next((name for name in description.parts if name == hub.MERGED), description.parts[0])
         form = describe(folder / part)
         if form.parts or (form.kind, form.names) != (description.kind, names):
             raise UserError("is not a form of the model that it lies in", where=folder / part,
                             remedy="Train the model again.")  # fmt: skip
         return _scorer(folder / part, form, shared)
+    environment.need_training("a fine-tuned model", where=folder)
+    from tsirius.models import saved_encoder
+
     if not (folder / saved_encoder.ADAPTER_CONFIG).is_file():
         return saved_encoder.read_plain(folder, names=names, max_length=length, windows=windows)
     base_model = str(description.base_model)

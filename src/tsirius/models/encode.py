@@ -142,12 +142,16 @@ def embedder(
     Raises:
         UserError: the encoder cannot be read.
     """
-    if model == hub.GOODS:
-        return onnx.embedder(hub.fetch(model), max_length=max_length)
+    if model in hub.OWN:
+        embed = onnx.embedder(hub.fetch(model), max_length=max_length)
+    else:
+
+        def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+            return _embedder(model, how or pooling.of(model), max_length)(texts, category=category)
 
     @lru_cache(maxsize=1)
     def last(texts: tuple[str, ...]) -> NDArray[np.float32]:
-        result = _embedder(model, how or pooling.of(model), max_length)(texts, category=category)
+        result = embed(texts)
         result.flags.writeable = False
         return result
 
@@ -170,7 +174,7 @@ def _embedder(model: str, how: Pooling, max_length: int) -> Embedder:
 
 def mask_token(model: str) -> str:
     """What an encoder's tokenizer reads as a hidden word; empty where it has no such token."""
-    if model == hub.GOODS:
+    if model in hub.OWN:
         return onnx.MASK
     from tsirius.models import load
 

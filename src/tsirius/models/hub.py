@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tsirius import environment
 from tsirius.errors import UserError
 
 CONFIG = "config.json"
@@ -42,15 +43,22 @@ HUB_SECONDS = 10.0
 EMBEDDED = "tsirius-mini"
 """The small encoder that comes with the package: its name stands for its folder."""
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
-EMBEDDED_SHA256 = "11c2c4208addb9d091493430b5a9d8792f1c3018282fcc237b8ecff25e5d9dfc"
-"""Of its weights."""
 GOODS = "tsirius-goods"
 """The larger embedding model that comes with the package, as ONNX: it knows more goods. It cannot be fine-tuned."""
 GOODS_FOLDER = EMBEDDED_FOLDER.with_name(GOODS)
-GOODS_SHA256 = "f519f39a1b288d7fcf85c8a1f18e18722b20b918a32a11c133dba45ddcc576d1"
 OWN = (EMBEDDED, GOODS)
 """What comes with the package."""
 ONNX = "model.onnx"
+SHA256 = {
+    EMBEDDED: {
+        WEIGHTS[0]: "11c2c4208addb9d091493430b5a9d8792f1c3018282fcc237b8ecff25e5d9dfc",
+        ONNX: "31d7dddd575afad216d3d3bd2603fb739b103a89a617be981a6507027d872386",
+    },
+    GOODS: {ONNX: "f519f39a1b288d7fcf85c8a1f18e18722b20b918a32a11c133dba45ddcc576d1"},
+}
+"""Of the files of their weights."""
+ADAPTER, MERGED = "adapter", "merged"
+"""The folders of a fine-tuned model's forms."""
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
@@ -88,12 +96,15 @@ def check(model: str) -> None:
     Raises:
         UserError: it is neither, or a part of it is missing or broken.
     """
-    if model == GOODS:
-        _check_embedded(GOODS_FOLDER / ONNX, GOODS_SHA256)
-    elif is_folder(model):
-        _check_folder(folder(model))
+    if model in OWN:
+        for file, sha256 in SHA256[model].items():
+            _check_embedded(folder(model) / file, sha256)
         if model == EMBEDDED:
-            _check_embedded(EMBEDDED_FOLDER / WEIGHTS[0], EMBEDDED_SHA256)
+            _check_folder(folder(model))
+        return
+    environment.need_training("a model that does not come with the package", where=model)
+    if is_folder(model):
+        _check_folder(folder(model))
     elif (result := cached(model)) is not None:
         _check_folder(result)
     else:

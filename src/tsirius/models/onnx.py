@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,20 +113,10 @@ def embedder(folder: Path, *, max_length: int) -> Callable[[Sequence[str]], NDAr
         max_length: tokens of a text that are read, at most as many as the model has positions.
     """
 
-    @cache
-    def parts() -> tuple[Any, Any, int]:
-        import onnxruntime
-        from tokenizers import Tokenizer
-
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        session = onnxruntime.InferenceSession(str(folder / MODEL), _options(), providers=["CPUExecutionProvider"])
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(min(max_length, config["max_position_embeddings"]))
-        return session, tokenizer, config["pad_token_id"]
+    parts = cache(partial(built_in, folder, max_length=max_length))
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        session, tokenizer, pad = parts()
+        session, tokenizer, pad, _ = parts()
         rows = [given.ids for given in tokenizer.encode_batch(list(texts))]
 
         def compute(batch: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -138,6 +128,22 @@ def embedder(folder: Path, *, max_length: int) -> Callable[[Sequence[str]], NDAr
         return filled([len(row) for row in rows], compute, width=width, budget=Budget(BATCH_TOKENS), where=MODEL)
 
     return embed
+
+
+def built_in(folder: Path, *, max_length: int) -> tuple[Any, Any, int, int]:
+    """A model that comes with the package: its session, its tokenizer, the token that fills up, and the tokens of a
+    text that it reads, at most ``max_length``. Arguments as of :func:`embedder`."""
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    session = onnxruntime.InferenceSession(str(folder / MODEL), _options(), providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    before = config["pad_token_id"] + 1 if config["model_type"] == "xlm-roberta" else 0  # rows that are no text's
+    length = min(max_length, config["max_position_embeddings"] - before)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    return session, tokenizer, config["pad_token_id"], length
 
 
 def _options() -> Any:

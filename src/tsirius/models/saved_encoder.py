@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-ADAPTER, MERGED = "adapter", "merged"
+ADAPTER, MERGED = hub.ADAPTER, hub.MERGED
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = hub.ADAPTER_CONFIG, "adapter_model.safetensors"
 FOREIGN = ("megatron_config", "eva_config", "corda_config", "layer_replication", "arrow_config")
 """Settings of peft's that no adapter of ours has."""

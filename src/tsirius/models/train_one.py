@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from tsirius import metrics
-from tsirius.models import linear, load
+from tsirius.models import hub, linear, load
 from tsirius.store import write_checksums
 
 if TYPE_CHECKING:
@@ -237,7 +237,6 @@ def document(
     """
     from tsirius.models.card import Card, render
     from tsirius.models.classifier import Description
-    from tsirius.models.saved_encoder import ADAPTER
 
     several = kind == "ensemble"
     description = Description(
@@ -268,7 +267,7 @@ def document(
         settings=task.settings,
         notes={name: value for name, value in notes.items() if name not in MEASURED},
     )
-    (folder / "README.md").write_text(render(card, adapter=folder.name == ADAPTER), encoding="utf-8")
+    (folder / "README.md").write_text(render(card, adapter=folder.name == hub.ADAPTER), encoding="utf-8")
 
 
 def score(task: Task, logits: NDArray[np.float32], labels: Sequence[str], *, seed: int) -> metrics.Score:

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, field_validator
 
-from tsirius import tables
+from tsirius import environment, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.models import hub, load
@@ -142,6 +142,8 @@ def check(config: Config) -> None:
                         remedy="Set train.folds or train.seeds.")  # fmt: skip
     if config.use == "qlora":
         _needs_bitsandbytes()
+    if config.use != "linear":
+        environment.need_training(f'train.use = "{config.use}"', where="train.use")
     if encoder := _encoder(config):
         hub.check(encoder)
         head = load.ENCODER if config.use == "linear" else load.CLASSIFIER
@@ -153,7 +155,7 @@ def _needs_bitsandbytes() -> None:
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("qlora needs bitsandbytes, which is not installed", where="train.use",
-                        remedy="Install it with: pip install 'tsirius[gpu]'.")  # fmt: skip
+                        remedy=f"{environment.install('gpu')}.")  # fmt: skip
 
 
 def files(config: Config) -> dict[str, Path]:
