@@ -21,7 +21,7 @@ from tsirius import config, metrics, pipeline
 from tsirius.categories import Categories
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
-from tsirius.store import write_text
+from tsirius.publish import write_text
 
 ARMS: dict[str, list[str]] = {
     "all (the default)": [],

@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tsirius.progress import say
-from tsirius.store import replacing
+from tsirius.publish import replacing
 
 SUFFIX = ".shard"
 CHECKSUM_BYTES = 16

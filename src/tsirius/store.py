@@ -1,4 +1,4 @@
-"""Files and folders: published whole or not at all; a stage's with a record of what it was computed from.
+"""The folder of a run: each stage's output, published with a record of what it was computed from.
 
 A stage writes into a work folder; the folder is renamed into ``runs/<name>/<stage>/`` once its ``record.json``,
 written last, is in it. A stage runs again when its key (version, settings, seed, fingerprints of what it reads) differs
@@ -11,28 +11,20 @@ one.
 
 from __future__ import annotations
 
-import errno
-import glob
 import hashlib
 import importlib.metadata
 import json
 import os
-import re
-import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-from filelock import FileLock, Timeout
-
 from tsirius.errors import UserError
+from tsirius.publish import failures_named, locked, publish, recover, replacing, write_text
 
 RECORD = "record.json"
 CONFIG, CONFIG_SUMS = "config.json", ".config.sums"
@@ -45,8 +37,6 @@ CHECKSUMS = "checksums.json"
 """In a folder that people copy, such as a model's: the fingerprint of each of its files."""
 README = "README.md"
 """What a person may write in such a folder."""
-PARTIAL_SECONDS = 3600.0
-"""What a process of another machine left unfinished is removed after this long."""
 DEPTH = 6
 """A model, a member of an ensemble or its adapter lies at most this many folders below its stage's."""
 
@@ -199,7 +189,7 @@ class Store:
         scratch.mkdir(parents=True, exist_ok=True)
         _reset_peak_memory()
         start = time.monotonic()
-        with _failures_named(out):
+        with failures_named(out):
             notes = work(out, scratch)
         record = {
             "stage": stage,
@@ -240,203 +230,6 @@ class Store:
             with replacing(target) as temporary:
                 shutil.copyfile(source, temporary)
         return target
-
-
-# --- published whole or not at all ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends well; else ``path`` stays as it was.
-
-    What is not an ordinary file (a pipe, a device) is not replaced: it is yielded itself. A link stays one: the file
-    that it leads to is replaced.
-    """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        with _failures_named(path):
-            yield path
-        return
-    _sweep(target)
-    with _beside(target) as temporary:
-        try:
-            with _failures_named(path):
-                yield temporary
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
-            if target.exists():
-                shutil.copymode(target, temporary)
-            temporary.replace(target)
-        except OSError as error:
-            if error.filename == str(temporary):
-                error.filename = str(path)
-            raise
-        finally:
-            with suppress(OSError):  # on a read-only disk, where it could not be written, this fails as well
-                temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def publishing(path: Path) -> Iterator[Path]:
-    """A new folder beside the folder ``path`` that replaces it when the block ends well; else it stays as it was.
-
-    A link stays one: the folder that it leads to is replaced. Of several processes that publish the same folder at
-    once, the last one wins.
-    """
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    recover(target)
-    _sweep(target)
-    with _beside(target) as temporary:
-        temporary.mkdir()
-        try:
-            yield temporary
-            publish(temporary, target)
-        finally:
-            _remove(temporary)
-
-
-def publish(work: Path, target: Path) -> None:
-    """Rename the finished folder ``work`` to ``target``, in place of the folder that is there.
-
-    A process that is killed between its two renames leaves the old folder beside ``target``: see :func:`recover`.
-    """
-    _sync(work)
-    try:
-        while True:  # another process may publish the same folder between two steps
-            try:
-                work.rename(target)
-                break
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not target.is_symlink():
-                    raise
-            with suppress(FileNotFoundError):
-                target.rename(target.with_name(f".{target.name}.{secrets.token_hex(4)}.replaced"))
-    finally:
-        recover(target)
-
-
-def recover(target: Path) -> None:
-    """Put back the folder that a process killed in :func:`publish` was replacing; remove it where the new one is."""
-    left = _listed(target, "replaced")
-    if left and not target.exists():
-        with suppress(OSError):
-            left[-1].rename(target)
-    for path in left:
-        _remove(path)
-
-
-@contextmanager
-def locked(folder: Path, busy: UserError) -> Iterator[None]:
-    """Hold ``folder`` against other processes; the system releases it when the holder dies.
-
-    Raises:
-        UserError: ``busy``, where another process holds it.
-    """
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise busy from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-_OWN = set[str]()
-"""Names of the unfinished files and folders that this process is writing."""
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """An unused hidden name beside ``target`` for what is not finished: it says which process writes it."""
-    path = target.with_name(f".{target.name}.{os.getpid()}-{_host()}-{secrets.token_hex(3)}.partial")
-    _OWN.add(path.name)
-    try:
-        yield path
-    finally:
-        _OWN.discard(path.name)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what killed processes left unfinished of ``target``."""
-    for left in _listed(target, "partial"):
-        with suppress(OSError):
-            if _abandoned(left):
-                _remove(left)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder, as far as that is possible."""
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _abandoned(path: Path) -> bool:
-    """Whether the process that wrote ``path`` is gone, as far as this machine can tell."""
-    process, _, rest = path.suffixes[-2].removeprefix(".").partition("-")
-    if not process.isdigit():
-        return False
-    if rest.partition("-")[0] != _host():
-        return not psutil.pid_exists(int(process)) and time.time() - path.stat().st_mtime > PARTIAL_SECONDS
-    if int(process) == os.getpid():  # in a container each process may get the number of the one before it
-        return path.name not in _OWN
-    return not psutil.pid_exists(int(process))
-
-
-def _listed(target: Path, ending: str) -> list[Path]:
-    """What lies hidden beside ``target`` under its name, the oldest first."""
-    stamped = []
-    for path in target.parent.glob(f".{glob.escape(target.name)}.*.{ending}"):
-        with suppress(FileNotFoundError):
-            stamped.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(stamped)]
-
-
-@cache
-def _host() -> str:
-    """A short name of this machine without a dot or a dash."""
-    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
-
-
-@contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
-    """Have a failure of the operating system name its file, as a library's own error may hide both.
-
-    Raises:
-        OSError: with ``path`` as its file name, where it had none.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-    except Exception as error:
-        hidden = re.search(r"\(os error (\d+)\)", str(error))  # how libraries written in Rust pass it on
-        if hidden is None:
-            raise
-        raise OSError(int(hidden[1]), os.strerror(int(hidden[1])), str(path)) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _sync(folder: Path) -> None:
-    """Have the system put a folder's files on the disk before the folder is renamed."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # --- fingerprints and records -----------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from tsirius.io.source import open_other
 from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
+from tsirius.publish import write_text
 from tsirius.stages import evaluate
-from tsirius.store import write_text
 
 if TYPE_CHECKING:
     import numpy as np

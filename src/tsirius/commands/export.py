@@ -23,7 +23,8 @@ from tsirius.models import onnx, saved_encoder
 from tsirius.models.batching import longest_first
 from tsirius.models.classifier import CHUNK, DESCRIPTION, Classifier, Description, describe, find
 from tsirius.progress import progress, say
-from tsirius.store import publishing, verify, write_checksums, write_text
+from tsirius.publish import publishing, write_text
+from tsirius.store import verify, write_checksums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

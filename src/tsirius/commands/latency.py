@@ -18,7 +18,8 @@ from tsirius.io.source import open_source, read_batches
 from tsirius.models import onnx
 from tsirius.models.classifier import Classifier, describe, find
 from tsirius.progress import progress
-from tsirius.store import verify, versions, write_text
+from tsirius.publish import write_text
+from tsirius.store import verify, versions
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "sample" / "reviews.csv"
 WARM_UP = 10

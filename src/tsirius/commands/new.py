@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tsirius import config
 from tsirius.errors import UserError
-from tsirius.store import write_text
+from tsirius.publish import write_text
 
 SAMPLE = resources.files("tsirius") / "assets" / "sample"
 """The sample: ``reviews.csv`` and ``categories.toml``."""

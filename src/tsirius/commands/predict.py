@@ -17,9 +17,10 @@ from tsirius.io import ids, writers
 from tsirius.io.source import Source, describe_source, open_source
 from tsirius.models.classifier import Classifier, find
 from tsirius.progress import say
+from tsirius.publish import locked, replacing, write_text
 from tsirius.shards import Shards
 from tsirius.stages import predict
-from tsirius.store import fingerprint, fingerprint_once, locked, replacing, versions, write_text
+from tsirius.store import fingerprint, fingerprint_once, versions
 
 
 def predict_file(

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tsirius.store import replacing
+from tsirius.publish import replacing
 
 FORMULA = frozenset("=+-@|%＝＋－＠")
 """What a formula, or a command to another program, begins with; also full width, as some spreadsheets read it so."""

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tsirius.models import distributed
-from tsirius.store import publishing, recover, seal, sealed
+from tsirius.publish import publishing, recover
+from tsirius.store import seal, sealed
 
 LAST, BEST = "last", "best"
 WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"

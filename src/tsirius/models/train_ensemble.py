@@ -26,8 +26,9 @@ from tsirius.models.batching import longest_first
 from tsirius.models.scorer import Scorer
 from tsirius.models.train_one import Task
 from tsirius.progress import progress, say
+from tsirius.publish import publishing
 from tsirius.shards import Shards
-from tsirius.store import publishing, seal, sealed
+from tsirius.store import seal, sealed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

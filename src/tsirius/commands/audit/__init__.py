@@ -20,7 +20,8 @@ from tsirius.commands.audit.sample import Sample, draw_sample
 from tsirius.commands.audit.subject import KINDS, Subject, all_votes, also_trained_on, open_subject, read_texts
 from tsirius.errors import UserError, nearest
 from tsirius.progress import say
-from tsirius.store import Store, write_text
+from tsirius.publish import write_text
+from tsirius.store import Store
 
 
 def audit(

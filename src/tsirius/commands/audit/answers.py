@@ -16,7 +16,8 @@ from tsirius.errors import UserError, nearest
 from tsirius.io import spreadsheet
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
-from tsirius.store import file_fingerprint, write_text
+from tsirius.publish import write_text
+from tsirius.store import file_fingerprint
 
 ANSWERS, ANSWERS_NEW, ANSWERS_SUMS = "answers.csv", ".answers.new.csv", ".answers.sums"
 """In the audit's folder."""

@@ -13,7 +13,8 @@ from tsirius.commands.audit import survey
 from tsirius.commands.audit.subject import Subject
 from tsirius.errors import UserError
 from tsirius.progress import say
-from tsirius.store import with_checksum, write_text
+from tsirius.publish import write_text
+from tsirius.store import with_checksum
 
 COUNT = 150
 """Reviews to ask about, unless a count is given."""
