@@ -99,11 +99,11 @@ def _read_answers(path: Path, subject: Subject, columns: Columns) -> pl.DataFram
         if column is None:
             raise UserError(f"has no column {name}", where=path, remedy="Use the file that --write wrote.")
     names, ids = subject.categories.names, set(subject.rows["id"])
-    spelled = spellings(names)
+    spelled, own = spellings(names), source.format == "xlsx"
     parts = [pl.DataFrame(schema={"id": pl.String, "category": pl.String})]
     for batch in read_unique(source, rows=20_000):
-        # a workbook has ids as they are, CSV escaped, and one may have been saved as the other
-        plain = [name if name in ids else spreadsheet.unescape(name) for name in batch["id"]]
+        # a workbook has ids as they are, unless it was saved from CSV, whose cells are escaped
+        plain = [name if own and name in ids else spreadsheet.unescape(name) for name in batch["id"]]
         batch = batch.with_columns(id=pl.Series(plain, dtype=pl.String))
         written = [spreadsheet.unescape(category.strip()) for category in batch["category"]]
         for row, name, category in zip(batch["row"], batch["id"], written, strict=True):
