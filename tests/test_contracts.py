@@ -46,8 +46,9 @@ FAMILIES = [
 ] + [("augment", name, augmenters.module(name), ("models", "make")) for name in augmenters.AUGMENTERS]
 
 
-def test_the_road_has_its_ten_stages() -> None:
-    road = ["ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict", "report"]
+def test_the_road_has_its_eleven_stages() -> None:
+    road = ["ingest", "label", "select", "table", "split", "balance"]
+    road += ["augment", "train", "evaluate", "predict", "report"]
     assert sorted(road) == STAGES
     assert [name for name in config.Config.model_fields if name in STAGES] == road
 

@@ -2,8 +2,8 @@
 
     python -m recipes.mini.graph FOLDER
 
-writes ``FOLDER/model.onnx`` for the XLM-R with a head in FOLDER: input_ids, attention_mask → embeddings (the mean of the
-last states, of length 1) and logits. The graph is written out with onnxruntime's fused operators; onnxruntime turns the
+writes ``FOLDER/model.onnx`` for the XLM-R with a head in FOLDER: input_ids, attention_mask → embeddings (the mean of
+the last states, of length 1) and logits. The graph is written out with onnxruntime's fused operators; onnxruntime turns the
 16-bit weights into 32-bit ones when it loads them.
 """
 
@@ -105,8 +105,9 @@ def _encoder(graph: Graph, config: dict[str, Any]) -> str:
     words = graph("Gather", graph.weight(f"{own}.word_embeddings.weight"), "input_ids")
     places = graph("Gather", graph.weight(f"{own}.position_embeddings.weight"), position)
     kind = graph("Gather", graph.weight(f"{own}.token_type_embeddings.weight"), graph.constant(0, "i8"))
-    x = graph("LayerNormalization", graph("Add", graph("Add", words, kind), places),
-              graph.weight(f"{own}.LayerNorm.weight"), graph.weight(f"{own}.LayerNorm.bias"), epsilon=epsilon)  # fmt: skip
+    total = graph("Add", graph("Add", words, kind), places)
+    scale, shift = graph.weight(f"{own}.LayerNorm.weight"), graph.weight(f"{own}.LayerNorm.bias")
+    x = graph("LayerNormalization", total, scale, shift, epsilon=epsilon)
     mask = graph("Cast", "attention_mask", to=6)
     for layer in range(config["num_hidden_layers"]):
         at = f"roberta.encoder.layer.{layer}"

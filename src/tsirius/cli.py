@@ -68,7 +68,10 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[section.key=value]...", help="Settings that override the file's.")
 ]
-TextColumn = Annotated[str, typer.Option(help="The column of the reviews.")]
+TextColumn = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="The column of the reviews; of several, repeat the option.")
+]
+Sheet = Annotated[str, typer.Option(help="The sheet of an Excel workbook, by its name or number.")]
 IdColumn = Annotated[str, typer.Option(help="The column of the ids.")]
 CategoryColumn = Annotated[str, typer.Option(help="The column of the categories.")]
 Encoding = Annotated[str, typer.Option(help="The file's encoding.")]
@@ -145,19 +148,43 @@ def run(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
-    reviews: Annotated[Path, typer.Argument(help="The file of reviews.")],
+    reviews: Annotated[Path, typer.Argument(help="The file of reviews; - for standard input.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; standard output by default, or with -.")
     ] = None,
-    text_column: TextColumn = "auto",
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...|all",
+            help="The columns to write, those of the file of reviews among them; by default id, category and"
+            " confidence, and all in what a person opens: .xlsx, or --for excel.",
+        ),
+    ] = "",
+    with_runner_up: Annotated[bool, typer.Option("--with-runner-up", help="Write the second category too.")] = False,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="excel", help="Write CSV as the Excel of your country opens it.")
+    ] = None,
+    text_column: TextColumn = None,
     id_column: IdColumn = "auto",
     encoding: Encoding = "auto",
+    sheet: Sheet = "auto",
 ) -> None:
     """Predict the category and the confidence of every review in a file, in its order."""
     from tsirius.commands import predict as predicting
 
-    output = None if output == Path("-") else output
-    predicting.predict_file(model, reviews, output, text_column=text_column, id_column=id_column, encoding=encoding)
+    if for_ not in (None, "excel"):
+        raise UserError(f"--for {for_}: nothing is known of it", remedy="Write --for excel.")
+    table = predicting.Table(predicting.split(columns), runner_up=with_runner_up, for_excel=for_ is not None)
+    predicting.predict_file(
+        model,
+        reviews,
+        None if output == Path("-") else output,
+        text_column=text_column or "auto",
+        id_column=id_column,
+        encoding=encoding,
+        sheet=sheet,
+        table=table,
+    )
 
 
 @app.command()
@@ -168,11 +195,12 @@ def compare(
     id_column: IdColumn = "auto",
     category_column: CategoryColumn = "auto",
     encoding: Encoding = "auto",
+    sheet: Sheet = "auto",
 ) -> None:
     """Compare a submission with the run's test file: rows, ids, order, categories, and their mix."""
     from tsirius.commands import compare as comparing
 
-    options = {"id_column": id_column, "category_column": category_column, "encoding": encoding}
+    options = {"id_column": id_column, "category_column": category_column, "encoding": encoding, "sheet": sheet}
     print(comparing.check_submission(folder, submission, **options))
 
 
@@ -182,16 +210,17 @@ def evaluate(
     gold: Annotated[
         Path, typer.Argument(help="Gold answers: columns text and category, or id (of the test file) and category.")
     ],
-    text_column: TextColumn = "auto",
+    text_column: TextColumn = None,
     id_column: IdColumn = "auto",
     category_column: CategoryColumn = "auto",
     encoding: Encoding = "auto",
+    sheet: Sheet = "auto",
 ) -> None:
     """Score a run or a model against gold answers (by people)."""
     from tsirius.commands import evaluate as evaluating
 
-    columns = {"text_column": text_column, "id_column": id_column, "category_column": category_column}
-    print(evaluating.evaluate_file(model, gold, **columns, encoding=encoding))
+    columns = {"id_column": id_column, "category_column": category_column, "encoding": encoding, "sheet": sheet}
+    print(evaluating.evaluate_file(model, gold, text_column=text_column or "auto", **columns))
 
 
 @app.command()
@@ -215,21 +244,23 @@ def audit(
         int | None, typer.Option(min=1, help="Number of reviews to ask about; 150 the first time.")
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(help="Write them to this CSV with an empty column category, instead of asking.")
+        Path | None,
+        typer.Option(help="Write them to this CSV or .xlsx with an empty column category, instead of asking."),
     ] = None,
-    answers: Annotated[Path | None, typer.Option(help="Read the answers from this CSV, instead of asking.")] = None,
+    answers: Annotated[Path | None, typer.Option(help="Read the answers from this file, instead of asking.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the label too; it may bias your answer.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
-    text_column: TextColumn = "auto",
+    text_column: TextColumn = None,
     id_column: IdColumn = "auto",
     category_column: CategoryColumn = "auto",
     encoding: Encoding = "auto",
+    sheet: Sheet = "auto",
 ) -> None:
     """Ask you about a sample of reviews, and estimate from your answers the accuracy of labels or predictions."""
     from tsirius.commands import audit as auditing
     from tsirius.commands.audit.answers import Columns
 
-    columns = Columns(text_column, id_column, category_column, encoding)
+    columns = Columns(text_column or "auto", id_column, category_column, encoding, sheet)
     report = auditing.audit(
         folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show, columns=columns
     )

@@ -26,6 +26,7 @@ from tsirius.stages.predict import Config as Predict
 from tsirius.stages.report import Config as Report
 from tsirius.stages.select import Config as Select
 from tsirius.stages.split import Config as Split
+from tsirius.stages.table import Config as Table
 from tsirius.stages.train import Config as Train
 
 
@@ -41,6 +42,7 @@ class Config(Section):
     ingest: Ingest
     label: Label = Label()
     select: Select = Select()
+    table: Table = Table()
     split: Split = Split()
     balance: Balance = Balance()
     augment: Augment = Augment()

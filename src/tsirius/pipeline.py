@@ -14,11 +14,11 @@ from tsirius import categories
 from tsirius import config as configuration
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
-from tsirius.io.source import open_other
+from tsirius.io.source import open_other, open_sources
 from tsirius.models import distributed
 from tsirius.progress import say
 from tsirius.section import Section
-from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, train
+from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, table, train
 from tsirius.store import Decision, Key, Store, fingerprint, versions
 
 Given = Mapping[str, Path]
@@ -57,13 +57,14 @@ CATEGORIES = 9
 def road(config: Config) -> list[Step]:
     """The stages of a run in their order."""
     c, seed = config, config.seed
-    read_as = {**_columns(c.ingest), "encoding": c.ingest.encoding}
+    read_as = ingest.read_as(c.ingest)
     gold = {"evaluate.gold": c.evaluate.gold} if c.evaluate.gold else {}
     columns = {"columns": _columns(c.ingest)}
     steps = [
         _step(ingest, c.ingest, seed, files=_ingest_files(c.ingest), leave_out=("train", "test", "categories")),
         replace(_step(label, c.label, seed, reads=("ingest",), files=label.files(c.label)), keeps=True),
         _step(select, c.select, seed, reads=("ingest", "label")),
+        _table_step(c.table, c.ingest),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
         _step(augment, c.augment, seed, reads=("ingest", "label", "split", "balance"), files=augment.files(c.augment)),
@@ -178,7 +179,10 @@ def run(config: Config | str | Path, *, again: str | None = None) -> Path:
                 skipped.append(step.name)
                 store.tidy(step.name, key)
             for name in step.exports:
-                store.export(step.name, name)
+                if (store.folder(step.name) / name).is_file():
+                    store.export(step.name, name)
+                else:  # an earlier run's: this one has none
+                    (store.root / name).unlink(missing_ok=True)
         if "predict" not in names:  # an earlier run's predictions are not this one's
             store.withdraw("predict", PREDICT_EXPORTS)
         _tell_changes(store, skipped)
@@ -271,18 +275,32 @@ def _step(
 
 
 def _predict(
-    section: predict.Config, given: Given, out: Path, scratch: Path, *, test: Path, read_as: Mapping[str, str]
+    section: predict.Config, given: Given, out: Path, scratch: Path, *, test: Path, read_as: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     source = open_other(test, **read_as, text_required=True)
     return predict.run(section, given, out, source=source, scratch=scratch)
 
 
-def _columns(section: ingest.Config) -> dict[str, str]:
-    return {"text_column": section.text_column, "id_column": section.id_column}
+def _table_step(section: table.Config, given: ingest.Config) -> Step:
+    read_as = ingest.read_as(given)
+    work = partial(_table, section, train=given, read_as=read_as)
+    key = {"version": table.VERSION, "settings": {**section.key(), **read_as}}
+    files = {name: path for name, path in _ingest_files(given).items() if name != "ingest.categories"}
+    return Step("table", work, key, ("ingest", "label", "select"), files, table.EXPORTS)
+
+
+def _table(
+    section: table.Config, given: Given, out: Path, scratch: Path, *, train: ingest.Config, read_as: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    return table.run(section, given, out, sources=open_sources(ingest.files(train), **read_as))
+
+
+def _columns(section: ingest.Config) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in ("text_column", "id_column", "sheet")}
 
 
 def _ingest_files(section: ingest.Config) -> dict[str, Path]:
-    train = section.train if isinstance(section.train, list) else [section.train]
+    train = ingest.files(section)
     return {f"ingest.train {number} {path.name}": path for number, path in enumerate(train, 1)} | {
         "ingest.categories": section.categories
     }

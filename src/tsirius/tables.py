@@ -100,6 +100,9 @@ REFUSED: Schema = dict.fromkeys(("reason", "method", "label", "clean", "source")
 PREDICTIONS: Schema = {"id": pl.String, "category": pl.String, "confidence": pl.Float32}
 """predict: one row a review of the file, in its order."""
 
+RUNNER_UP: Schema = {"runner_up": pl.String, "runner_up_confidence": pl.Float32}
+"""predict, while it works: the second category of each row, and its probability."""
+
 
 def write(table: pl.DataFrame, schema: Schema, path: Path) -> None:
     """Write ``table`` as Parquet with exactly the columns of ``schema``, in its order.

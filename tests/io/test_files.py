@@ -83,7 +83,7 @@ def test_invisible_characters_in_keys_and_in_parquet_columns_change_nothing(tmp_
 def test_a_header_in_decomposed_letters_is_found(tmp_path: Path) -> None:
     header = unicodedata.normalize("NFD", "Категория;Комментарий")
     source = opened(tmp_path, f"{header}\nобувь;Тапки\n")
-    assert (source.text_column, source.category_column) == ("Комментарий", "Категория")
+    assert (source.text_columns, source.category_column) == (("Комментарий",), "Категория")
 
 
 @pytest.mark.parametrize("header", ["id,text", "\ufeffid,text", "ID,Text", "text,id", '"id","text"', "\u200bid , text"])
@@ -259,11 +259,11 @@ def test_a_list_without_a_header_loses_no_review(tmp_path: Path, reviews: list[s
 
 
 def test_an_exact_name_is_preferred_and_alike_ones_are_refused(tmp_path: Path) -> None:
-    assert opened(tmp_path, "Text,text,ID,id\nа,б,1,2\n").text_column == "text"
+    assert opened(tmp_path, "Text,text,ID,id\nа,б,1,2\n").text_columns == ("text",)
     assert opened(tmp_path, "Text,text,ID,id\nа,б,1,2\n").id_column == "id"
-    assert opened(tmp_path, "Text,id\nа,1\n").text_column == "Text"
+    assert opened(tmp_path, "Text,id\nа,1\n").text_columns == ("Text",)
     assert "any of them may be meant" in refusal(tmp_path, "Text,TEXT,id\nа,б,1\n")
-    assert opened(tmp_path, "Text,TEXT,id\nа,б,1\n", text_column="TEXT").text_column == "TEXT"
+    assert opened(tmp_path, "Text,TEXT,id\nа,б,1\n", text_column="TEXT").text_columns == ("TEXT",)
     assert opened(tmp_path, "text,kind\nа,обувь\n", category_column="kind").category_column == "kind"
     assert "Set category_column to one of" in refusal(tmp_path, "text,kind\nа,обувь\n", category_column="king")
 

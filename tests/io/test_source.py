@@ -174,7 +174,7 @@ def test_other_encodings(tmp_path):
 )
 def test_usual_names_are_guessed_and_said(tmp_path, header, text, identity, category):
     source = source_of(write(tmp_path / "reviews.csv", f"{header}\n".encode()))
-    assert (source.text_column, source.id_column, source.category_column) == (text, identity, category)
+    assert (source.text_columns, source.id_column, source.category_column) == ((text,), identity, category)
     assert repr(text) in describe_source(source)
 
 
@@ -233,9 +233,9 @@ def test_a_list_without_a_header_keeps_its_first_review_and_it_is_said(tmp_path)
 def test_another_file_need_not_have_the_named_columns(tmp_path):
     named = {"text_column": "слова", "id_column": "номер", "encoding": "auto", "text_required": True}
     other = open_other(write(tmp_path / "other.csv", b"id,text\n1,a\n"), **named)
-    assert (other.text_column, other.id_column) == ("text", "id")
+    assert (other.text_columns, other.id_column) == (("text",), "id")
     same = open_other(write(tmp_path / "same.csv", "id,text,слова,номер\n".encode()), **named)
-    assert (same.text_column, same.id_column) == ("слова", "номер")
+    assert (same.text_columns, same.id_column) == (("слова",), "номер")
 
 
 def test_a_pipe_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import errno
 import gzip
+import io
 import json
 import lzma
 import os
@@ -21,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from python_calamine import CalamineWorkbook
 from typer.testing import CliRunner
 
 from tsirius import cli, tables
@@ -136,7 +138,7 @@ def test_windows_go_on_after_what_is_done(tmp_path: Path) -> None:
     assert again.equals(whole) and again["id"].to_list() == [str(row) for row in range(95)]
     assert scorer.seen == 65, "what was done is not done again"
     first = parts.read("000000")
-    assert first is not None and first.schema == tables.PREDICTIONS and first.height == 10
+    assert first is not None and first.schema == {**tables.PREDICTIONS, **tables.RUNNER_UP} and first.height == 10
     assert predict.finished(parts, rows=95, batch_rows=10) == 95
     assert predict.finished(Shards(tmp_path / "no"), rows=9, batch_rows=2) == 0
 
@@ -259,8 +261,8 @@ def test_a_model_that_changes_while_it_is_loaded_is_refused(
 
 def test_an_unknown_ending_and_a_missing_folder_are_refused(model: Path, tmp_path: Path) -> None:
     path = reviews(tmp_path / "a.csv", 3)
-    with pytest.raises(UserError, match=r"unsupported file type '\.xlsx'"):
-        predicting.predict_file(model, path, tmp_path / "out.xlsx", **AUTO)
+    with pytest.raises(UserError, match=r"unsupported file type '\.docx'"):
+        predicting.predict_file(model, path, tmp_path / "out.docx", **AUTO)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         predicting.predict_file(model, path, tmp_path / "nowhere" / "out.csv", **AUTO)
 
@@ -293,6 +295,82 @@ def test_the_id_column_keeps_its_name_unless_it_is_taken(tmp_path: Path) -> None
         path.write_text(f"{name},text\n1,кружка\n", encoding="utf-8")
         source = open_source(path, text_column="text", id_column=name, encoding="auto", text_required=True)
         assert writers.layout(None, source, confidence=True).columns == (wanted, "category", "confidence")
+
+
+def with_more_columns(path: Path) -> Path:
+    rows = [[f"r{n}", f"кружка {n}", n * 10, f"=1+{n}", "своя"] for n in range(7)]
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([["id", "text", "Цена", "Формула", "category"], *rows])
+    return path
+
+
+def test_what_a_person_opens_has_all_columns_and_what_programs_read_has_three(model: Path, tmp_path: Path) -> None:
+    path, rows = with_more_columns(tmp_path / "a.csv"), 7
+    predicting.predict_file(model, path, tmp_path / "plain.csv", **AUTO)
+    assert list(read(tmp_path / "plain.csv")[0]) == ["id", "category", "confidence"]
+    predicting.predict_file(model, path, tmp_path / "out.xlsx", **AUTO, table=predicting.Table(runner_up=True))
+    sheet = CalamineWorkbook.from_path(tmp_path / "out.xlsx").get_sheet_by_index(0).to_python()
+    assert sheet[0] == ["id", "text", "Цена", "Формула", "category (input)", "category", "confidence", "runner_up",
+                        "runner_up_confidence"]  # fmt: skip
+    assert [row[:5] for row in sheet[1:]] == [[f"r{n}", f"кружка {n}", n * 10, f"=1+{n}", "своя"] for n in range(rows)]
+    assert all(row[5] == "посуда" != row[7] and row[6] > row[8] for row in sheet[1:])
+    assert [row[5] for row in sheet[1:]] == [row["category"] for row in read(tmp_path / "plain.csv")]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet", "out.tsv"])
+def test_columns_are_chosen_by_name(model: Path, tmp_path: Path, name: str) -> None:
+    path = with_more_columns(tmp_path / "a.csv")
+    table = predicting.Table(predicting.split('label, "Формула" ,id'))
+    predicting.predict_file(model, path, tmp_path / name, **AUTO, table=table)
+    data = (tmp_path / name).read_text(encoding="utf-8") if name != "out.parquet" else ""
+    found = {
+        "out.csv": lambda: list(csv.DictReader(data.splitlines())),
+        "out.tsv": lambda: list(csv.DictReader(data.splitlines(), delimiter="\t")),
+        "out.jsonl": lambda: [json.loads(line) for line in data.splitlines()],
+        "out.parquet": lambda: pl.read_parquet(tmp_path / name).to_dicts(),
+    }[name]()
+    assert [list(row.items()) for row in found] == [
+        [("category", "посуда"), ("Формула", f"=1+{n}"), ("id", f"r{n}")] for n in range(7)
+    ]
+    with pytest.raises(UserError, match="no column 'Формулы'; did you mean 'Формула'"):
+        predicting.predict_file(model, path, tmp_path / name, **AUTO, table=predicting.Table(["Формулы", "category"]))
+    with pytest.raises(UserError, match="the category is not among them"):
+        predicting.predict_file(model, path, tmp_path / name, **AUTO, table=predicting.Table(["id"]))
+
+
+@pytest.mark.parametrize(("locale", "delimiter"), [("ru_RU.UTF-8", ";"), ("en_US.UTF-8", ","), ("C.UTF-8", ";")])
+def test_csv_for_excel(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: str, delimiter: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    path = with_more_columns(tmp_path / "a.csv")
+    predicting.predict_file(model, path, tmp_path / "out.csv", **AUTO, table=predicting.Table(for_excel=True))
+    data = (tmp_path / "out.csv").read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf") and not data[3:].startswith(b"\xef\xbb\xbf")
+    rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines(), delimiter=delimiter))
+    assert [(row["id"], row["Формула"], row["category"]) for row in rows] == [
+        (f"r{n}", f"'=1+{n}", "посуда") for n in range(7)
+    ]
+    assert all(("," if delimiter == ";" else ".") in row["confidence"] for row in rows)
+
+
+def test_standard_input_is_a_file(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.csv", "a.jsonl", "a.parquet", "a.csv.gz"):
+        path = reviews(tmp_path / name, 20)
+        with path.open("rb") as handle:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(handle))
+            predicting.predict_file(model, "-", tmp_path / "piped.csv", **AUTO)
+        predicting.predict_file(model, path, tmp_path / "whole.csv", **AUTO)
+        assert (tmp_path / "piped.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_more_rows_than_a_sheet_holds_are_refused_before_any_work(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predicting.workbook, "ROWS", 30)
+    monkeypatch.setattr(predict, "windows", None)
+    with pytest.raises(UserError, match="30 rows and a header are more"):
+        predicting.predict_file(model, reviews(tmp_path / "a.csv", 30), tmp_path / "out.xlsx", **AUTO)
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def _with_texts(config: Config, gold: Path) -> pl.DataFrame:
         UserError: the file cannot be read, or has ids that the test file does not have.
     """
     names = load_categories(config.ingest.categories).names
-    columns = {"text_column": config.ingest.text_column, "id_column": config.ingest.id_column}
+    columns = {name: getattr(config.ingest, name) for name in ("text_column", "id_column", "sheet")}
     source = open_other(gold, **columns, encoding="auto", text_required=False)
     answers = evaluate.read_gold(source, names=names)
     if not answers["clean"].null_count():

@@ -19,13 +19,15 @@ def check_submission(
     id_column: str = "auto",
     category_column: str = "auto",
     encoding: str = "auto",
+    sheet: str | int = "auto",
 ) -> str:
     """Compare a run's submission, or another file of categories, with the run's test file; the result in two lines.
 
     Args:
         run: the run's folder.
         submission: the file; None for the run's own.
-        id_column, category_column, encoding: of the file; "auto": the test file's id column, a usual name, told.
+        id_column, category_column, encoding, sheet: of the file; "auto": the test file's id column, a usual name,
+            told, the first.
 
     Raises:
         UserError: it does not answer the test file, or the run has none.
@@ -40,8 +42,8 @@ def check_submission(
     verify(model)
     if not config.get("test"):
         raise UserError("the run has no test file", where=run, remedy="Set ingest.test and run again.")
-    columns = {"text_column": config["text_column"], "id_column": config["id_column"]}
-    test = open_other(Path(config["test"]), **columns, encoding=config["encoding"], text_required=True)
+    read_as = {name: config.get(name, "auto") for name in ("text_column", "id_column", "encoding", "sheet")}
+    test = open_other(Path(config["test"]), **read_as, text_required=True)
     path = submission if submission is not None else run / "submission.csv"
     if id_column == "auto":
         id_column = writers.layout(None, test, confidence=False).id_column or "none"
@@ -52,6 +54,7 @@ def check_submission(
         category_column=category_column,
         encoding=encoding,
         text_required=False,
+        sheet=sheet,
     )
     if written.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")

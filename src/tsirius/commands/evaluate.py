@@ -9,7 +9,7 @@ import polars as pl
 
 from tsirius import tables
 from tsirius.errors import UserError
-from tsirius.io.source import describe_source, open_source
+from tsirius.io.source import TextColumns, describe_source, open_source
 from tsirius.models.classifier import Classifier
 from tsirius.progress import say
 from tsirius.stages import evaluate
@@ -20,10 +20,11 @@ def evaluate_file(
     model: Path,
     gold: Path,
     *,
-    text_column: str = "auto",
+    text_column: TextColumns = "auto",
     id_column: str = "auto",
     category_column: str = "auto",
     encoding: str = "auto",
+    sheet: str | int = "auto",
 ) -> str:
     """Score a run or model against a file of answers; the per-category report as text.
 
@@ -41,6 +42,7 @@ def evaluate_file(
         category_column=category_column,
         encoding=encoding,
         text_required=False,
+        sheet=sheet,
     )
     say(describe_source(source))
     answers = evaluate.read_gold(source, names=classifier.names)

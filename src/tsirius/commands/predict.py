@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tsirius.errors import UserError
-from tsirius.io import ids, writers
-from tsirius.io.source import Source, describe_source, open_source
+from tsirius.io import ids, spreadsheet, workbook, writers
+from tsirius.io.source import Source, TextColumns, describe_source, open_source
 from tsirius.models.classifier import Classifier, find
 from tsirius.progress import say
 from tsirius.publish import locked, replacing, write_text
@@ -23,14 +26,46 @@ from tsirius.stages import predict
 from tsirius.store import fingerprint, fingerprint_once, versions
 
 
+def split(columns: str) -> list[str]:
+    """The names in ``columns``, separated by commas; one with a comma in it is quoted, as in CSV."""
+    return [name for name in next(csv.reader([columns], skipinitialspace=True), []) if name.strip()]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which columns are written.
+
+    What programs read has the id, the category and the confidence; what a person opens has all columns of the reviews
+    as well: an Excel workbook, and what is ``for_excel``.
+
+    Attributes:
+        columns: which instead, by their names in the file of reviews or in the output; "all" for all of them.
+        runner_up: whether the second category and its probability are written too.
+        for_excel: CSV as an Excel of this machine's locale opens it.
+    """
+
+    columns: Sequence[str] = ()
+    runner_up: bool = False
+    for_excel: bool = False
+
+    def layout(self, output: Path | None, source: Source) -> writers.Layout:
+        """The layout of ``output``; see :func:`tsirius.io.writers.layout`."""
+        excel = spreadsheet.excel_delimiter() if self.for_excel else ""
+        person = self.for_excel or (output is not None and workbook.is_workbook(output))
+        columns = self.columns or ([writers.ALL] if person else [])
+        return writers.layout(output, source, confidence=True, columns=columns, runner_up=self.runner_up, excel=excel)
+
+
 def predict_file(
     model: str | Path,
     reviews: str | Path,
     output: str | Path | None = None,
     *,
-    text_column: str = "auto",
+    text_column: TextColumns = "auto",
     id_column: str = "auto",
     encoding: str = "auto",
+    sheet: str | int = "auto",
+    table: Table = Table(),
 ) -> None:
     """Predict every review of a file, in its order.
 
@@ -42,20 +77,28 @@ def predict_file(
         UserError: the model or the file cannot be read, or the output is the file itself or of an unsupported
             type.
     """
-    model, reviews, output = Path(model), Path(reviews), None if output is None else Path(output)
-    _check_output(output, reviews)
-    source = open_source(reviews, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True)
-    layout = writers.layout(output, source, confidence=True)
+    model, output = Path(model), None if output is None else Path(output)
+    with _ordinary(Path(reviews)) as file:
+        _check_output(output, file)
+        source = open_source(
+            file, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True, sheet=sheet
+        )
+        _predict(model, source, output, table.layout(output, source))
+
+
+def _predict(model: Path, source: Source, output: Path | None, layout: writers.Layout) -> None:
     say(describe_source(source))
     classifier, loaded = _load(model)
     rows, batch_rows = ids.check(source), predict.Config().batch_rows
+    if layout.format == "xlsx" and output is not None and rows >= workbook.ROWS:
+        raise workbook.too_many(output, rows)
     if output is None or (output.exists() and not output.is_file()):
         _stream(classifier, source, output, layout, rows=rows, batch_rows=batch_rows)
         return
     key = {
         "version": predict.VERSION,
-        "reviews": fingerprint(reviews),
-        "columns": [source.text_column, source.id_column, source.encoding],
+        "reviews": fingerprint(source.path),
+        "columns": [source.text_columns, source.id_column, source.encoding, source.sheet],
         "model": loaded,
         "batch_rows": batch_rows,
         "packages": versions(),
@@ -68,6 +111,33 @@ def predict_file(
         )
         new.replace(temporary)
     say(f"{output}: {predicted.line()}")
+
+
+STDIN = Path("-")
+_ENDINGS = {b"PK\x03\x04": ".xlsx", b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"{": ".jsonl"}
+"""What standard input holds, by its first bytes; else CSV."""
+
+
+@contextmanager
+def _ordinary(reviews: Path) -> Iterator[Path]:
+    """The file of reviews; standard input ("-") is copied to one, as it is read several times.
+
+    Raises:
+        UserError: standard input is closed, or a terminal.
+    """
+    if reviews != STDIN:
+        yield reviews
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError("standard input holds no file", remedy="Write: tsirius predict RUN - < reviews.csv.")
+    with tempfile.TemporaryDirectory(prefix="tsirius-") as folder:
+        head = sys.stdin.buffer.read(64)
+        ending = next((end for mark, end in _ENDINGS.items() if head.lstrip(b" \r\n\t").startswith(mark)), ".csv")
+        path = Path(folder) / f"stdin{ending}"
+        with path.open("wb") as copy:
+            copy.write(head)
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield path
 
 
 def _check_output(output: Path | None, reviews: Path) -> None:
@@ -104,7 +174,7 @@ def _stream(
     batch_rows: int,
 ) -> None:
     """Write each window to standard output, a pipe or a device as it is done."""
-    windows = predict.windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=None)
+    windows = predict.windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=None, keep=layout.kept)
     if output is None:
         add = writers.to_stream(sys.stdout, layout)
         for window in windows:

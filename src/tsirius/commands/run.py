@@ -18,5 +18,5 @@ def summary(run: Path) -> str:
     """
     scores = json.loads((Store(run).read("evaluate") / "scores.json").read_text(encoding="utf-8"))
     lines = [score_line(scores[kind], against) for kind, against in evaluate.AGAINST.items() if scores.get(kind)]
-    names = ("submission.csv", "report.html")
+    names = ("labelled.csv", "labelled.xlsx", "submission.csv", "report.html")
     return "\n".join([*lines, *(str(run / name) for name in names if (run / name).is_file())])

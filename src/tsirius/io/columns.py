@@ -12,7 +12,17 @@ from itertools import islice
 from pathlib import Path
 
 from tsirius.errors import UserError, nearest
-from tsirius.io.names import CATEGORY_NAMES, ID_NAMES, INVISIBLE, TEXT_NAMES, is_usual, plain, visible
+from tsirius.io.names import (
+    BLAME_NAMES,
+    CATEGORY_NAMES,
+    ID_NAMES,
+    INVISIBLE,
+    PRAISE_NAMES,
+    TEXT_NAMES,
+    is_usual,
+    plain,
+    visible,
+)
 from tsirius.io.readers import MENDS_NUL, json_object, raise_cell_limit
 
 UNSEPARATED = "\x1f"
@@ -25,7 +35,7 @@ class Table:
 
     Attributes:
         columns: the header's names.
-        delimiter: between cells; "" for JSON Lines and Parquet.
+        delimiter: between cells; "" for JSON Lines, Parquet and Excel.
         skipped: lines before the header.
         headed: whether there is a header; a list of reviews has none, and its column is called "text".
         first_row: the first row of what has no header.
@@ -39,9 +49,15 @@ class Table:
 
 
 def choose(
-    columns: Sequence[str], path: Path, *, text_column: str, id_column: str, category_column: str, text_required: bool
-) -> tuple[str | None, str | None, str | None]:
-    """The columns of the texts, the ids and the categories; None for one that the file lacks.
+    columns: Sequence[str],
+    path: Path,
+    *,
+    text_column: str | Sequence[str],
+    id_column: str,
+    category_column: str,
+    text_required: bool,
+) -> tuple[tuple[str, ...], str | None, str | None]:
+    """The columns of the texts, the ids and the categories; none, or None, for one that the file lacks.
 
     The arguments are those of :func:`tsirius.io.source.open_source`.
 
@@ -54,17 +70,30 @@ def choose(
         raise UserError(f"has two columns named {shown(twice)}", where=path, remedy="Rename or remove one.")
     wanted = visible(category_column) if category_column != "auto" else None
     others = [name for name in columns if visible(name) != wanted]
-    text = _find(others, text_column, TEXT_NAMES, "text_column", path)
-    if text is None and len(columns) == 1 and (text_required or plain(columns[0]) not in CATEGORY_NAMES + ID_NAMES):
-        text = columns[0]
-    if text is None and text_required:
+    texts = _find_texts(others, text_column, path)
+    if not texts and len(columns) == 1 and (text_required or plain(columns[0]) not in CATEGORY_NAMES + ID_NAMES):
+        texts = [columns[0]]
+    if not texts and text_required:
         raise UserError("no column has a usual name for the text", where=path,
                         remedy=f"Set text_column to one of: {_listed(columns)}.")  # fmt: skip
-    rest, identity = [name for name in others if name != text], None
+    rest, identity = [name for name in others if name not in texts], None
     if id_column != "none" or "none" in names:
         identity = _find(rest, id_column, ID_NAMES, "id_column", path)
-    rest = [name for name in columns if name not in (text, identity)]
-    return text, identity, _find(rest, category_column, CATEGORY_NAMES, "category_column", path)
+    rest = [name for name in columns if name not in (*texts, identity)]
+    return tuple(texts), identity, _find(rest, category_column, CATEGORY_NAMES, "category_column", path)
+
+
+def _find_texts(columns: Sequence[str], wanted: str | Sequence[str], path: Path) -> list[str]:
+    """The columns whose texts make up a review: those that were named; for "auto" the one of a usual name, and with it
+    those of its parts, in the file's order."""
+    if not isinstance(wanted, str) and list(wanted) != ["auto"]:
+        found = [_find(columns, name, TEXT_NAMES, "text_column", path) for name in wanted]
+        return list(dict.fromkeys(name for name in found if name is not None))
+    name = wanted if isinstance(wanted, str) else "auto"
+    parts = {_find(columns, name, TEXT_NAMES, "text_column", path)}
+    if name == "auto":
+        parts |= {_find(columns, "auto", usual, "text_column", path) for usual in (PRAISE_NAMES, BLAME_NAMES)}
+    return [column for column in columns if column in parts]
 
 
 def _find(columns: Sequence[str], wanted: str, usual: Sequence[str], setting: str, path: Path) -> str | None:
@@ -142,7 +171,8 @@ def table(text: str, path: Path, *, tabs: bool, named: Sequence[str]) -> Table:
     if any(is_usual(name) or name in known for name in columns):
         _check_markdown(rows, path)
         return Table(tuple(columns), delimiter, skipped, True)
-    _check_title(text, delimiters, path)
+    for other in delimiters:
+        _check_title(_first_rows(text, other), path)
     lines = [line for line in text.splitlines()[:50] if line.strip()]
     if sum(bool(_MACHINE.match(line)) for line in lines) >= 0.8 * len(lines):
         raise UserError("is a log or a list of settings, not a table of reviews", where=path,
@@ -178,17 +208,42 @@ def _first_rows(text: str, delimiter: str) -> list[list[str]]:
     return rows
 
 
-def _check_title(text: str, delimiters: str, path: Path) -> None:
-    """Refuse a header that comes after a title, in one of the first ten rows.
+def _check_title(rows: Sequence[Sequence[str]], path: Path, *, first: int = 1) -> None:
+    """Refuse a header that comes after a title, in one of the first ten rows; ``first`` is the number of the first.
 
     Raises:
         UserError: it does.
     """
-    for delimiter in delimiters:
-        for number, row in enumerate(_first_rows(text, delimiter)[1:10], 2):
-            if any(plain(cell) in TEXT_NAMES for cell in row) or sum(map(is_usual, row)) > 1:
-                raise UserError(f"has its column names in row {number}, after a title", where=path,
-                                remedy="Remove the rows above the column names.")  # fmt: skip
+    for number, row in enumerate(rows[1:10], first + 1):
+        if any(plain(cell) in TEXT_NAMES for cell in row) or sum(map(is_usual, row)) > 1:
+            raise UserError(f"has its column names in row {number}, after a title", where=path,
+                            remedy="Remove the rows above the column names.")  # fmt: skip
+
+
+def sheet_table(rows: Sequence[Sequence[str]], path: Path, *, named: Sequence[str]) -> Table:
+    """The layout of a sheet of a workbook, whose cells need no delimiter.
+
+    Args:
+        rows: the first of the sheet.
+        path: the file.
+        named: columns that the user named.
+
+    Raises:
+        UserError: the sheet is empty, or its header comes after a title.
+    """
+    skipped = next((number for number, row in enumerate(rows) if any(map(visible, row))), None)
+    if skipped is None:
+        raise UserError("has no cells with text in its first rows", where=path, remedy="Name another sheet.")
+    header = [visible(cell) for cell in rows[skipped]]
+    while not header[-1]:
+        header.pop()
+    known = {visible(name) for name in named}
+    if not any(is_usual(name) or name in known for name in header):
+        _check_title(rows[skipped:], path, first=skipped + 1)
+        filled = max(len([cell for cell in row if cell]) for row in rows[skipped:])
+        if len(header) == 1 and filled == 1 and not _NAME.fullmatch(header[0]):
+            return Table(("text",), "", skipped, False, (header[0],))
+    return Table(tuple(header), "", skipped, True)
 
 
 def _check_markdown(rows: Sequence[Sequence[str]], path: Path) -> None:

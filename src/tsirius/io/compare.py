@@ -18,19 +18,21 @@ from tsirius.categories import key, spellings
 from tsirius.errors import UserError, nearest
 from tsirius.io import ids
 from tsirius.io.source import Source, read_batches
+from tsirius.io.spreadsheet import unescape
 
 FAR = 0.2
 """Total variation between the two priors from which on it is reported."""
 REMEDY = "Predict the file again."
 
 
-def check(written: Source, reviews: Source, *, names: Sequence[str]) -> dict[str, int]:
+def check(written: Source, reviews: Source, *, names: Sequence[str], escaped: bool = False) -> dict[str, int]:
     """Compare predictions as they were written with the file that they are for.
 
     Args:
         written: the predictions; without ids where ``reviews`` has none.
         reviews: the file of reviews.
         names: the categories.
+        escaped: whether its cells are as :func:`tsirius.io.spreadsheet.escape` writes them.
 
     Returns:
         How many rows each category has, the commonest first, else in the order of ``names``.
@@ -52,6 +54,8 @@ def check(written: Source, reviews: Source, *, names: Sequence[str]) -> dict[str
     )
     wrong: tuple[int, str, str] | None = None
     for batch, expected in pairs:
+        if escaped:
+            batch = batch.with_columns(pl.Series(name, map(unescape, batch[name])) for name in ("id", "category"))
         batch = batch.with_columns(
             category=pl.Series([spelled.get(key(c), c) for c in batch["category"]], dtype=pl.String)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -78,6 +78,35 @@ def read_unique(source: Source, *, rows: int, unique: Unique | None = None) -> I
     for batch in read_batches(source, rows=rows, cut=say_cut(source)):
         unique.check(source, batch)
         yield batch
+
+
+def read_together(
+    sources: Sequence[Source], *, rows: int, keep: Mapping[Source, Sequence[str]] | None = None
+) -> Iterator[tuple[Source, pl.DataFrame]]:
+    """The rows of several files as one input, each batch with its file; the ids are unique in all of them.
+
+    With several files, running numbers are preceded by the file's own: "2:17".
+
+    Args:
+        sources: the files.
+        rows: of a batch.
+        keep: by file the columns to hand on, of ids that were checked before: see
+            :func:`tsirius.io.source.read_batches`.
+
+    Raises:
+        UserError: a row cannot be read, or an id is empty or comes twice.
+    """
+    unique = Unique()
+    for number, source in enumerate(sources, 1):
+        batches = (
+            read_unique(source, rows=rows, unique=unique)
+            if keep is None
+            else read_batches(source, rows=rows, keep=keep[source])
+        )
+        for batch in batches:
+            if len(sources) > 1 and source.id_column is None:
+                batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
+            yield source, batch
 
 
 def say_cut(source: Source) -> Callable[[int, int], None]:

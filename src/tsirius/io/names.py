@@ -9,9 +9,15 @@ TEXT_NAMES = (
     "text", "review", "review text", "отзыв", "текст", "текст отзыва", "comment", "комментарий", "feedback", "content",
     "body", "message", "сообщение",
 )  # fmt: skip
-ID_NAMES = ("id", "review id", "uid", "uuid", "id отзыва", "ид", "№")
+ID_NAMES = ("id", "review id", "uid", "uuid", "id отзыва", "ид")
 CATEGORY_NAMES = ("category", "категория", "label", "класс", "target")
 """Names taken when a column is "auto", the likeliest first; case, ``_`` and ``-`` do not matter."""
+PRAISE_NAMES = ("достоинства", "плюсы", "преимущества", "pros", "advantages")
+BLAME_NAMES = ("недостатки", "минусы", "cons", "disadvantages")
+"""What the exports of Wildberries, Ozon and Yandex Market, and their interfaces, call the parts of a review beside its
+comment (TEXT_NAMES): with "auto" they are joined to it."""
+NUMBER_NAMES = ("№", "№ п/п", "номер строки", "row number")
+"""Names of the rows' numbers: a header has them, but they name no review."""
 
 
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\u180e"
@@ -30,8 +36,8 @@ def is_usual_text_name(name: str) -> bool:
 
 
 def is_usual(name: str) -> bool:
-    """Whether "auto" takes a column of this name for the text, the ids or the categories."""
-    return plain(name) in (*TEXT_NAMES, *ID_NAMES, *CATEGORY_NAMES)
+    """Whether a header has such a name: that of a text or a part of one, of ids, categories or row numbers."""
+    return plain(name) in (*TEXT_NAMES, *ID_NAMES, *CATEGORY_NAMES, *PRAISE_NAMES, *BLAME_NAMES, *NUMBER_NAMES)
 
 
 def plain(name: str) -> str:

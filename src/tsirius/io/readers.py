@@ -1,4 +1,4 @@
-"""Readers: the rows of CSV, JSON Lines and Parquet files in batches, each fault with its position."""
+"""Readers: the rows of CSV, JSON Lines, Parquet and Excel files in batches, each fault with its position."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tsirius.errors import UserError
 from tsirius.io.names import INVISIBLE, is_usual, visible
 from tsirius.io.streams import NO_ROOM, faults, open_bytes
+from tsirius.io.workbook import Sheet, open_sheet
 from tsirius.language.clean import LONGEST
 
 if TYPE_CHECKING:
@@ -42,13 +44,14 @@ Cells = dict[str, list[str | None]]
 class Source:
     """A file of reviews: which column is which, and how its bytes are read.
 
-    ``text_column`` and ``id_column`` are None where the file has none, ``encoding`` is a Python codec ("" for Parquet),
-    ``delimiter`` is "" for formats without one. ``skipped`` lines come before the header; where there is none (not
-    ``headed``), ``first_row`` is the first row.
+    ``text_columns`` are joined to one text where there are several, and there may be none, as ``id_column`` may be
+    None. ``encoding`` is a Python codec ("" for Parquet and Excel), ``delimiter`` is "" for formats without one.
+    ``skipped`` lines come before the header; where there is none (not ``headed``), ``first_row`` is the first row.
+    ``sheet`` is that of a workbook, and ``sheets`` how many it has.
     """
 
     path: Path
-    text_column: str | None
+    text_columns: tuple[str, ...]
     id_column: str | None
     category_column: str | None
     encoding: str
@@ -59,10 +62,20 @@ class Source:
     skipped: int = 0
     headed: bool = True
     first_row: tuple[str, ...] = ()
+    sheet: str = ""
+    sheets: int = 0
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The columns whose cells may only have so many characters."""
+        short = {name: LONGEST_NAME for name in (self.id_column, self.category_column) if name is not None}
+        return short | dict.fromkeys(self.text_columns, LONGEST)
 
 
 def cells(source: Source, names: list[str], *, rows: int, cut: Callable[[int, int], None]) -> Iterator[Cells]:
     """``rows`` rows of the named columns at a time; a text is cut to ``LONGEST``, and ``cut`` is told the row.
+
+    A list or table in a column that is no text, id or category comes as JSON.
 
     Raises:
         UserError: a row cannot be read, or an id or a category is longer than ``LONGEST_NAME``.
@@ -70,16 +83,18 @@ def cells(source: Source, names: list[str], *, rows: int, cut: Callable[[int, in
     if source.format == "parquet":
         yield from _parquet_cells(source, names, rows, cut)
         return
-    records = _json_records if source.format == "jsonl" else _csv_records
+    records = {"jsonl": _json_records, "xlsx": _xlsx_records}.get(source.format, _csv_records)
     chunk: Cells = {name: [] for name in names}
+    limits = source.limits
     for row, record in enumerate(records(source, names), 1):
         for name, cell in zip(names, record, strict=True):
             if cell is not None and len(cell) > LONGEST_NAME:
-                if name != source.text_column:
+                limit = limits.get(name, len(cell))
+                if limit == LONGEST_NAME:
                     raise _too_long(source, row, name, len(cell))
-                if len(cell) > LONGEST:
+                if len(cell) > limit:
                     cut(row, len(cell))
-                    cell = cell[:LONGEST]
+                    cell = cell[:limit]
             chunk[name].append(cell)
         if len(chunk[names[0]]) == rows:
             yield chunk
@@ -133,7 +148,7 @@ def _csv_records(source: Source, names: list[str]) -> Iterator[list[str | None]]
             if any("\0" in cell for cell in cells):
                 raise UserError("holds a NUL character", where=at(), remedy=MENDS_NUL)
             if row:
-                if cells[0][:1] == BOM and source.columns[0] != source.text_column:  # two files were joined
+                if cells[0][:1] == BOM and source.columns[0] not in source.text_columns:  # two files were joined
                     cells[0] = cells[0].lstrip(BOM)
                 if repeats(cells):
                     raise UserError("repeats the header, as if two files were joined", where=at(),
@@ -157,7 +172,7 @@ def _header_test(source: Source) -> Callable[[list[str]], bool]:
 
 
 def _json_records(source: Source, names: list[str]) -> Iterator[list[str | None]]:
-    row, line = 0, 0
+    row, line, limits = 0, 0, source.limits
 
     def at() -> str:
         return f"{source.path}, row {row} (line {line})"
@@ -172,7 +187,29 @@ def _json_records(source: Source, names: list[str]) -> Iterator[list[str | None]
                 continue
             row += 1
             record = json_object(written, at())
-            yield [_cell(record.get(name), name, at()) for name in names]
+            yield [_cell(record.get(name), name, at(), plain=name in limits) for name in names]
+
+
+def _xlsx_records(source: Source, names: list[str]) -> Iterator[list[str | None]]:
+    positions = [source.columns.index(name) for name in names]
+    width, row, blank = len(source.columns), 0, 0
+    repeats = _header_test(source)
+    with (
+        faults(source.path, "", source.compression, lambda: f"{source.path}, row {row + 1}"),
+        open_workbook(source.path, source.compression, sheet=source.sheet) as sheet,
+    ):
+        for cells in islice(sheet.rows, source.skipped + source.headed, None):
+            if not any(cells[:width]):  # no row where there are more columns, nor at the end of the sheet
+                blank += width == 1 and row > 0
+                continue
+            for _ in range(blank):
+                yield [""]
+            row, blank = row + blank + 1, 0
+            cells += [""] * (width - len(cells))
+            if repeats(cells[:width]):
+                raise UserError("repeats the header, as if two sheets were joined", where=f"{source.path}, row {row}",
+                                remedy="Remove that row.")  # fmt: skip
+            yield [cells[position] for position in positions]
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:
@@ -191,15 +228,15 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     return value
 
 
-def _cell(value: Any, name: str, where: str) -> str | None:
+def _cell(value: Any, name: str, where: str, *, plain: bool) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):  # half of a surrogate pair is no character, and no file could hold it
         return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)) and plain:
         raise UserError(f"{name!r} is a {'list' if isinstance(value, list) else 'table'}, not text", where=where,
                         remedy="Name another column.")  # fmt: skip
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def too_long_row(where: str) -> UserError:
@@ -253,8 +290,6 @@ def _lines(source: Source, at: Callable[[], str]) -> Iterator[_Lines]:
 
 
 def _parquet_cells(source: Source, names: list[str], rows: int, cut: Callable[[int, int], None]) -> Iterator[Cells]:
-    import pyarrow as pa
-
     done = 0
     with (
         faults(source.path, "", "", lambda: f"{source.path}, after row {done}"),
@@ -262,7 +297,7 @@ def _parquet_cells(source: Source, names: list[str], rows: int, cut: Callable[[i
     ):
         for name in names:
             kind = file.schema_arrow.field(name).type
-            if pa.types.is_nested(kind) or "binary" in str(getattr(kind, "storage_type", kind)):
+            if name in source.limits and not holds_text(kind):
                 raise UserError(f"column {name!r} holds {kind}, not text", where=source.path,
                                 remedy="Name another column, or save it as strings.")  # fmt: skip
         waiting: Cells = {name: [] for name in names}  # pyarrow may end a batch where a row group ends
@@ -290,6 +325,9 @@ def _parquet_texts(
 
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if not holds_text(column.type):
+        return [None if value is None else json.dumps(value, ensure_ascii=False, default=str)
+                for value in column.to_pylist()]  # fmt: skip
     if pa.types.is_floating(column.type):
         whole = 2 ** {"halffloat": 11, "float": 24}.get(str(column.type), 53)
         spelled = column.cast(pa.float64()).to_pylist()
@@ -307,16 +345,23 @@ def _parquet_texts(
         return [None if value is None else _decimal(value) for value in column.to_pylist()]
     column = column.cast(pa.large_string())
     lengths = pc.utf8_length(column)
-    longest = LONGEST if name == source.text_column else LONGEST_NAME
-    if (pc.max(lengths).as_py() or 0) > longest:
+    longest = source.limits.get(name)
+    if longest is not None and (pc.max(lengths).as_py() or 0) > longest:
         for number, characters in enumerate(lengths.to_pylist(), before + 1):
             if characters is not None and characters > longest:
-                if name != source.text_column:
+                if longest == LONGEST_NAME:
                     raise _too_long(source, number, name, characters)
                 cut(number, characters)
         column = pc.utf8_slice_codeunits(column, 0, longest)
     texts_of: list[str | None] = column.to_pylist()
     return texts_of
+
+
+def holds_text(kind: pa.DataType) -> bool:
+    """Whether a column of Parquet has cells that can be taken for text: strings, numbers, dates."""
+    import pyarrow as pa
+
+    return not pa.types.is_nested(kind) and "binary" not in str(getattr(kind, "storage_type", kind))
 
 
 def _decimal(value: Decimal) -> str:
@@ -329,11 +374,25 @@ def open_parquet(path: Path, compression: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, compressed as a whole or not."""
     import pyarrow.parquet as pq
 
+    with _seekable(path, compression) as handle, pq.ParquetFile(handle) as file:
+        yield file
+
+
+@contextmanager
+def open_workbook(path: Path, compression: str, *, sheet: str | int) -> Iterator[Sheet]:
+    """A sheet of an Excel file, compressed as a whole or not: see :func:`tsirius.io.workbook.open_sheet`."""
+    with _seekable(path, compression) as handle, open_sheet(path, handle, sheet=sheet) as opened:
+        yield opened
+
+
+@contextmanager
+def _seekable(path: Path, compression: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file that is read from its end: unpacked onto the disk, not into memory."""
     if not compression:
-        with pq.ParquetFile(path) as file:
-            yield file
+        with path.open("rb") as handle:
+            yield handle
         return
-    with tempfile.TemporaryFile() as unpacked:  # Parquet is read from its end: unpack onto the disk, not into memory
+    with tempfile.TemporaryFile() as unpacked:
         with open_bytes(path, compression) as stream:
             try:
                 shutil.copyfileobj(stream, unpacked, 1 << 20)
@@ -342,8 +401,8 @@ def open_parquet(path: Path, compression: str) -> Iterator[pq.ParquetFile]:
                 if error.errno in NO_ROOM:
                     error.filename = tempfile.gettempdir()
                 raise
-        with pq.ParquetFile(unpacked) as file:
-            yield file
+        unpacked.seek(0)
+        yield unpacked
 
 
 def raise_cell_limit() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from tsirius.errors import UserError, nearest
-from tsirius.io.columns import UNSEPARATED, Table, choose, json_columns, shown, table
+from tsirius.io.columns import UNSEPARATED, Table, choose, json_columns, sheet_table, shown, table
 from tsirius.io.names import INVISIBLE, visible
-from tsirius.io.readers import LONGEST_LINE, cells, open_parquet, too_long_row
+from tsirius.io.readers import LONGEST_LINE, Cells, cells, open_parquet, open_workbook, too_long_row
 from tsirius.io.readers import Source as Source  # part of what this module gives
 from tsirius.io.streams import (
     COMPRESSIONS,
@@ -27,29 +28,52 @@ from tsirius.io.streams import (
     refuse_markup,
 )
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
+           ".xlsx": "xlsx", ".xlsm": "xlsx"}  # fmt: skip
+OTHER_SPREADSHEETS = {".xls": "an old Excel file", ".xlsb": "a binary Excel file", ".ods": "an OpenDocument file",
+                      ".numbers": "a spreadsheet of Numbers"}  # fmt: skip
+FIRST_ROWS = 50
+"""Rows of a sheet that are looked at to find its header."""
+KEPT = "kept "
+"""Before the name of a column that :func:`read_batches` hands on as the file has it."""
+TextColumns = str | Sequence[str]
 _MENDS_EMPTY = "Give a file with a header and reviews."
 
 
 def open_source(
-    path: Path, *, text_column: str, id_column: str, encoding: str, text_required: bool, category_column: str = "auto"
+    path: Path,
+    *,
+    text_column: TextColumns,
+    id_column: str,
+    encoding: str,
+    text_required: bool,
+    category_column: str = "auto",
+    sheet: str | int = "auto",
 ) -> Source:
     """Find out how to read a file from its beginning.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``, with or without ``.gz``, ``.xz`` or ``.zst``.
-        text_column: its name, or "auto": a usual name, or the only column.
+        path: ``.csv``, ``.tsv``, ``.jsonl``, ``.parquet`` or ``.xlsx``, with or without ``.gz``, ``.xz`` or ``.zst``.
+        text_column: its name, or those of several whose texts are joined; or "auto": a usual name with the parts of a
+            review beside it (pros, cons), or the only column.
         id_column: its name, "auto" (a usual name, else rows are numbered) or "none" (rows are numbered).
         encoding: a Python codec, or "auto": UTF-8, UTF-16 or a code page, where it can be told.
         text_required: refuse a file in which no column can be taken for the text.
         category_column: its name, or "auto": a usual name.
+        sheet: of a workbook: its name, its number from 1, or "auto": the first that is not hidden.
 
     Raises:
-        UserError: the file, its encoding or a column is missing or not usable.
+        UserError: the file, its encoding, a sheet or a column is missing or not usable.
     """
     kind, compression = _kind(path)
-    codec, layout = "", Table((), "", 0, True)
-    if kind == "parquet":
+    codec, layout, sheet_name, sheets = "", Table((), "", 0, True), "", 0
+    texts = [text_column] if isinstance(text_column, str) else text_column
+    named = [name for name in (*texts, id_column, category_column) if name not in ("auto", "none")]
+    if kind == "xlsx":
+        with faults(path, "", "", lambda: str(path)), open_workbook(path, compression, sheet=sheet) as opened:
+            sheet_name, sheets = opened.name, 1 + len(opened.others)
+            layout = sheet_table(list(islice(opened.rows, FIRST_ROWS)), path, named=named)
+    elif kind == "parquet":
         with faults(path, "", "", lambda: str(path)), open_parquet(path, compression) as file:
             layout = replace(layout, columns=tuple(file.schema_arrow.names))
     else:
@@ -60,7 +84,6 @@ def open_source(
         if kind == "jsonl":
             layout = replace(layout, columns=tuple(json_columns(text, path, whole=whole)))
         else:
-            named = [name for name in (text_column, id_column, category_column) if name not in ("auto", "none")]
             layout = table(text, path, tabs=kind == "tsv", named=named)
     if not layout.columns:
         raise UserError("has no columns", where=path, remedy=_MENDS_EMPTY)
@@ -83,6 +106,8 @@ def open_source(
         layout.skipped,
         layout.headed,
         layout.first_row,
+        sheet_name,
+        sheets,
     )
 
 
@@ -104,24 +129,87 @@ def _head(path: Path, kind: str, compression: str, encoding: str) -> tuple[str, 
 
 
 def open_other(
-    path: Path, *, text_column: str, id_column: str, encoding: str, text_required: bool, category_column: str = "auto"
+    path: Path,
+    *,
+    text_column: TextColumns,
+    id_column: str,
+    encoding: str,
+    text_required: bool,
+    category_column: str = "auto",
+    sheet: str | int = "auto",
 ) -> Source:
-    """:func:`open_source` for a file beside the one that the columns were named for: a name that it lacks is "auto"."""
-    other = open_source(path, text_column="auto", id_column="auto", encoding=encoding, text_required=False)
+    """:func:`open_source` for a file beside the one that the columns were named for: a name that it lacks is "auto".
+
+    So is the sheet.
+    """
+    read = {"text_column": "auto", "id_column": "auto", "encoding": encoding, "text_required": False}
+    try:
+        other = open_source(path, **read, sheet=sheet)  # type: ignore[arg-type]  # as they are named above
+    except UserError as error:
+        if sheet == "auto" or not error.what.startswith("no sheet"):
+            raise
+        sheet = "auto"
+        other = open_source(path, **read)  # type: ignore[arg-type]  # as above
     known = {visible(name) for name in (*other.columns, *other.first_row)}
+    texts = [text_column] if isinstance(text_column, str) else list(text_column)
     return open_source(
         path,
-        text_column=text_column if visible(text_column) in known else "auto",
+        text_column=texts if {visible(name) for name in texts} <= known else "auto",
         id_column=id_column if visible(id_column) in {*known, "none"} else "auto",
         encoding=encoding,
         text_required=text_required,
         category_column=category_column,
+        sheet=sheet,
     )
+
+
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """Each path, and for a pattern with ``*``, ``?`` or ``[…]`` that is no file's name the files that it stands for.
+
+    Raises:
+        UserError: no file has such a name, or a file is named twice.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.exists() or not set("*?[") & set(str(path)):
+            found.append(path)
+            continue
+        names = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        some = sorted(name for name in names if name.is_file())
+        if not some:
+            raise UserError("no file has such a name", where=path, remedy="Check the pattern.")
+        found += some
+    twice = next((path for number, path in enumerate(found) if path in found[:number]), None)
+    if twice is not None:
+        raise UserError("is named twice", where=twice, remedy="Name it once.")
+    return found
+
+
+def open_sources(
+    paths: Sequence[Path], *, text_column: TextColumns, id_column: str, encoding: str, sheet: str | int
+) -> list[Source]:
+    """Several files of reviews that are read as one: see :func:`open_source`.
+
+    Raises:
+        UserError: one of them cannot be used, or some have an id column and some none.
+    """
+    sources = [
+        open_source(
+            path, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True, sheet=sheet
+        )
+        for path in paths
+    ]
+    without = [source for source in sources if source.id_column is None]
+    if without and len(without) < len(sources):
+        raise UserError("has no id column while other files have one", where=without[0].path,
+                        remedy='Add one, or set id_column = "none" to number all rows.')  # fmt: skip
+    return sources
 
 
 def describe_source(source: Source) -> str:
     """What :func:`open_source` decided about a file, in one line."""
-    notes = [f"text from {shown(source.text_column)}" if source.text_column else "no texts"]
+    texts = " + ".join(map(shown, source.text_columns))
+    notes = [f"text from {texts}" if texts else "no texts"]
     notes.append(f"ids from {shown(source.id_column)}" if source.id_column else "rows are numbered")
     if source.encoding not in ("", "utf-8", "utf-8-sig"):
         notes.append(f"encoding {SPOKEN.get(source.encoding, source.encoding.upper())}")
@@ -129,11 +217,17 @@ def describe_source(source: Source) -> str:
         notes.append(f"separated by {source.delimiter!r}")
     if not source.headed:
         notes.append(f"no header: the first line {shown(source.first_row[0])} is a review too")
+    if source.sheets > 1:
+        notes.append(f"sheet {shown(source.sheet)} of {source.sheets}")
     return f"{source.path.name}: {', '.join(notes)}"
 
 
 def read_batches(
-    source: Source, *, rows: int, cut: Callable[[int, int], None] = lambda row, characters: None
+    source: Source,
+    *,
+    rows: int,
+    cut: Callable[[int, int], None] = lambda row, characters: None,
+    keep: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
     """The file's rows in its order, at most ``rows`` at a time; the ids as they are: see :mod:`tsirius.io.ids`.
 
@@ -141,11 +235,15 @@ def read_batches(
     number), and, where the file has such columns, ``text`` and ``category`` (String, "" where a cell is empty). A blank
     line is an empty text where there is one column and other rows follow, else nothing. Of a text the first
     :data:`tsirius.language.clean.LONGEST` characters are read; ``cut`` is told the row and the length of a longer one.
+    Several columns of text are joined, each that is not empty with its name before it.
+
+    The columns named in ``keep`` follow as the file has them, each under its name with :data:`KEPT` before it.
 
     Raises:
         UserError: a row cannot be read.
     """
-    names = [name for name in (source.text_column, source.id_column, source.category_column) if name is not None]
+    own = [name for name in (*source.text_columns, source.id_column, source.category_column) if name is not None]
+    names = list(dict.fromkeys([*own, *keep]))
     done = 0
     for chunk in cells(source, names, rows=rows, cut=cut):
         count = len(chunk[names[0]])
@@ -157,12 +255,25 @@ def read_batches(
             "row": pl.Series(range(done + 1, done + count + 1), dtype=pl.Int64),
             "id": pl.Series(identity, dtype=pl.String),
         }
-        if source.text_column is not None:
-            data["text"] = pl.Series(chunk[source.text_column], dtype=pl.String).fill_null("")
+        if source.text_columns:
+            data["text"] = pl.Series(_joined(source.text_columns, chunk), dtype=pl.String).fill_null("")
         if source.category_column is not None:
             data["category"] = pl.Series(chunk[source.category_column], dtype=pl.String).fill_null("")
+        for name in keep:
+            data[KEPT + name] = pl.Series(chunk[name], dtype=pl.String).fill_null("")
         done += count
         yield pl.DataFrame(data)
+
+
+def _joined(columns: Sequence[str], chunk: Cells) -> list[str | None]:
+    """Each row's text, of one column or several."""
+    if len(columns) == 1:
+        return chunk[columns[0]]
+    rows = zip(*(chunk[name] for name in columns), strict=True)
+    return [
+        "\n".join(f"{name}: {cell.strip()}" for name, cell in zip(columns, row, strict=True) if cell and cell.strip())
+        for row in rows
+    ]
 
 
 # --- what kind of file ------------------------------------------------------------------------------------------------
@@ -179,10 +290,13 @@ def _kind(path: Path) -> tuple[str, str]:
         raise UserError("is not an ordinary file", where=path, remedy="Save it to a file first.")
     if path.stat().st_size == 0:
         raise UserError("is empty", where=path, remedy=_MENDS_EMPTY)
+    signature = packed_signature(kind[1]) or {"parquet": b"PAR1", "xlsx": b"PK\x03\x04"}.get(kind[0], b"")
     with path.open("rb") as raw:
-        refuse_binary(
-            raw.read(2000), path, expected=packed_signature(kind[1]) or (b"PAR1" if kind[0] == "parquet" else b"")
-        )
+        head = raw.read(2000)
+    if kind[0] == "xlsx" and not kind[1] and head.startswith(b"\xd0\xcf\x11\xe0"):
+        raise UserError("has a password, or is an old Excel file with a new name", where=path,
+                        remedy="Open it in Excel and save it as .xlsx without a password.")  # fmt: skip
+    refuse_binary(head, path, expected=signature)
     return kind
 
 
@@ -195,6 +309,9 @@ def kind_of_name(path: Path) -> tuple[str, str]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
     suffix = suffixes[-2 if compression else -1] if len(suffixes) > bool(compression) else ""
+    if suffix in OTHER_SPREADSHEETS:
+        raise UserError(f"is {OTHER_SPREADSHEETS[suffix]}, which cannot be read", where=path,
+                        remedy="Open it and save it as .xlsx (Excel Workbook) or CSV.")  # fmt: skip
     if suffix not in FORMATS:
         raise UserError(f"unsupported file type {suffix!r}", where=path,
                         remedy=f"Use {', '.join(FORMATS)}, each also with {', '.join(COMPRESSIONS)}.")  # fmt: skip

@@ -7,10 +7,15 @@ programs read (predictions, submissions) is written as it is: see :mod:`tsirius.
 from __future__ import annotations
 
 import csv
+import locale
+import os
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
+from tsirius.io.workbook import is_workbook, new_sheet
 from tsirius.publish import replacing
 
 FORMULA = frozenset("=+-@|%＝＋－＠")
@@ -18,12 +23,50 @@ FORMULA = frozenset("=+-@|%＝＋－＠")
 MARK = "'"
 
 
+POINT = ("en", "zh", "ja", "ko", "th", "he", "hi", "ms", "ga", "mt", "cy")
+"""Languages in whose countries a decimal point is usual, so that a comma separates the cells of a list."""
+
+
 def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], *, delimiter: str) -> None:
-    """Write a table whose cells are text: UTF-8 with its mark, as a spreadsheet expects, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as handle:
-        writer = csv.writer(handle, delimiter=delimiter)
-        writer.writerow([escape(name) for name in columns])
-        writer.writerows([escape(cell) for cell in row] for row in rows)
+    """Write a table whose cells are text, whole or not at all: an Excel workbook where the name says so.
+
+    Else CSV, UTF-8 with its mark, as a spreadsheet expects.
+    """
+    with replacing(path) as temporary:
+        if is_workbook(path):
+            with new_sheet(temporary, columns, texts=["text"]) as add:
+                add(rows)
+            return
+        with temporary.open("w", encoding="utf-8-sig", newline="") as handle:
+            add = writer(handle, delimiter=delimiter)
+            add([columns])
+            add(rows)
+
+
+def writer(handle: TextIO, *, delimiter: str) -> Callable[[Iterable[Sequence[Any]]], None]:
+    """A function that adds rows of text and numbers to CSV; a semicolon means that numbers have a decimal comma."""
+    csv_writer = csv.writer(handle, delimiter=delimiter)
+
+    def spelled(cell: Any) -> str:
+        if isinstance(cell, str):
+            return escape(cell)
+        text = "" if cell is None else str(cell)
+        return text.replace(".", ",") if delimiter == ";" else text
+
+    return lambda rows: csv_writer.writerows([spelled(cell) for cell in row] for row in rows)
+
+
+def excel_delimiter(environment: Mapping[str, str] | None = None) -> str:
+    """What an Excel of this machine's locale expects between two cells: a semicolon where it writes a decimal comma.
+
+    Where the locale names no country, as on a server, a semicolon: reviews are Russian first.
+    """
+    if environment is None and sys.platform == "win32":
+        name = locale.getlocale(locale.LC_NUMERIC)[0] or locale.getlocale()[0] or ""
+        return "," if name.lower().startswith(("en", "chinese", "japanese", "korean")) else ";"
+    known = os.environ if environment is None else environment
+    name = known.get("LC_ALL") or known.get("LC_NUMERIC") or known.get("LANG") or ""
+    return "," if name.partition("_")[0].partition(".")[0].casefold() in POINT else ";"
 
 
 def escape(cell: str) -> str:

@@ -52,13 +52,13 @@ class Config(Section):
     """Bootstrap resamples for the 95 % interval of the weighted F1 (0: no interval)."""
 
 
-def check(config: Config, *, names: Sequence[str], columns: Mapping[str, str]) -> None:
+def check(config: Config, *, names: Sequence[str], columns: Mapping[str, Any]) -> None:
     """Check that the gold file, where there is one, has texts and a known category for each.
 
     Args:
         config: the settings.
         names: the categories.
-        columns: ``text_column`` and ``id_column`` as they were named for the reviews.
+        columns: ``text_column``, ``id_column`` and ``sheet`` as they were named for the reviews.
 
     Raises:
         UserError: it lacks one of them.
@@ -68,7 +68,7 @@ def check(config: Config, *, names: Sequence[str], columns: Mapping[str, str]) -
 
 
 def run(
-    config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, columns: Mapping[str, str]
+    config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, columns: Mapping[str, Any]
 ) -> dict[str, Any]:
     from tsirius.models.classifier import Classifier
 
@@ -127,12 +127,12 @@ def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
     path, spelled = source.path, spellings(names)
     if source.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")
-    if source.text_column is None and source.id_column is None:
+    if not source.text_columns and source.id_column is None:
         raise UserError("has neither texts nor ids", where=path, remedy="Call their column text or id.")
     parts, empty = [], 0
     batches = (
         ids.read_unique(source, rows=20_000)
-        if source.text_column is None
+        if not source.text_columns
         else read_batches(source, rows=20_000, cut=ids.say_cut(source))
     )
     for batch in batches:
@@ -146,7 +146,7 @@ def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
                 raise UserError(f"unknown category {label!r}{nearest(label, names)}", where=f"{path}, row {row}",
                                 remedy=f"Known: {', '.join(names)}.")  # fmt: skip
         clean = pl.Series([None] * labels.height, dtype=pl.String)
-        if source.text_column is not None:
+        if source.text_columns:
             clean = pl.Series([normalise(text) for text in labels["text"]], dtype=pl.String)
         parts.append(labels.select("id", "label").with_columns(clean=clean))
     rows = pl.concat([pl.DataFrame(schema={"id": pl.String, "label": pl.String, "clean": pl.String}), *parts])
@@ -157,9 +157,9 @@ def read_gold(source: Source, *, names: Sequence[str]) -> pl.DataFrame:
     return rows
 
 
-def _open_gold(path: Path, columns: Mapping[str, str]) -> Source:
+def _open_gold(path: Path, columns: Mapping[str, Any]) -> Source:
     source = open_other(path, **columns, encoding="auto", text_required=False)
-    if source.text_column is None and source.category_column is not None:
+    if not source.text_columns and source.category_column is not None:
         raise UserError("has no column of texts", where=path,
                         remedy="Call it text; answers by id are for 'tsirius evaluate RUN GOLD'.")  # fmt: skip
     return source

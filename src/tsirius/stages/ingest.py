@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from tsirius import categories, tables
 from tsirius.errors import UserError
 from tsirius.io import ids
-from tsirius.io.source import Source, describe_source, open_other, open_source
+from tsirius.io.source import Source, describe_source, expand, open_other, open_sources
 from tsirius.language.clean import normalise
 from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
@@ -32,18 +32,22 @@ SHOWN_ROWS = 5
 
 class Config(Section):
     train: Path | list[Path]
-    """The reviews to learn from: CSV, TSV, JSON Lines or Parquet, also compressed (gz, xz, zst). Several as a list."""
+    """The reviews to learn from: CSV, TSV, JSON Lines, Parquet or Excel (.xlsx), also compressed (gz, xz, zst). Several
+    as a list, or by a pattern such as "reviews/*.xlsx"."""
     test: Path | None = None
     """The reviews to predict; "" for none. Only the predict stage opens this file."""
     categories: Path
     """The categories: TOML with [[category]] tables, or plain text with one name a line."""
-    text_column: str = "auto"
-    """The column that holds the review. "auto" takes a usual name, or the only column; so does a test or gold file
-    that has no column of this name."""
+    text_column: str | list[str] = "auto"
+    """The column that holds the review; of several, as a list, the texts are joined, each with its column's name.
+    "auto" takes a usual name, with the columns of pros and cons beside it, or the only column; so does a test or gold
+    file that has no column of this name."""
     id_column: str = "auto"
     """The column that names a review. "auto" takes a usual name, else rows are numbered; "none" always numbers them."""
     encoding: str = "auto"
     """The files' encoding. "auto" tells UTF-8, UTF-16 and code pages (CP1251, KOI8-R, CP866, …) apart, or refuses."""
+    sheet: str | int = "auto"
+    """The sheet of an Excel workbook: its name, or its number from 1; "auto" takes the first that is not hidden."""
     near_duplicate: float = Field(0.8, gt=0, le=1)
     """Reviews whose character 5-grams are at least this alike (Jaccard) count as copies; 1 asks for the same words."""
     max_characters: int = Field(10_000, ge=1)
@@ -70,7 +74,7 @@ class Config(Section):
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     known = categories.load(config.categories)
-    sources = _sources(config, _listed(config.train))
+    sources = open_sources(files(config), **read_as(config))
     for source in sources:
         say(f"  {describe_source(source)}")
     part = scratch / "ungrouped.parquet"
@@ -97,7 +101,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         "groups": len(set(groups)),
         "exact_duplicates": exact,
         "near_duplicates": near,
-        "columns": {str(source.path): {"text": source.text_column, "id": source.id_column} for source in sources},
+        "columns": {
+            str(source.path): {"text": " + ".join(source.text_columns), "id": source.id_column} for source in sources
+        },
     }
 
 
@@ -108,33 +114,23 @@ def check(config: Config) -> None:
         UserError: one of them cannot be used.
     """
     categories.load(config.categories)
-    _sources(config, _listed(config.train))
+    open_sources(files(config), **read_as(config))
     if config.test is not None:
-        open_other(
-            config.test,
-            text_column=config.text_column,
-            id_column=config.id_column,
-            encoding=config.encoding,
-            text_required=True,
-        )
+        open_other(config.test, **read_as(config), text_required=True)
 
 
-def _sources(config: Config, paths: list[Path]) -> list[Source]:
-    sources = [
-        open_source(
-            path,
-            text_column=config.text_column,
-            id_column=config.id_column,
-            encoding=config.encoding,
-            text_required=True,
-        )
-        for path in paths
-    ]
-    without = [source for source in sources if source.id_column is None]
-    if without and len(without) < len(sources):
-        raise UserError("has no id column while other files have one", where=without[0].path,
-                        remedy='Add one, or set id_column = "none" to number all rows.')  # fmt: skip
-    return sources
+def files(config: Config) -> list[Path]:
+    """The files to learn from.
+
+    Raises:
+        UserError: a pattern stands for none, or a file is named twice.
+    """
+    return expand(_listed(config.train))
+
+
+def read_as(config: Config) -> dict[str, Any]:
+    """How the files are read, as :func:`tsirius.io.source.open_source` takes it."""
+    return {name: getattr(config, name) for name in ("text_column", "id_column", "encoding", "sheet")}
 
 
 def _listed(train: Path | list[Path]) -> list[Path]:
@@ -146,15 +142,12 @@ def read(
 ) -> tuple[list[str], Counter[str], dict[str, list[str]]]:
     """Write the rows that are kept to ``part`` (reviews without groups) and the others to ``set_aside``.
 
-    With several files, running numbers are preceded by the file's own: "2:17".
-
     Returns:
         The cleaned texts that are kept; for each reason how many rows are not, and where the first few of them are.
     """
     clean: list[str] = []
     rejected: Counter[str] = Counter()
     where: dict[str, list[str]] = {}
-    unique = ids.Unique()
     ungrouped = {name: kind for name, kind in tables.REVIEWS.items() if name != "group"}
     several = len(sources) > 1
     with (
@@ -162,26 +155,23 @@ def read(
         tables.writer(tables.REJECTED, set_aside) as reject,
         progress("read and clean") as advance,
     ):
-        for number, source in enumerate(sources, 1):
-            for batch in ids.read_unique(source, rows=BATCH_ROWS, unique=unique):
-                if several and source.id_column is None:
-                    batch = batch.with_columns(id=pl.format("{}:{}", pl.lit(number), "id"))
-                # What is too long is set aside: cleaning it would be time lost.
-                texts = [normalise(text) if len(text) <= max_characters else "" for text in batch["text"]]
-                cleaned = pl.Series("clean", texts, dtype=pl.String)
-                batch = batch.with_columns(cleaned, source=pl.lit(source.path.name))
-                judged = batch.with_columns(reason=_reason(max_characters))
-                good = judged.filter(pl.col("reason").is_null())
-                bad = judged.filter(pl.col("reason").is_not_null())
-                keep(good)
-                reject(bad)
-                clean.extend(good["clean"])
-                for row, why in bad.select("row", "reason").iter_rows():
-                    rejected[why] += 1
-                    if rejected[why] <= SHOWN_ROWS:
-                        position = f"{source.path.name} row {row}" if several else f"row {row}"
-                        where.setdefault(why, []).append(position)
-                advance(batch.height)
+        for source, batch in ids.read_together(sources, rows=BATCH_ROWS):
+            # What is too long is set aside: cleaning it would be time lost.
+            texts = [normalise(text) if len(text) <= max_characters else "" for text in batch["text"]]
+            cleaned = pl.Series("clean", texts, dtype=pl.String)
+            batch = batch.with_columns(cleaned, source=pl.lit(source.path.name))
+            judged = batch.with_columns(reason=_reason(max_characters))
+            good = judged.filter(pl.col("reason").is_null())
+            bad = judged.filter(pl.col("reason").is_not_null())
+            keep(good)
+            reject(bad)
+            clean.extend(good["clean"])
+            for row, why in bad.select("row", "reason").iter_rows():
+                rejected[why] += 1
+                if rejected[why] <= SHOWN_ROWS:
+                    position = f"{source.path.name} row {row}" if several else f"row {row}"
+                    where.setdefault(why, []).append(position)
+            advance(batch.height)
     return clean, rejected, where
 
 

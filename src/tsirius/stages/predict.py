@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 from pydantic import Field
 
 from tsirius import tables
 from tsirius.io import compare, ids, writers
-from tsirius.io.source import Source, describe_source, read_batches
+from tsirius.io.source import KEPT, Source, describe_source, read_batches
 from tsirius.progress import Advance, progress, say
 from tsirius.section import Section
 from tsirius.shards import Shards
@@ -27,7 +28,7 @@ from tsirius.shards import Shards
 if TYPE_CHECKING:
     from tsirius.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(Section):
@@ -120,11 +121,12 @@ def to_file(
     """
     before, start = finished(shards, rows=rows, batch_rows=batch_rows), time.monotonic()
     with writers.to_file(path, layout) as add:
-        for window in windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=shards):
+        for window in windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=shards, keep=layout.kept):
             add(window)
             if also is not None:
                 also(window)
-    counts = compare.check(layout.written(path), source, names=classifier.names)
+    answered = source if layout.id_column is not None else replace(source, id_column=None)
+    counts = compare.check(layout.written(path), answered, names=classifier.names, escaped=bool(layout.excel))
     return Predicted(rows, counts, (rows - before) / max(time.monotonic() - start, 1e-9))
 
 
@@ -134,7 +136,13 @@ def finished(shards: Shards, *, rows: int, batch_rows: int) -> int:
 
 
 def windows(
-    classifier: Classifier, source: Source, *, rows: int, batch_rows: int, shards: Shards | None
+    classifier: Classifier,
+    source: Source,
+    *,
+    rows: int,
+    batch_rows: int,
+    shards: Shards | None,
+    keep: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
     """Classify a file of reviews a window at a time, in its order.
 
@@ -144,26 +152,34 @@ def windows(
         rows: reviews in the file.
         batch_rows: rows a window.
         shards: finished windows, of this file, model and ``batch_rows`` only; None keeps nothing.
+        keep: columns of the file to hand on: see :func:`tsirius.io.source.read_batches`.
 
     Yields:
-        Each window's predictions, a table of :data:`tsirius.tables.PREDICTIONS`.
+        Each window's predictions, a table of :data:`tsirius.tables.PREDICTIONS`, with the second category of each row,
+        ``runner_up``, its probability ``runner_up_confidence``, and the columns to keep.
     """
     before = 0 if shards is None else finished(shards, rows=rows, batch_rows=batch_rows)
     if before:
         say(f"  resuming after row {before:,}")
     with progress("predict", total=rows, before=before) as advance:
-        for number, batch in enumerate(read_batches(source, rows=batch_rows)):
+        for number, batch in enumerate(read_batches(source, rows=batch_rows, keep=keep)):
             window = None if shards is None else shards.read(f"{number:06}")
             if window is None:
                 window = _classify(classifier, batch, advance)
                 if shards is not None:
                     shards.write(f"{number:06}", window)
-            yield window
+            yield window.hstack(batch.select(KEPT + name for name in keep)) if keep else window
 
 
 def _classify(classifier: Classifier, batch: pl.DataFrame, advance: Advance) -> pl.DataFrame:
     probabilities = classifier.predict_proba(batch["text"].to_list(), advance=advance)
+    names, order = pl.Series(classifier.names, dtype=pl.String), probabilities.argsort(axis=1, kind="stable")
+    # of equal probabilities the first is the category
+    first, rows = probabilities.argmax(axis=1), np.arange(len(probabilities))
+    second = np.where(order[:, -1] == first, order[:, -2], order[:, -1])
     return batch.select("id").with_columns(
-        category=pl.Series(classifier.names, dtype=pl.String).gather(probabilities.argmax(axis=1)),
-        confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
+        category=names.gather(first),
+        confidence=pl.Series(probabilities[rows, first], dtype=pl.Float32),
+        runner_up=names.gather(second),
+        runner_up_confidence=pl.Series(probabilities[rows, second], dtype=pl.Float32),
     )

@@ -6,6 +6,7 @@ import csv
 import random
 from pathlib import Path
 
+import openpyxl
 import polars as pl
 import pytest
 from audited import WORDS, call, figures, fill, lay_out, true_f1
@@ -30,6 +31,28 @@ def test_write_fill_in_and_read_back(run: Path, rows: pl.DataFrame, tmp_path: Pa
     with (run / "audit" / "answers.csv").open(encoding="utf-8-sig", newline="") as handle:
         kept = list(csv.DictReader(handle))
     assert len(kept) == 150 and kept[0]["text"].startswith(WORDS[kept[0]["category"]])
+
+
+def test_a_workbook_is_written_filled_in_and_read_back(tmp_path: Path, rows: pl.DataFrame) -> None:
+    run = lay_out(tmp_path, rows)
+    spelled = {name: f"{'=' if int(name) % 2 else ''}{name}" for name in rows["id"]}
+    for path in (run / "ingest" / "reviews.parquet", run / "label" / "labels.parquet", run / "label" / "votes.parquet"):
+        table = pl.read_parquet(path)
+        table.with_columns(pl.col("id").replace(spelled)).write_parquet(path)
+    for stage in ("ingest", "label"):
+        seal(run / stage, {})
+    assert call(run, write=tmp_path / "a.xlsx", count=30) is None
+    book = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    sheet = book.active
+    assert sheet is not None and [cell.value for cell in sheet[1]] == ["id", "text", "category"]
+    assert {cell.value for cell in sheet["A"][1:]} <= set(spelled.values()), "as they are: text is no formula here"
+    for row in sheet.iter_rows(min_row=2):
+        row[2].value = next(name for name, word in WORDS.items() if str(row[1].value).startswith(word))
+        for cell in row:
+            cell.data_type = "s"
+    book.save(tmp_path / "b.xlsx")
+    assert call(run, answers=tmp_path / "b.xlsx")
+    assert figures(run)["answered"] == 30
 
 
 def test_answers_may_come_in_parts(run: Path, rows: pl.DataFrame, tmp_path: Path) -> None:

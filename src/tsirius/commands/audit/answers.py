@@ -15,7 +15,7 @@ from tsirius.commands.audit.subject import Subject, read_texts
 from tsirius.errors import UserError, nearest
 from tsirius.io import spreadsheet
 from tsirius.io.ids import read_unique
-from tsirius.io.source import open_source
+from tsirius.io.source import TextColumns, open_source
 from tsirius.publish import write_text
 from tsirius.store import file_fingerprint
 
@@ -28,10 +28,11 @@ COLUMNS = ("id", "text", "category")
 class Columns:
     """How a person's file of answers is read: see :func:`tsirius.io.source.open_source`."""
 
-    text_column: str = "auto"
+    text_column: TextColumns = "auto"
     id_column: str = "auto"
     category_column: str = "auto"
     encoding: str = "auto"
+    sheet: str | int = "auto"
 
 
 def read_kept(subject: Subject) -> dict[str, str]:
@@ -54,7 +55,7 @@ def read_kept(subject: Subject) -> dict[str, str]:
 def write_form(path: Path, texts: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """Write every review with its answer so far, to be filled in with a spreadsheet.
 
-    Separated by semicolons, as a Russian Excel expects.
+    An Excel workbook where the name says so; else CSV, separated by semicolons, as a Russian Excel expects.
     """
     rows = [(name, _one_line(text), kept.get(name, "")) for name, text in texts.items()]
     spreadsheet.write(path, COLUMNS, rows, delimiter=";")
@@ -93,15 +94,18 @@ def _read_answers(path: Path, subject: Subject, columns: Columns) -> pl.DataFram
         category_column=columns.category_column,
         encoding=columns.encoding,
         text_required=False,
+        sheet=columns.sheet,
     )
     for column, name in ((source.category_column, "category"), (source.id_column, "id")):
         if column is None:
             raise UserError(f"has no column {name}", where=path, remedy="Use the file that --write wrote.")
     names, ids = subject.categories.names, set(subject.rows["id"])
-    spelled = spellings(names)
+    spelled, own = spellings(names), source.format == "xlsx"
     parts = [pl.DataFrame(schema={"id": pl.String, "category": pl.String})]
     for batch in read_unique(source, rows=20_000):
-        batch = batch.with_columns(id=pl.Series([spreadsheet.unescape(name) for name in batch["id"]], dtype=pl.String))
+        # a workbook has ids as they are, unless it was saved from CSV, whose cells are escaped
+        plain = [name if own and name in ids else spreadsheet.unescape(name) for name in batch["id"]]
+        batch = batch.with_columns(id=pl.Series(plain, dtype=pl.String))
         written = [spreadsheet.unescape(category.strip()) for category in batch["category"]]
         for row, name, category in zip(batch["row"], batch["id"], written, strict=True):
             if key(category) and key(category) not in spelled:

@@ -15,6 +15,7 @@ from tsirius.io.ids import read_unique
 from tsirius.io.source import Source, open_other
 from tsirius.language.clean import normalise
 from tsirius.reporting.records import read_votes
+from tsirius.stages import ingest
 from tsirius.store import Store, fingerprint
 
 Of = Literal["labels", "predictions"]
@@ -100,13 +101,7 @@ def _test_file(run: Path) -> Source:
         config = None
     if config is None or config.test is None:
         raise UserError("does not say which test file was predicted", where=run, remedy="Run it again.")
-    source = open_other(
-        config.test,
-        text_column=config.text_column,
-        id_column=config.id_column,
-        encoding=config.encoding,
-        text_required=True,
-    )
+    source = open_other(config.test, **ingest.read_as(config), text_required=True)
     record = Store(run).record("predict") or {}
     if record.get("key", {}).get("files", {}).get("ingest.test") not in (None, fingerprint(config.test)):
         raise UserError("has changed since it was predicted", where=config.test, remedy="Run it again.")
