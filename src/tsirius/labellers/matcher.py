@@ -47,7 +47,7 @@ class Config(Section):
     parts: Parts | Literal["nearest"] = "nearest"
     """What of a category a review is compared with: its "name", its "description", "both" or "nearest": both and the
     nearest of the description's parts between commas, whose cosines are averaged; or "joined": both as one text."""
-    scale: float = Field(12.0, gt=0)
+    scale: float = Field(14.0, gt=0)
     """What cosines are multiplied by: the lower, the less sure the labels are."""
 
 

@@ -48,7 +48,9 @@ GOODS = "tsirius-goods"
 """The larger embedding model that comes with the package, as ONNX: it knows more goods. It cannot be fine-tuned."""
 GOODS_FOLDER = EMBEDDED_FOLDER.with_name(GOODS)
 GOODS_SHA256 = "f519f39a1b288d7fcf85c8a1f18e18722b20b918a32a11c133dba45ddcc576d1"
-OWN = (EMBEDDED, GOODS)
+PAIR = f"{GOODS}+{EMBEDDED}"
+"""Both: their embeddings side by side."""
+OWN = (EMBEDDED, GOODS, PAIR)
 """What comes with the package."""
 ONNX = "model.onnx"
 BLOCK, BLOCKS = 1 << 20, 64
@@ -88,7 +90,10 @@ def check(model: str) -> None:
     Raises:
         UserError: it is neither, or a part of it is missing or broken.
     """
-    if model == GOODS:
+    if model == PAIR:
+        for part in parts(model):
+            check(part)
+    elif model == GOODS:
         _check_embedded(GOODS_FOLDER / ONNX, GOODS_SHA256)
     elif is_folder(model):
         _check_folder(folder(model))
@@ -100,9 +105,14 @@ def check(model: str) -> None:
         _check_hub(model)
 
 
+def parts(model: str) -> tuple[str, ...]:
+    """The encoders that ``model`` is made of: itself, but of the pair both."""
+    return (GOODS, EMBEDDED) if model == PAIR else (model,)
+
+
 def is_folder(model: str) -> bool:
     """Whether ``model`` is meant as a path: it exists, or does not look like a hub name; or an embedded one."""
-    return model in (EMBEDDED, GOODS) or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
+    return model in OWN or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
 
 
 def folder(model: str) -> Path:
@@ -409,6 +419,9 @@ def fingerprint(model: str) -> str:
     at a large encoder; training an encoder changes all of them.
     """
     total = hashlib.blake2b(digest_size=16)
+    if model == PAIR:
+        total.update(" ".join(map(fingerprint, parts(model))).encode())
+        return total.hexdigest()
     result = fetch(model)
     steps = (path for pattern in STEPS for path in sorted(result.glob(pattern)))
     for path in (*(result / name for name in DECIDING), *steps):
