@@ -193,3 +193,20 @@ def test_training_that_diverges_says_so_and_the_best_before_it_counts(
     made, notes = fit(tiny_model, tmp_path / "later")
     assert np.isnan([found["eval_loss"] for found in notes["evaluations"]]).tolist() == [False] + [True] * 4
     assert np.isfinite(scores(made, tiny_model)).all()
+
+
+def test_the_pair_is_both_side_by_side() -> None:
+    texts = ["Чайник гудит", "Посылка шла месяц", "🔥"]
+    both = encode.embedder(hub.PAIR, max_length=64)(texts)
+    each = {part: encode.embedder(part, max_length=64)(texts) for part in (hub.GOODS, hub.EMBEDDED)}
+    cosines = sum(share * (one @ one.T) for share, one in zip(encode.SHARES, each.values(), strict=True))
+    np.testing.assert_allclose(both @ both.T, cosines, atol=1e-6)
+    found = encode.apart(hub.PAIR, both)
+    assert list(found) == list(each)
+    for part, vectors in found.items():
+        np.testing.assert_allclose(vectors, each[part], atol=1e-6)
+    assert encode.apart("another", both) == {"another": both}
+
+
+def test_both_of_the_pair_hide_words_alike() -> None:
+    assert {encode.mask_token(model) for model in hub.OWN} == {"<mask>"}

@@ -36,15 +36,15 @@ def publish(
     """Write embeddings into ``folder``.
 
     Args:
-        folder: of the stage; they get a folder of their own in it.
+        folder: of the stage; those of each encoder get a folder of their own in it.
         texts: cleaned texts, each once; of each a hash of 64 bits is kept.
         vectors: their embeddings, [N, W].
         how: they were made; None: as the encoder's folder says.
         model: the encoder.
         max_length: tokens of a text that it read.
     """
-    folder = folder / FOLDER
-    folder.mkdir()
+    folder = folder / FOLDER / hub.fingerprint(model)
+    folder.mkdir(parents=True)
     np.save(folder / TEXTS, _hashes(texts), allow_pickle=False)
     np.save(folder / VECTORS, np.asarray(vectors, dtype=np.float32), allow_pickle=False)
     (folder / ABOUT).write_text(json.dumps(_about(how, model, max_length)), encoding="utf-8")
@@ -61,7 +61,7 @@ def known(embed: Embed, folder: Path, how: Pooling | None = None, *, model: str,
         model: the encoder of ``embed``.
         max_length: tokens of a text that it reads.
     """
-    folder = folder / FOLDER
+    folder = folder / FOLDER / hub.fingerprint(model)
     if not (folder / ABOUT).is_file():
         return embed
     if hub.read_json(folder / ABOUT) != _about(how, model, max_length):

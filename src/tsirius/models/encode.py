@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+SHARES = (0.6, 0.4)
+"""Of tsirius-goods and tsirius-mini in the cosines of the pair: the likeliest on the test beds of recipes/bed."""
 NEIGHBOURS = ("Суп.", "Кастрюля тяжёлая, дно толстое, суп варится быстро, ручки греются, крышка гремит!")
 """Texts that a model reads alone and beside one another, before it reads others."""
 
@@ -142,7 +144,9 @@ def embedder(
     Raises:
         UserError: the encoder cannot be read.
     """
-    if model in hub.OWN:
+    if model == hub.PAIR:
+        embed = _side_by_side([embedder(part, max_length=max_length) for part in hub.parts(model)])
+    elif model in hub.OWN:
         embed = onnx.embedder(hub.fetch(model), max_length=max_length)
     else:
 
@@ -156,6 +160,27 @@ def embedder(
         return result
 
     return lambda texts: last(tuple(texts))
+
+
+def _side_by_side(
+    each: Sequence[Callable[[Sequence[str]], NDArray[np.float32]]],
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """Embeddings by several encoders as one of length 1, whose cosines are the weighted mean of theirs."""
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        given = [part(texts) * share**0.5 for part, share in zip(each, SHARES, strict=True)]
+        return np.concatenate(given, axis=1, dtype=np.float32)
+
+    return embed
+
+
+def apart(model: str, embedded: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Encoder → its own embeddings, of those that :func:`embedder` of ``model`` gave, [N, W]."""
+    if model != hub.PAIR:
+        return {model: embedded}
+    first = int(hub.described(hub.GOODS)["hidden_size"])
+    given = zip(hub.parts(model), np.split(embedded, [first], axis=1), SHARES, strict=True)
+    return {part: columns / np.float32(share**0.5) for part, columns, share in given}
 
 
 @lru_cache(maxsize=1)

@@ -46,7 +46,9 @@ EMBEDDED_FOLDER = Path(__file__).parents[1] / "assets" / EMBEDDED
 GOODS = "tsirius-goods"
 """The larger embedding model that comes with the package, as ONNX: it knows more goods. It cannot be fine-tuned."""
 GOODS_FOLDER = EMBEDDED_FOLDER.with_name(GOODS)
-OWN = (EMBEDDED, GOODS)
+PAIR = f"{GOODS}+{EMBEDDED}"
+"""Both: their embeddings side by side."""
+OWN = (EMBEDDED, GOODS, PAIR)
 """What comes with the package."""
 ONNX = "model.onnx"
 SHA256 = {
@@ -97,10 +99,11 @@ def check(model: str) -> None:
         UserError: it is neither, or a part of it is missing or broken.
     """
     if model in OWN:
-        for file, sha256 in SHA256[model].items():
-            _check_embedded(folder(model) / file, sha256)
+        for part in parts(model):
+            for file, sha256 in SHA256[part].items():
+                _check_embedded(folder(part) / file, sha256)
         if model == EMBEDDED:
-            _check_folder(folder(model))
+            _check_folder(EMBEDDED_FOLDER)
         return
     environment.need_training("a model that does not come with the package", where=model)
     if is_folder(model):
@@ -111,9 +114,14 @@ def check(model: str) -> None:
         _check_hub(model)
 
 
+def parts(model: str) -> tuple[str, ...]:
+    """The encoders that ``model`` is made of: itself, but of the pair both."""
+    return (GOODS, EMBEDDED) if model == PAIR else (model,)
+
+
 def is_folder(model: str) -> bool:
     """Whether ``model`` is meant as a path: it exists, or does not look like a hub name; or an embedded one."""
-    return model in (EMBEDDED, GOODS) or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
+    return model in OWN or Path(model).expanduser().exists() or not HUB_NAME.fullmatch(model)
 
 
 def folder(model: str) -> Path:
@@ -420,6 +428,9 @@ def fingerprint(model: str) -> str:
     at a large encoder; training an encoder changes all of them.
     """
     total = hashlib.blake2b(digest_size=16)
+    if model == PAIR:
+        total.update(" ".join(map(fingerprint, parts(model))).encode())
+        return total.hexdigest()
     result = fetch(model)
     steps = (path for pattern in STEPS for path in sorted(result.glob(pattern)))
     for path in (*(result / name for name in DECIDING), *steps):

@@ -60,8 +60,9 @@ class Config(Section):
     """The labellers, each with a section of its own. Where several speak, their votes are reconciled."""
     sure: float = Field(0.9, ge=0, le=1)
     """From this probability on a labeller's label counts when another one's confidence is put to scale."""
-    encoder: str = Field(hub.GOODS, min_length=1)
-    """The encoder of the embeddings of matcher and student, a folder or a hub name."""
+    encoder: str = Field(hub.PAIR, min_length=1)
+    """The encoder of the embeddings of matcher and student, a folder or a hub name; "tsirius-goods+tsirius-mini":
+    the two that come along, whose cosines are averaged."""
     pooling: Mode | None = None
     """What of the encoder's states is its embedding; unset: as its folder or its model card says."""
     encoder_prefix: str | None = None
@@ -127,7 +128,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     mix = dict(zip(categories.names, consensus.prior.round(6).tolist(), strict=True))
     (out / MIX).write_text(json.dumps(mix, ensure_ascii=False, indent=1), encoding="utf-8")
     if own.cache_info().currsize:
-        embeddings.publish(out, listed, own(), how, model=config.encoder, max_length=config.max_length)
+        for part, vectors in encode.apart(config.encoder, own()).items():
+            embeddings.publish(out, listed, vectors, how, model=part, max_length=config.max_length)
     tables.write(_votes(votes, reviews["id"], rows, categories.names), tables.VOTES, out / "votes.parquet")
     labelled = _labels(votes, consensus.probabilities, doubtful, reviews["id"], rows, categories.names)
     tables.write(labelled, tables.LABELS, out / "labels.parquet")
@@ -246,7 +248,7 @@ def check(config: Config) -> None:
     """
     for setting, model in _models(config).items():
         hub.check(model)
-        if setting == "label.encoder" and model != hub.GOODS:
+        if setting == "label.encoder" and model not in hub.OWN:
             if hub.at_hand(model) is not None:
                 pooling.of(model, mode=config.pooling, prefix=config.encoder_prefix)
             load.check(model, head=load.ENCODER, new_head=False)
@@ -256,7 +258,12 @@ def check(config: Config) -> None:
 
 def files(config: Config) -> dict[str, Path]:
     """The folders of the models that are used and are not the hub's: other weights give other votes."""
-    return {setting: hub.fetch(model) for setting, model in _models(config).items() if hub.is_folder(model)}
+    named = [(setting, hub.parts(model)) for setting, model in _models(config).items() if hub.is_folder(model)]
+    return {
+        setting if len(parts) == 1 else f"{setting} ({part})": hub.fetch(part)
+        for setting, parts in named
+        for part in parts
+    }
 
 
 def _models(config: Config) -> dict[str, str]:
