@@ -75,14 +75,20 @@ def parsed(form: type[M], body: bytes) -> M:
     try:
         return form.model_validate_json(body)
     except ValidationError as problems:
-        first = problems.errors(include_url=False, include_input=False, include_context=False)[0]
-        if first["type"] == "json_invalid":
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"not JSON: {_plain(first['msg'])}", reason="not_json") from None
-        where = [part for part in first["loc"] if isinstance(part, int) or re.fullmatch(r"[a-z_]+", str(part))]
-        item = next((part for part in where if isinstance(part, int)), None)
+        every = problems.errors(include_url=False, include_input=False, include_context=False)
+        if every[0]["type"] == "json_invalid":
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"not JSON: {_plain(every[0]['msg'])}", reason="not_json") from None
+        # of the forms that a field may have, that with items counts: it says which one is wrong
+        first = next((problem for problem in every if _item(problem["loc"]) is not None), every[0])
+        where = [part for part in first["loc"] if isinstance(part, int) or re.fullmatch(r"[a-z_]+", part)]
+        item = None if form is dialects.Infer else _item(first["loc"])
         name = ".".join(map(str, where))
         message = f"{name}: {_plain(first['msg'])}" if name else _plain(first["msg"])
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, message, item=item, reason="invalid") from None
+
+
+def _item(where: Sequence[int | str]) -> int | None:
+    return next((part for part in where if isinstance(part, int)), None)
 
 
 def _plain(message: str) -> str:
@@ -357,7 +363,10 @@ def _operation(one: Endpoint, references: Any) -> dict[str, Any]:
         "summary": one.summary,
         "responses": {
             "200": good,
-            **{str(status): {"description": REFUSALS[status], "content": content(dialects.Error)} for status in statuses},
+            **{
+                str(status): {"description": REFUSALS[status], "content": content(dialects.Error)}
+                for status in statuses
+            },
         },
     }
     if names := re.findall(r"\{(\w+)\}", one.path):
@@ -366,8 +375,8 @@ def _operation(one: Endpoint, references: Any) -> dict[str, Any]:
         ]
     if one.takes:
         schemas = [references[form, "validation"] for form in one.takes]
-        examples = [form.model_json_schema().get("examples", []) for form in one.takes]
-        named = {f"example {number}": {"value": value} for number, value in enumerate(sum(examples, []), 1)}
+        examples = [value for form in one.takes for value in form.model_json_schema().get("examples", [])]
+        named = {f"example {number}": {"value": value} for number, value in enumerate(examples, 1)}
         schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema, "examples": named}}}
     return operation

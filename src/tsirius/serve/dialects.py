@@ -17,6 +17,7 @@ from tsirius.serve.service import Answer, Call, Refusal
 
 EXAMPLE = "Чайник гудит, но греет быстро"
 Texts = Annotated[list[StrictStr], Field(min_length=1)]
+Single = Annotated[list[StrictStr], Field(min_length=1, max_length=1)]
 FAILED = "could not be classified"
 
 
@@ -126,10 +127,11 @@ class Predict(Lenient):
     """Texts to classify, as text-embeddings-inference takes them: a text, a list of texts, or a list of lists of one
     text."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": EXAMPLE}, {"inputs": [[EXAMPLE], ["Спасибо"]]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": EXAMPLE}, {"inputs": [[EXAMPLE], ["Спасибо"]]}]}
+    )
 
-    inputs: StrictStr | Texts | Annotated[list[Annotated[list[StrictStr], Field(min_length=1, max_length=1)]],
-                                          Field(min_length=1)]  # fmt: skip
+    inputs: StrictStr | Annotated[list[StrictStr | Single], Field(min_length=1)]
     raw_scores: Literal[False] = False
     truncate: bool | None = None
 
@@ -170,8 +172,8 @@ def predict_answer(given: Predict, answer: Answer) -> list[Any]:
     if given.truncate is False:
         cut = next((number for number, row in enumerate(answer.rows) if row.truncated), None)
         if cut is not None:
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "a text is longer than the model reads, and truncate is false",
-                          item=cut, reason="too_long")  # fmt: skip
+            message = "a text is longer than the model reads, and truncate is false"
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, message, item=cut, reason="too_long")
     lists = _labels(answer, None)
     return lists[0] if isinstance(given.inputs, str) else lists
 

@@ -76,11 +76,9 @@ class Job:
     model: Model
     texts: Sequence[str]
     done: asyncio.Future[list[Row]]
-    arrived: float
     pending: list[int]
     rows: list[Any] = field(default_factory=list)
     missing: int = 0
-    started: float | None = None
     shadow: bool = False
 
 
@@ -197,30 +195,33 @@ class Engine:
         jobs.extend(live)
         if not jobs:
             return []
-        now, oldest = time.monotonic(), jobs[0]
-        step, left = list[tuple[Job, int]](), float(self.batch_tokens)
-        left -= self._take(oldest, left / 2 if len(jobs) > 1 else left, step, now)
+        oldest, step = jobs[0], list[tuple[Job, int]]()
+        left = float(self.batch_tokens)
+        left -= self._take(oldest, left / 2 if len(jobs) > 1 else left, left, step)
         for job in jobs:
             if left <= 0:
                 break
-            if job is not oldest and job.pending and job.model is oldest.model:
-                left -= self._take(job, min(left, self.batch_tokens / TURN), step, now)
-        if left > 0:
-            self._take(oldest, left, step, now)
+            if job is not oldest and job.model is oldest.model:
+                left -= self._take(job, self.batch_tokens / TURN, left, step)
+        self._take(oldest, left, left, step)
         return step
 
-    def _take(self, job: Job, tokens: float, step: list[tuple[Job, int]], now: float) -> float:
-        """Move texts of ``job`` into ``step``, one at least; the tokens that they have."""
+    def _take(self, job: Job, tokens: float, room: float, step: list[tuple[Job, int]]) -> float:
+        """Move texts of ``job`` into ``step``; the tokens that they have.
+
+        Args:
+            job: a request.
+            tokens: that it may have; its first text may have more.
+            room: that the step has left; the very first text of a step may have more.
+            step: what is chosen.
+        """
         taken = 0.0
-        while job.pending and taken < tokens:
-            number = job.pending[-1]
-            size = estimated_tokens(job.texts[number], self.batch_tokens)
-            if taken and taken + size > tokens:
+        while job.pending:
+            size = estimated_tokens(job.texts[job.pending[-1]], self.batch_tokens)
+            if (step and taken + size > room) or (taken and taken + size > tokens):
                 break
             step.append((job, job.pending.pop()))
             taken += size
-        if job.started is None:
-            job.started = now
         return taken
 
     def _hand_out(self, step: list[tuple[Job, int]], rows: list[Row], seconds: float) -> None:
@@ -242,7 +243,7 @@ class Engine:
 def _job(model: Model, texts: Sequence[str], *, shadow: bool = False) -> Job:
     done = asyncio.get_running_loop().create_future()
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-    return Job(model, texts, done, time.monotonic(), order, [None] * len(texts), len(texts), shadow=shadow)
+    return Job(model, texts, done, order, [None] * len(texts), len(texts), shadow=shadow)
 
 
 def estimated_tokens(text: str, most: int) -> float:

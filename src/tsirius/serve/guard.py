@@ -59,7 +59,9 @@ def read_keys(path: Path | None) -> list[bytes]:
         try:
             found = path.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as problem:
-            raise UserError(f"cannot be read ({problem})", where=path, remedy="Set api_keys to a file of keys.") from None
+            raise UserError(
+                f"cannot be read ({problem})", where=path, remedy="Set api_keys to a file of keys."
+            ) from None
         if not found:
             raise UserError("holds no key", where=path, remedy="Write one a line.")
         keys += found
@@ -81,7 +83,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value for name, value in reversed(scope["headers"])}
+        headers = dict(reversed(scope["headers"]))
         call = Call(_request_id(headers), self._service.settings.deadline_seconds)
         scope["call"] = call
         begun, sent = time.monotonic(), _Sent(send, call.request_id)

@@ -29,7 +29,7 @@ def limited(*, header_seconds: float, send_seconds: float) -> type[asyncio.Proto
             super().data_received(data)
 
         def on_headers_complete(self) -> None:
-            self._head = _cancelled(self._head)
+            self._head = _cancel(self._head)
             super().on_headers_complete()
 
         def pause_writing(self) -> None:
@@ -37,16 +37,18 @@ def limited(*, header_seconds: float, send_seconds: float) -> type[asyncio.Proto
             self._sending = self._sending or self.loop.call_later(send_seconds, self.transport.abort)
 
         def resume_writing(self) -> None:
-            self._sending = _cancelled(self._sending)
+            self._sending = _cancel(self._sending)
             super().resume_writing()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._head, self._sending = _cancelled(self._head), _cancelled(self._sending)
+            self._head, self._sending = _cancel(self._head), _cancel(self._sending)
             super().connection_lost(exc)
 
     return Limited
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """Cancel a timer where there is one; what is left is none."""
     if timer is not None:
         timer.cancel()
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _serve(model: Path, settings: Settings, listening: socket.socket, keys: list[bytes]) -> None:
+async def _serve(
+    model: Path,
+    settings: Settings,
+    listening: socket.socket,
+    keys: list[bytes],
+    started: Callable[[Any, Callable[[], None]], None] | None = None,
+) -> None:
+    """Answer at ``listening`` until stopped; ``started`` is told when it does, with the service and what stops it."""
     import uvicorn
 
     from tsirius.serve.app import application
@@ -96,6 +103,8 @@ async def _serve(model: Path, settings: Settings, listening: socket.socket, keys
         _on_signals(stop, renew)
         service.tell("listening", address=address, model=service.deployment.first.version)
         say(f"{model}: answering at {address} (Ctrl-C stops)")
+        if started is not None:
+            started(service, stop)
         await running_server
 
 

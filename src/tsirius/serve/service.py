@@ -90,6 +90,7 @@ class Service:
         self.unsure_file = (
             None if settings.log_unsure is None else logs.Bounded(settings.log_unsure, settings.log_unsure_bytes)
         )
+        self.loop = asyncio.get_running_loop()
         self.stopping = False
 
     def tell(self, event: str, **notes: Any) -> None:

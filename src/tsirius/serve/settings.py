@@ -24,7 +24,7 @@ class Settings(Section):
     """The model's name in the dialects that have one."""
     threshold: float = Field(0.0, ge=0, le=1)
     """Answers with less confidence are marked as unsure."""
-    thresholds: dict[str, float] = {}
+    thresholds: dict[str, float] = Field({})
     """The same for single categories, in place of `threshold`."""
     second: Path | None = None
     """Another run's or model's folder, with the same categories, to try beside the first."""
