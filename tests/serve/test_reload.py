@@ -67,7 +67,7 @@ def cut_weights(folder: Path) -> None:
 
 def other_weights(folder: Path) -> None:
     """Weights of another model, and checksums that say so: only the probes tell."""
-    shutil.copy(serving.save(folder.with_name("turned"), turned=True) / linear.WEIGHTS, folder)
+    shutil.copy(serving.save(folder.with_name("other")) / linear.WEIGHTS, folder)
     serving.write_checksums(folder)
 
 
@@ -176,9 +176,9 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         try:
             assert running.stderr is not None
-            first = json.loads(running.stderr.readline())
-            assert first["event"] == "listening"
-            yield running, first["address"]
+            said = next(line for line in running.stderr if line.startswith("{"))
+            assert json.loads(said)["event"] == "listening", said
+            yield running, json.loads(said)["address"]
         finally:
             running.kill()
 
