@@ -161,6 +161,30 @@ def predict(
 
 
 @app.command()
+def drift(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    reviews: Annotated[Path, typer.Argument(help="The file of new reviews.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="A file of reviews from before any change; by default the run's test file."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="How often there may be an alarm where nothing has changed.")
+    ] = 0.01,
+    text_column: TextColumn = "auto",
+    encoding: Encoding = "auto",
+) -> None:
+    """Compare new reviews with those that a run's model was made for; exit code 1 where they have changed."""
+    from tsirius.commands import drift as drifting
+
+    columns = drifting.Columns(text_column, encoding)
+    found = drifting.check_file(folder, reviews, reference=reference, alpha=alpha, columns=columns)
+    print(found.table())
+    if found.drifted:
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
     settings: Annotated[
