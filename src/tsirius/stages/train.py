@@ -276,7 +276,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 
 
 def _probe(config: Config, folder: Path) -> None:
-    """Have a linear model answer its probes once more from its files; a fine-tuned one gets them when it is exported."""
+    """Write the probes of a linear model, as its files answer them; a fine-tuned one gets them when it is exported."""
     from tsirius.models import probes
     from tsirius.models.classifier import Classifier
 

@@ -155,7 +155,7 @@ def compare(
         alpha: how often there may be an alarm where nothing has changed.
     """
     counts = measures.document_counts(known)
-    seen = measures.see(known, counts, within=True), measures.see(new, counts, within=False)
+    seen = [measures.see(texts, counts, set(known)) for texts in (known, new)]
     languages = [np.bincount(one.languages, minlength=len(measures.LANGUAGES)) for one in seen]
     found = [
         measures.mean(seen[0].unknown, seen[1].unknown, "unknown words", "share of a review's words"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,19 +80,18 @@ def document_counts(texts: Sequence[str]) -> Counter[str]:
     return counts
 
 
-def see(texts: Sequence[str], known: Mapping[str, int], *, within: bool) -> Texts:
+def see(texts: Sequence[str], known: Mapping[str, int], own: Set[str]) -> Texts:
     """What is seen of cleaned texts.
 
     Args:
         texts: cleaned texts.
         known: in how many known texts each lemma occurs.
-        within: the texts are the known ones themselves: a word counts as known where another text has it too, so that
-            they are seen as new ones are.
+        own: the known texts. Of one of them a word counts as known where another text has it too, so that known texts
+            are seen as new ones are.
     """
-    least = 2 if within else 1
     unknown = []
     for text in texts:
-        words = set(lemmas(text))
+        words, least = set(lemmas(text)), 2 if text in own else 1
         unknown.append(sum(known.get(word, 0) < least for word in words) / len(words) if words else 0.0)
     return Texts(
         np.array(unknown, dtype=np.float64),
@@ -102,7 +101,7 @@ def see(texts: Sequence[str], known: Mapping[str, int], *, within: bool) -> Text
 
 
 def new_words(texts: Sequence[str], known: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The words that occur in most of the texts and in no known one, with the number of texts; one text is not enough."""
+    """Words of several texts and of no known one, with the number of texts; the commonest first."""
     counts = document_counts(texts)
     found = [(word, count) for word, count in counts.items() if count > 1 and not known.get(word) and len(word) > 2]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:NEW_WORDS]
