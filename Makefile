@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow mutants check docs constraints clean
+.PHONY: demo test slow mutants check docs sbom constraints clean
 
 demo: .venv/.demo
 	$(BIN)/tsirius run configs/demo.toml
@@ -24,6 +24,11 @@ check: .venv/.dev
 docs: .venv/.dev  # the generated pages, then all of them as a site in .venv/site
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir .venv/site
+
+sbom: .venv/.demo  # a CycloneDX list of what is installed in .venv, with licences
+	$(PYTHON) -m venv .venv/sbom
+	.venv/sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=5'
+	.venv/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON -o .venv/sbom.json $(BIN)/python
 
 constraints:  # the versions of a fresh installation become the pinned ones
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh

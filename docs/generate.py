@@ -12,6 +12,7 @@ from typing import Any
 import typer.main
 
 from tsirius import cli, config
+from tsirius.serve.settings import Settings
 
 HERE = Path(__file__).parent
 
@@ -27,6 +28,15 @@ def settings() -> str:
     for section, fields in config.reference():
         title = f"[{section}]" if section else "Top level"
         lines += ["", f"## {title}", "", "| key | default | meaning |", "|---|---|---|"]
+        lines += [f"| `{key}` | `{default}` | {meaning.replace('|', '/')} |" for key, default, meaning in fields]
+    lines += [
+        "",
+        "## Server",
+        "",
+        "Of [`tsirius serve`](serve.md): in the file of `--config`, or as `key=value` words.",
+    ]
+    for _, fields in config.sections(Settings, "serve"):
+        lines += ["", "| key | default | meaning |", "|---|---|---|"]
         lines += [f"| `{key}` | `{default}` | {meaning.replace('|', '/')} |" for key, default, meaning in fields]
     return "\n".join(lines) + "\n"
 

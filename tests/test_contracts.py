@@ -35,6 +35,7 @@ ROOMS = [
     {"stages"},
     {"config"},
     {"pipeline"},
+    {"serve"},
     {"commands"},
     {"cli"},
     {"__init__", "__main__"},
@@ -136,7 +137,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 IMPORT_NAMES = {"scikit-learn": "sklearn"}
 """Dependencies that are imported under another name than their own."""
-OPTIONAL = {"bitsandbytes", "onnx"}
+OPTIONAL = {"bitsandbytes", "onnx", "prometheus_client", "starlette", "uvicorn"}
 """Packages of an extra, imported only where they are used."""
 
 
@@ -149,7 +150,7 @@ def declared(requirements: list[str]) -> set[str]:
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    assert declared([*extras["export"], *extras["gpu"]]) >= OPTIONAL
+    assert declared([*extras["export"], *extras["gpu"], *extras["serve"]]) >= OPTIONAL
     found = set[str]()
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

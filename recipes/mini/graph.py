@@ -3,8 +3,8 @@
     python -m recipes.mini.graph FOLDER
 
 writes ``FOLDER/model.onnx`` for the XLM-R with a head in FOLDER: input_ids, attention_mask → embeddings (the mean of
-the last states, of length 1) and logits. The graph is written out with onnxruntime's fused operators; onnxruntime turns the
-16-bit weights into 32-bit ones when it loads them.
+the last states, of length 1) and logits. The graph is written out with onnxruntime's fused operators; onnxruntime turns
+the 16-bit weights into 32-bit ones when it loads them.
 """
 
 from __future__ import annotations

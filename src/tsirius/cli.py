@@ -188,6 +188,54 @@ def predict(
 
 
 @app.command()
+def drift(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    reviews: Annotated[Path, typer.Argument(help="The file of new reviews.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="A file of reviews from before any change; by default the run's test file."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="How often there may be an alarm where nothing has changed.")
+    ] = 0.01,
+    text_column: TextColumn = "auto",
+    encoding: Encoding = "auto",
+) -> None:
+    """Compare new reviews with those that a run's model was made for; exit code 1 where they have changed."""
+    from tsirius.commands import drift as drifting
+
+    columns = drifting.Columns(text_column, encoding)
+    found = drifting.check_file(folder, reviews, reference=reference, alpha=alpha, columns=columns)
+    print(found.table())
+    if found.drifted:
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings of the server, see docs/settings.md.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="SERVE.toml", help="A file of such settings.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 8080 by default.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Answers with less confidence are marked as unsure.")
+    ] = None,
+    log_unsure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add unsure answers with their texts to this JSON Lines file.")
+    ] = None,
+) -> None:
+    """Answer requests over HTTP with a run's model, until told to stop."""
+    from tsirius.serve import server
+    from tsirius.serve import settings as serving
+
+    given = {"host": host, "port": port, "threshold": threshold, "log_unsure": log_unsure}
+    server.serve(model, serving.load(config, settings or [], **given))
+
+
+@app.command()
 @app.command("guard", hidden=True)  # its former name
 def compare(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],

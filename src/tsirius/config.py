@@ -177,15 +177,16 @@ def reference() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
 
     A section inside another one has both names: ``label.nli``.
     """
-    return _sections(Config, "")
+    return sections(Config, "")
 
 
-def _sections(section: type[BaseModel], name: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+def sections(section: type[BaseModel], name: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """The same of one section and those in it, under ``name``."""
     fields = section.model_fields.items()
     yield name, [(key, _default(field), _meaning(field)) for key, field in fields if not _is_section(field.annotation)]
     for key, field in fields:
         if _is_section(field.annotation):
-            yield from _sections(field.annotation, f"{name}.{key}" if name else key)  # type: ignore[arg-type]  # as above
+            yield from sections(field.annotation, f"{name}.{key}" if name else key)  # type: ignore[arg-type]  # as above
 
 
 def _default(field: Any) -> str:

@@ -1,13 +1,21 @@
 """The linear model: it learns, survives a save, and takes categories of one row or none."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix, hstack
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from tsirius.errors import UserError
 from tsirius.language.words import lemmas
@@ -64,14 +72,47 @@ def test_one_or_two_categories_alone(present: list[int]) -> None:
     assert np.isfinite(scores).all()
 
 
-def test_two_categories_are_as_sure_as_scikit_learn() -> None:
-    from sklearn.linear_model import LogisticRegression
+def by_scikit_learn(model: linear.Linear, texts: list[str]) -> csr_matrix:
+    """What a model without embeddings sees of the texts, by the vectorisers that it was fitted with."""
+    blocks, start = [csr_matrix((len(texts), 0), dtype=np.float32)], 0
+    for view, words in model.terms.items():
+        if words:
+            one = TfidfVectorizer(vocabulary=words, sublinear_tf=True, dtype=np.float32, **linear.VIEWS[view])
+            one.idf_ = model.idf[start : start + len(words)]
+            blocks.append(one.transform(texts))
+        start += len(words)
+    return hstack(blocks, format="csr")
 
+
+def test_two_categories_are_as_sure_as_scikit_learn() -> None:
     model = fit(TEXTS[:6], LABELS[:6], categories=2)
-    features = model.features(TEXTS[:6])
+    features = by_scikit_learn(model, TEXTS[:6])
     expected = LogisticRegression(C=10.0).fit(features, LABELS[:6]).predict_proba(features)
     powers = np.exp(model.logits(TEXTS[:6]))
     assert np.allclose(powers / powers.sum(axis=1, keepdims=True), expected, atol=1e-3)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.one_of(st.sampled_from(TEXTS), st.text(max_size=40)), min_size=1, max_size=5))
+def test_a_text_is_seen_as_scikit_learn_sees_it(texts: list[str]) -> None:
+    model = fitted()
+    expected = by_scikit_learn(model, texts) @ model.coefficients + model.intercepts
+    np.testing.assert_allclose(model.logits(texts), expected, atol=1e-5)
+
+
+@cache
+def fitted() -> linear.Linear:
+    return fit([*TEXTS, "и я, я! 5", "Кастрюля " * 3], [*LABELS, 3, 0])
+
+
+def test_a_model_is_used_without_scikit_learn(tmp_path: Path) -> None:
+    fit(TEXTS, LABELS).save(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from tsirius.models import linear;"
+        f"linear.load(Path({str(tmp_path)!r}), categories=4, embed=None).logits(['чашка']);"
+        "print([name for name in ('sklearn', 'scipy', 'polars', 'pandas') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_weights_count() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from tsirius.errors import UserError, nearest
-from tsirius.models import onnx, saved_encoder
+from tsirius.models import onnx, probes, saved_encoder
 from tsirius.models.batching import longest_first
 from tsirius.models.classifier import CHUNK, DESCRIPTION, Classifier, Description, describe, find
 from tsirius.progress import progress, say
@@ -94,6 +94,7 @@ def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
             raise UserError(f"{to} does not predict the same: {parity.line()}", where=folder,
                             remedy=f"{AGREEMENT:.1%} must: nothing was written. Export to another form.")  # fmt: skip
         if (new / DESCRIPTION).is_file():
+            probes.write(new, Classifier.load(new))
             write_checksums(new)
         files = [*_names(new), PARITY]
         write_text(new / PARITY, json.dumps({"form": to, **asdict(parity), "files": files}, indent=1))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
-from scipy.special import softmax
 
 from tsirius import environment
 from tsirius.errors import UserError
@@ -219,10 +218,17 @@ class Classifier:
             logits = self.scorer.logits(chunk)
             if not np.isfinite(logits).all():
                 raise UserError("its scores are NaN or infinite", where=self.source, remedy="Train the model again.")
-            probabilities[start : start + len(chunk)] = softmax(logits + self._shift, axis=1)
+            probabilities[start : start + len(chunk)] = _softmax(logits + self._shift)
             if advance:
                 advance(sum(copies[text] for text in chunk))
         return probabilities[[position.get(text, -1) for text in cleaned]]
+
+
+def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The softmax of each row; scipy's, which takes 0.3 s to import, gives the same."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return result
 
 
 def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> Scorer:

@@ -8,14 +8,16 @@ nothing downloaded. Saved as JSON and safetensors; the encoder's weights are not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsirius.errors import UserError
-from tsirius.language.words import lemmas
+from tsirius.language.words import LONGEST_WORD, lemmas
 from tsirius.models import hub
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ ABSENT = -30.0
 """The logit of a category without training rows: finite, and out of reach of the others, which lie around 0."""
 FEW = 200
 """With fewer rows than this every n-gram counts; with more, those of one row alone are left out."""
+WORDS = 1 << 15
+"""The columns of so many words are kept: most of a review's are met again."""
 
 
 def _characters(text: str) -> str:
@@ -65,16 +69,30 @@ class Linear:
     ) -> None:
         self.terms, self.idf, self.coefficients, self.intercepts = terms, idf, coefficients, intercepts
         self.embed = embed
-        self._vectorisers = _vectorisers(terms, idf)
+        self._views = _views(terms)
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores of cleaned texts before the softmax, [N, K]."""
-        scores: NDArray[np.float32] = self.features(texts) @ self.coefficients + self.intercepts
+        scores: NDArray[np.float32] = np.tile(self.intercepts, (len(texts), 1))
+        for row, text in enumerate(texts):
+            columns, values = self._weighted(text)
+            scores[row] += values @ self.coefficients[columns]
+        if self.embed is not None and texts:
+            scores += self.embed(texts) @ self.coefficients[len(self.idf) :]
         return scores
 
-    def features(self, texts: Sequence[str]) -> csr_matrix:
-        """What is seen of the texts, [N, F]: each view of a text has length 1."""
-        return _features([one.transform(texts) for one in self._vectorisers], texts, self.embed)
+    def _weighted(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The columns of the terms that a text has, and their TF-IDF: each view has length 1."""
+        columns, values = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        for view in self._views:
+            if counts := Counter(view(text)):
+                where = np.fromiter(counts.keys(), np.int64, len(counts))
+                order = where.argsort()
+                often = np.fromiter(counts.values(), np.float32, len(counts))[order]
+                columns.append(where[order])
+                weighted = (1 + np.log(often)) * self.idf[columns[-1]]
+                values.append(weighted / np.linalg.norm(weighted))
+        return np.concatenate(columns), np.concatenate(values)
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary and the weights into ``folder``."""
@@ -176,17 +194,50 @@ def _seen(texts: Sequence[str]) -> tuple[dict[str, list[str]], NDArray[np.float3
     return terms, np.concatenate(idf), blocks
 
 
-def _vectorisers(terms: Mapping[str, Sequence[str]], idf: NDArray[np.float32]) -> list[Any]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def _views(terms: Mapping[str, Sequence[str]]) -> list[Callable[[str], list[int]]]:
+    """For each view a text → the columns of its terms, as often as they occur; as the settings of ``VIEWS`` have
+    scikit-learn do it, which need not be imported to use a model.
 
-    vectorisers, start = [], 0
+    Raises:
+        ValueError: a term occurs twice.
+    """
+    result, start = list[Any](), 0
     for view, words in terms.items():
-        if words:
-            vectoriser = TfidfVectorizer(vocabulary=words, sublinear_tf=True, dtype=np.float32, **VIEWS[view])
-            vectoriser.idf_ = idf[start : start + len(words)]
-            vectorisers.append(vectoriser)
+        columns = {word: start + number for number, word in enumerate(words)}
+        if len(columns) < len(words):
+            raise ValueError("a term occurs twice")
+        result.append(_OF_VIEW[view](columns))
         start += len(words)
-    return vectorisers
+    return result
+
+
+def _of_lemmas(columns: Mapping[str, int]) -> Callable[[str], list[int]]:
+    return lambda text: [columns[lemma] for lemma in lemmas(text) if lemma in columns]
+
+
+def _of_characters(columns: Mapping[str, int]) -> Callable[[str], list[int]]:
+    def of_word(word: str) -> list[int]:
+        return [columns[part] for part in _parts(word) if part in columns]
+
+    known = lru_cache(WORDS)(of_word)
+    return lambda text: [
+        column
+        for word in _characters(text).split()
+        for column in (known(word) if len(word) <= LONGEST_WORD else of_word(word))
+    ]
+
+
+def _parts(word: str) -> Iterator[str]:
+    """The character n-grams of a word with a space around it, as scikit-learn's ``char_wb`` has them."""
+    word = f" {word} "
+    shortest, longest = VIEWS["characters"]["ngram_range"]
+    for size in range(shortest, longest + 1):
+        yield from (word[start : start + size] for start in range(max(1, len(word) - size + 1)))
+        if size >= len(word):  # a short word counts once
+            break
+
+
+_OF_VIEW = {"lemmas": _of_lemmas, "characters": _of_characters}
 
 
 def load(folder: Path, *, categories: int, embed: Embed | None) -> Linear:

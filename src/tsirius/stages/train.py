@@ -30,6 +30,7 @@ from tsirius.errors import UserError
 from tsirius.models import hub, load
 from tsirius.progress import say
 from tsirius.section import Section
+from tsirius.store import write_checksums
 
 if TYPE_CHECKING:
     from tsirius.models.finetune import Recipe
@@ -258,6 +259,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     }
     if config.folds == 1 and len(seeds) == 1:
         _, notes = train_one.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
+        _probe(config, folder)
         return {**counts, **notes}
     notes, out_of_fold = train_ensemble.train(
         task,
@@ -271,7 +273,18 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     )
     if out_of_fold is not None:
         tables.write(out_of_fold, OUT_OF_FOLD, out / "out_of_fold.parquet")
+    _probe(config, folder)
     return {**counts, **notes}
+
+
+def _probe(config: Config, folder: Path) -> None:
+    """Write the probes of a linear model, as its files answer them; a fine-tuned one gets them when it is exported."""
+    from tsirius.models import probes
+    from tsirius.models.classifier import Classifier
+
+    if config.use == "linear":
+        probes.write(folder, Classifier.load(folder))
+        write_checksums(folder)
 
 
 def _shift(
