@@ -32,6 +32,7 @@ ROOMS = [
     {"models"},
     {"labellers"},
     {"augmenters"},
+    {"answers"},
     {"stages"},
     {"config"},
     {"pipeline"},
@@ -46,8 +47,20 @@ FAMILIES = [
 ] + [("augment", name, augmenters.module(name), ("models", "make")) for name in augmenters.AUGMENTERS]
 
 
-def test_the_road_has_its_ten_stages() -> None:
-    road = ["ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict", "report"]
+def test_the_road_has_its_eleven_stages() -> None:
+    road = [
+        "ingest",
+        "label",
+        "answers",
+        "select",
+        "split",
+        "balance",
+        "augment",
+        "train",
+        "evaluate",
+        "predict",
+        "report",
+    ]
     assert sorted(road) == STAGES
     assert [name for name in config.Config.model_fields if name in STAGES] == road
 
