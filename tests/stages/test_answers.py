@@ -37,12 +37,19 @@ def lay_out(folder: Path, *, wrong: bool) -> np.ndarray[Any, np.dtype[np.int64]]
     np.save(folder / "consensus.npy", consensus)
     spoke = [*[True] * (ROWS - 1), False]
     labels = reviews.select("id").with_columns(
-        label=pl.Series([NAMES[0] if s else None for s in spoke]), confidence=pl.Series([0.6 if s else None for s in spoke], dtype=pl.Float32),
-        margin=pl.Series([0.3 if s else None for s in spoke], dtype=pl.Float32), labellers=pl.lit(["matcher"]), doubtful=pl.lit(True))  # fmt: skip
+        label=pl.Series([NAMES[0] if s else None for s in spoke]),
+        confidence=pl.Series([0.6 if s else None for s in spoke], dtype=pl.Float32),
+        margin=pl.Series([0.3 if s else None for s in spoke], dtype=pl.Float32),
+        labellers=pl.lit(["matcher"]),
+        doubtful=pl.lit(True),
+    )
     tables.write(labels, tables.LABELS, folder / "labels.parquet")
     votes = reviews.select("id").with_columns(
-        labeller=pl.lit("matcher"), said=pl.lit(NAMES[0]), probabilities=pl.lit([0.6, 0.3, 0.1], dtype=tables.PROBABILITIES),
-        evidence=pl.lit([], dtype=pl.List(pl.String)))  # fmt: skip
+        labeller=pl.lit("matcher"),
+        said=pl.lit(NAMES[0]),
+        probabilities=pl.lit([0.6, 0.3, 0.1], dtype=tables.PROBABILITIES),
+        evidence=pl.lit([], dtype=pl.List(pl.String)),
+    )
     tables.write(votes, tables.VOTES, folder / "votes.parquet")
     (folder / "mix.json").write_text(json.dumps(dict(zip(NAMES, (0.6, 0.3, 0.1), strict=True))), encoding="utf-8")
     embeddings.publish(folder, texts, vectors, model=hub.EMBEDDED, max_length=256)

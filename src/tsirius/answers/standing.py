@@ -81,7 +81,7 @@ def stand(reviews: pl.DataFrame, given: Given, *, names: Collection[str]) -> tup
     of its other members as well.
 
     Args:
-        reviews: ``id``, ``text``, ``group``.
+        reviews: ``id``, ``group``, and ``text`` or ``hash``, its :func:`tsirius.answers.log.text_hash`.
         given: the answers.
         names: the categories.
 
@@ -94,9 +94,10 @@ def stand(reviews: pl.DataFrame, given: Given, *, names: Collection[str]) -> tup
     if not given.answers and not given.exam:
         return pl.DataFrame(schema=ANSWERED), counts
     exam = pl.col("id").is_in(list(given.exam))
-    texts = reviews.select(
-        "id", "group", hash=pl.Series([text_hash(text) for text in reviews["text"]], dtype=pl.String)
-    )
+    if "hash" not in reviews.columns:
+        hashes = [text_hash(text) for text in reviews["text"]]
+        reviews = reviews.with_columns(hash=pl.Series(hashes, dtype=pl.String))
+    texts = reviews.select("id", "group", "hash")
     exam |= pl.col("hash").is_in([one.text for one in given.answers if one.kind == "exam"])
     protected = set(texts.filter(exam)["group"])
     group_of = dict(texts.select("hash", "group").unique("hash", keep="first", maintain_order=True).iter_rows())
@@ -138,7 +139,7 @@ def _spread(
     of_group: dict[int, set[tuple[str, str | None]]] = {}
     for text, verdict in verdicts.items():
         of_group.setdefault(group_of[text], set()).add(verdict)
-    rows = []
+    rows = list[tuple[str, str, str | None]]()
     touched = texts.filter(pl.col("group").is_in([*of_group, *protected]))
     for name, group, text in touched.select("id", "group", "hash").iter_rows():
         if group in protected:
