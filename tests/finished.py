@@ -113,6 +113,7 @@ def write_training(given: Mapping[str, Path], reviews: pl.DataFrame, labels: pl.
         confidence=labels["confidence"],
         kept=pl.Series([zone in ("sure", "grey, tops up") for zone in zones], dtype=pl.Boolean),
         reason=pl.Series(zones, dtype=pl.String),
+        weight=pl.lit(1, dtype=pl.Float32),
     )
     tables.write(labelled, tables.LABELLED, given["select"] / "labelled.parquet")
 

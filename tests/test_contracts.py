@@ -32,6 +32,7 @@ ROOMS = [
     {"models"},
     {"labellers"},
     {"augmenters"},
+    {"answers"},
     {"stages"},
     {"config"},
     {"pipeline"},
@@ -47,8 +48,8 @@ FAMILIES = [
 ] + [("augment", name, augmenters.module(name), ("models", "make")) for name in augmenters.AUGMENTERS]
 
 
-def test_the_road_has_its_eleven_stages() -> None:
-    road = ["ingest", "label", "select", "table", "split", "balance"]
+def test_the_road_has_its_twelve_stages() -> None:
+    road = ["ingest", "label", "answers", "select", "table", "split", "balance"]
     road += ["augment", "train", "evaluate", "predict", "report"]
     assert sorted(road) == STAGES
     assert [name for name in config.Config.model_fields if name in STAGES] == road

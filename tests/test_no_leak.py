@@ -63,7 +63,7 @@ def nothing_leaks_and_quotas_hold(
     ids = [f"{number // 2}{mark}" if mark else f"{number}" for number, (*_, mark) in enumerate(rows)]
     ids = [id if ids.index(id) == number else f"x{number}" for number, id in enumerate(ids)]
     labelled = pl.DataFrame(
-        [(id, text, group, label, p, kept and label is not None, "sure")
+        [(id, text, group, label, p, kept and label is not None, "sure", 1.0)
          for id, (text, group, label, p, kept, _) in zip(ids, rows, strict=True)],
         schema=dict(tables.LABELLED), orient="row",
     )  # fmt: skip

@@ -198,13 +198,13 @@ def drift(
     alpha: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="How often there may be an alarm where nothing has changed.")
     ] = 0.01,
-    text_column: TextColumn = "auto",
+    text_column: TextColumn = None,
     encoding: Encoding = "auto",
 ) -> None:
     """Compare new reviews with those that a run's model was made for; exit code 1 where they have changed."""
     from tsirius.commands import drift as drifting
 
-    columns = drifting.Columns(text_column, encoding)
+    columns = drifting.Columns(text_column or "auto", encoding)
     found = drifting.check_file(folder, reviews, reference=reference, alpha=alpha, columns=columns)
     print(found.table())
     if found.drifted:
@@ -314,6 +314,27 @@ def audit(
     )
     if report is not None:
         print(report)
+
+
+@app.command()
+def answers(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    take: Annotated[Path | None, typer.Option("--import", help="Add the answers of this file.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Write the answers to this file.")] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="csv|label-studio|argilla", help="The format of either file.")
+    ] = "csv",
+    who: Annotated[str, typer.Option(help="Who gave the imported answers, where the file does not say.")] = "",
+) -> None:
+    """Show the answers that people gave on a run's reviews; import or export them. The next run learns from them."""
+    from tsirius.commands.answers import files
+
+    if take is not None:
+        print(f"{files.take(folder, take, form=format, who=who):,} answers added")
+    if export is not None:
+        print(f"{files.export(folder, export, form=format):,} answers: {export}")
+    if take is None and export is None:
+        print(files.summary(folder))
 
 
 bench = typer.Typer(help="Benchmarks on your reviews and this machine.", no_args_is_help=True, rich_markup_mode=None)

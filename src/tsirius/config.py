@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from tsirius.errors import UserError, nearest
 from tsirius.section import Section
+from tsirius.stages.answers import Config as Answers
 from tsirius.stages.augment import Config as Augment
 from tsirius.stages.balance import Config as Balance
 from tsirius.stages.evaluate import Config as Evaluate
@@ -41,6 +42,7 @@ class Config(Section):
     """The folder of all runs."""
     ingest: Ingest
     label: Label = Label()
+    answers: Answers = Answers()
     select: Select = Select()
     table: Table = Table()
     split: Split = Split()

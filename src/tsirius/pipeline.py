@@ -12,13 +12,27 @@ from typing import Any
 
 from tsirius import categories
 from tsirius import config as configuration
+from tsirius.answers import standing
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.io.source import open_other, open_sources
 from tsirius.models import distributed
 from tsirius.progress import say
 from tsirius.section import Section
-from tsirius.stages import augment, balance, evaluate, ingest, label, predict, report, select, split, table, train
+from tsirius.stages import (
+    answers,
+    augment,
+    balance,
+    evaluate,
+    ingest,
+    label,
+    predict,
+    report,
+    select,
+    split,
+    table,
+    train,
+)
 from tsirius.store import Decision, Key, Store, fingerprint, versions
 
 Given = Mapping[str, Path]
@@ -63,12 +77,15 @@ def road(config: Config) -> list[Step]:
     steps = [
         _step(ingest, c.ingest, seed, files=_ingest_files(c.ingest), leave_out=("train", "test", "categories")),
         replace(_step(label, c.label, seed, reads=("ingest",), files=label.files(c.label)), keeps=True),
-        _step(select, c.select, seed, reads=("ingest", "label")),
+        _answers(c, seed),
+        _step(select, c.select, seed, reads=("ingest", "answers")),
         _table_step(c.table, c.ingest),
         _step(split, c.split, seed, reads=("select",)),
         _step(balance, c.balance, seed, reads=("split",)),
         _step(augment, c.augment, seed, reads=("ingest", "label", "split", "balance"), files=augment.files(c.augment)),
-        _step(train, c.train, seed, reads=("ingest", "label", "split", "augment"), files=train.files(c.train)),
+        _step(
+            train, c.train, seed, reads=("ingest", "label", "answers", "split", "augment"), files=train.files(c.train)
+        ),
         _step(
             evaluate, c.evaluate, seed, reads=("label", "split", "train"), files=gold, leave_out=("gold",), more=columns
         ),
@@ -76,7 +93,7 @@ def road(config: Config) -> list[Step]:
     if c.ingest.test:
         work = partial(_predict, c.predict, test=c.ingest.test, read_as=read_as)
         key = {"version": predict.VERSION, "settings": read_as}
-        steps.append(Step("predict", work, key, ("label", "train"), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
+        steps.append(Step("predict", work, key, ("answers", "train"), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
     told = _step(report, c.report, seed, reads=tuple(step.name for step in steps), exports=("report.html",))
     return [*steps, replace(told, shows_settings=True)]
 
@@ -272,6 +289,17 @@ def _step(
         return module.run(section, given, out, seed=seed, scratch=scratch, **(more or {}))  # type: ignore[no-any-return]  # a module's
 
     return Step(name, work, key, reads, files or {}, exports)
+
+
+def _answers(config: Config, seed: int) -> Step:
+    """The stage of the answers that the run has now."""
+    given = standing.read(config.runs / config.name)
+    step = _step(answers, config.answers, seed, reads=("ingest", "label"))
+
+    def work(stages: Given, out: Path, scratch: Path) -> Mapping[str, Any]:
+        return answers.run(config.answers, stages, out, seed=seed, scratch=scratch, answers=given)
+
+    return replace(step, work=work, key={**step.key, "answers": given.key()})
 
 
 def _predict(

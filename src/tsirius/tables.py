@@ -58,6 +58,11 @@ LABELS: Schema = {
 ``doubtful`` whether it is likely wrong by what like reviews are labelled.
 """
 
+TAUGHT: Schema = {**LABELS, "role": pl.String, "weight": pl.Float32}
+"""answers: the same after what people said. ``role`` is what their answers make of the review, see
+:data:`tsirius.answers.standing.ANSWERED`, null where they say nothing of it; ``weight`` is how much it counts in
+training."""
+
 LABELLED: Schema = {
     "id": pl.String,
     "clean": pl.String,
@@ -66,8 +71,9 @@ LABELLED: Schema = {
     "confidence": pl.Float32,
     "kept": pl.Boolean,
     "reason": pl.String,
+    "weight": pl.Float32,
 }
-"""select: every review with the decision about it."""
+"""select: every review with the decision about it, and how much it counts in training."""
 
 EXAMPLES: Schema = {
     "id": pl.String,
@@ -81,7 +87,7 @@ EXAMPLES: Schema = {
 }
 """split, balance, augment: labelled rows. ``origin`` is the id of the review that a row derives from (its own id
 where ``method`` is ``written``, that is, where a person wrote it); ``weight`` is how much it counts in training, 1 but
-for variants."""
+for variants and answered reviews."""
 
 VARIANTS: Schema = {
     "id": pl.String,

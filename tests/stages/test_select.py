@@ -21,6 +21,7 @@ def table(rows: list[tuple[str | None, float]], doubtful: list[bool] | None = No
             "id": [str(number) for number in range(len(rows))],
             "label": pl.Series([label for label, _ in rows], dtype=pl.String),
             "confidence": pl.Series([None if label is None else p for label, p in rows], dtype=pl.Float32),
+            "role": pl.Series([None] * len(rows), dtype=pl.String),
             "doubtful": pl.Series(doubtful or [False] * len(rows), dtype=pl.Boolean),
         }
     )
@@ -78,7 +79,7 @@ def test_as_sure_as_the_thresholds_is_enough() -> None:
     rows = table([("обувь", 0.75), ("обувь", 0.5), ("обувь", 0.25), ("обувь", 0.125)])
     chosen = choose(rows, sure=0.75, grey=0.25, min_per_class=9, doubtful="drop")
     assert chosen["kept"].to_list() == [True, True, True, False]
-    assert chosen.columns == ["id", "label", "confidence", "doubtful", "kept", "reason"]
+    assert chosen.columns == ["id", "label", "confidence", "role", "doubtful", "kept", "reason"]
 
 
 def test_the_surest_of_each_category_top_up() -> None:
@@ -99,9 +100,9 @@ def test_a_label_without_confidence_is_unsure() -> None:
 
 
 def labels(rows: list[tuple[str, str | None, float | None, bool]]) -> pl.DataFrame:
-    """What label publishes of (id, label, confidence, doubtful)."""
-    schema = {name: tables.LABELS[name] for name in ("id", "label", "confidence", "doubtful")}
-    others = [pl.lit(None, dtype=kind).alias(name) for name, kind in tables.LABELS.items() if name not in schema]
+    """What the stage before publishes of (id, label, confidence, doubtful)."""
+    schema = {name: tables.TAUGHT[name] for name in ("id", "label", "confidence", "doubtful")}
+    others = [pl.lit(None, dtype=kind).alias(name) for name, kind in tables.TAUGHT.items() if name not in schema]
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(others)
 
 
@@ -115,8 +116,8 @@ def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
     answers = [(f"r{n}", "обувь", 0.9, False) for n in range(4, 1004)]
     answers += [("r3", "посуда", 0.5, False), ("r2", "посуда", 0.8, True), ("r1", "посуда", 0.5, False)]
     tables.write(reviews, tables.REVIEWS, tmp_path / "reviews.parquet")
-    tables.write(labels(answers), tables.LABELS, tmp_path / "labels.parquet")
-    given = {"ingest": tmp_path, "label": tmp_path}
+    tables.write(labels(answers), tables.TAUGHT, tmp_path / "labels.parquet")
+    given = {"ingest": tmp_path, "answers": tmp_path}
 
     counts = run(Config(sure=0.6, grey=0.4, min_per_class=1), given, tmp_path, seed=0, scratch=tmp_path)
     reasons = {"sure": 1000, "no label": 1, "grey, tops up": 1, "likely wrong": 1, "grey, not needed": 1}

@@ -18,7 +18,7 @@ ROWS = st.lists(
 
 
 def held(groups: list[int], labels: list[str], share: float = 0.15, seed: int = 0) -> list[bool]:
-    return hold_back([f"r{row}" for row in range(len(groups))], groups, labels, share=share, seed=seed)
+    return hold_back([f"r{row}" for row in range(len(groups))], groups, labels, stay=(), share=share, seed=seed)
 
 
 @given(ROWS, st.floats(0, 0.99), st.integers(0, 3))
@@ -89,7 +89,7 @@ def test_a_group_that_brings_the_share_no_nearer_stays() -> None:
 def test_lengths_that_differ_are_refused(lengths: tuple[int, int, int]) -> None:
     ids, groups, labels = (list(values[:n]) for values, n in zip(("abc", (0, 1, 2), "xyz"), lengths, strict=True))
     with pytest.raises(ValueError, match="zip"):
-        hold_back(ids, groups, labels, share=0.5, seed=0)
+        hold_back(ids, groups, labels, stay=(), share=0.5, seed=0)
 
 
 def test_rows_added_at_the_end_move_few_others() -> None:
@@ -106,7 +106,7 @@ def test_another_seed_gives_another_split() -> None:
 
 def labelled(rows: list[tuple[str | None, bool]]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(f"r{n}", f"отзыв {n}", n, label, 0.9, kept, "sure") for n, (label, kept) in enumerate(rows)],
+        [(f"r{n}", f"отзыв {n}", n, label, 0.9, kept, "sure", 1.0) for n, (label, kept) in enumerate(rows)],
         schema=dict(tables.LABELLED),
         orient="row",
     )

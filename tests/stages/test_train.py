@@ -48,13 +48,13 @@ def given(
     natural: Mapping[str, float] | None = None,
 ) -> dict[str, Path]:
     """The folders of the stages before; ``natural`` is the share of each category that labelling estimated."""
-    stages = {name: folder / name for name in ("ingest", "label", "split", "augment")}
+    stages = {name: folder / name for name in ("ingest", "label", "answers", "split", "augment")}
     for path in stages.values():
         path.mkdir(parents=True)
     categories = Categories([Category(name, none=name == "нет товара") for name in NAMES])
     (stages["ingest"] / "categories.json").write_text(categories.to_json(), encoding="utf-8")
     mix = natural or {"посуда": 0.5, "обувь": 0.3, "нет товара": 0.2}
-    (stages["label"] / "mix.json").write_text(
+    (stages["answers"] / "mix.json").write_text(
         json.dumps({name: mix.get(name, 0.0) for name in NAMES}), encoding="utf-8"
     )
     tables.write(examples(valid), tables.EXAMPLES, stages["split"] / "valid.parquet")

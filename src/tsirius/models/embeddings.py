@@ -66,6 +66,23 @@ def known(embed: Embed, folder: Path, how: Pooling | None = None, *, model: str,
         return embed
     if hub.read_json(folder / ABOUT) != _about(how, model, max_length):
         return embed
+    return _known(embed, folder)
+
+
+def published(folder: Path) -> Embed | None:
+    """Texts → their embeddings, as a stage published them in ``folder``; None where it published none.
+
+    The function raises a ValueError where it is asked for a text that has none.
+    """
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        raise ValueError(f"{len(texts)} texts have no embedding in {folder}")
+
+    folder = folder / FOLDER
+    return _known(embed, folder) if (folder / ABOUT).is_file() else None
+
+
+def _known(embed: Embed, folder: Path) -> Embed:
     hashes = np.load(folder / TEXTS, allow_pickle=False)
     vectors: NDArray[np.float32] = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
     order = np.argsort(hashes)

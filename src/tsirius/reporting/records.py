@@ -12,7 +12,7 @@ import polars as pl
 from tsirius import tables
 from tsirius.reporting import figures
 
-STAGES = ("ingest", "label", "select", "split", "balance", "augment", "train", "evaluate", "predict")
+STAGES = ("ingest", "label", "answers", "select", "split", "balance", "augment", "train", "evaluate", "predict")
 
 
 Records = Mapping[str, Mapping[str, Any]]

@@ -40,7 +40,7 @@ from tsirius.section import Section, nest
 from tsirius.shards import Shards
 from tsirius.store import digest
 
-VERSION = 5
+VERSION = 6
 
 SHARD = 256
 """Texts that a model gets at a time, and the most that a killed run labels again."""
@@ -49,6 +49,8 @@ KEPT_SETTINGS = 8
 """The shards of this many models and settings are kept."""
 MIX = "mix.json"
 """The share of each category among the reviews, as it is estimated from the votes."""
+CONSENSUS = "consensus.npy"
+"""The reconciled probabilities of each review, [N, K], in the reviews' order; rows of NaN where no labeller spoke."""
 STUDENT = "student"
 
 S = TypeVar("S", bound=Section)
@@ -133,6 +135,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     tables.write(_votes(votes, reviews["id"], rows, categories.names), tables.VOTES, out / "votes.parquet")
     labelled = _labels(votes, consensus.probabilities, doubtful, reviews["id"], rows, categories.names)
     tables.write(labelled, tables.LABELS, out / "labels.parquet")
+    np.save(out / CONSENSUS, consensus.probabilities.astype(np.float32)[rows], allow_pickle=False)
     shards.sweep(scratch, keep=KEPT_SETTINGS)
     return {
         **_counts(labelled, categories.names),

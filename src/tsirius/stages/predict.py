@@ -86,8 +86,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, source: Source,
 
 
 def _estimated(given: Mapping[str, Path]) -> dict[str, float]:
-    """The natural mix as the label stage took it from the reviews; empty where it is not known."""
-    path = given["label"] / "mix.json" if "label" in given else None
+    """The natural mix as it was estimated from the reviews; empty where it is not known."""
+    path = given["answers"] / "mix.json" if "answers" in given else None
     if path is None or not path.is_file():
         return {}
     return {str(name): float(share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()}

@@ -2,7 +2,8 @@
 
 A review is *sure* where its label's confidence reaches ``sure``. A category that has fewer than ``min_per_class`` sure
 reviews is topped up from the grey zone (confidence between ``grey`` and ``sure``), the most confident first. A label
-that is likely wrong is left out, however sure it is. Every review keeps the reason why it was kept or left.
+that is likely wrong is left out, however sure it is. What a person answered is kept, with its copies; exam
+reviews are not. Every review keeps the reason why it was kept or left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from tsirius import tables
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 2
+VERSION = 3
+
+
+ROLES = {
+    "lesson": "answered",
+    "copy": "copy of an answered one",
+    "several": "several products",
+    "disputed": "people are divided",
+    "exam": "exam",
+}
+"""What answers make of a review → the reason why it is kept or left."""
+TRUSTED = (ROLES["lesson"], ROLES["copy"])
 
 
 class Config(Section):
@@ -41,7 +53,7 @@ class Config(Section):
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
-    labels = tables.read(given["label"] / "labels.parquet", tables.LABELS)
+    labels = tables.read(given["answers"] / "labels.parquet", tables.TAUGHT)
     labelled = choose(
         reviews.join(labels, on="id", how="left", maintain_order="left"),
         sure=config.sure,
@@ -57,24 +69,26 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 
 
 def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: int, doubtful: str) -> pl.DataFrame:
-    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke), ``confidence`` and ``doubtful``.
+    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke), ``confidence``, ``doubtful`` and
+    ``role``.
 
     Ties in confidence are broken by the order of the rows, so that the same reviews give the same choice.
     """
     confidence = pl.col("confidence").fill_null(0.0)
     zone = (
-        pl.when(pl.col("label").is_null()).then(pl.lit("no label"))
+        pl.when(pl.col("role").is_in(list(ROLES))).then(pl.col("role").replace(ROLES))
+        .when(pl.col("label").is_null()).then(pl.lit("no label"))
         .when(pl.col("doubtful") & (doubtful == "drop")).then(pl.lit("likely wrong"))
         .when(confidence >= sure).then(pl.lit("sure"))
         .when(confidence >= grey).then(pl.lit("grey"))
         .otherwise(pl.lit("unsure"))
     )  # fmt: skip
     zoned = labelled.with_columns(zone.alias("zone"))
-    missing = min_per_class - (pl.col("zone") == "sure").cast(pl.Int64).sum().over("label")
+    missing = min_per_class - pl.col("zone").is_in(["sure", *TRUSTED]).cast(pl.Int64).sum().over("label")
     rank = confidence.rank("ordinal", descending=True).over("label", "zone")
     topped = (pl.col("zone") == "grey") & (rank <= missing)
     return zoned.with_columns(
-        kept=(pl.col("zone") == "sure") | topped,
+        kept=pl.col("zone").is_in(["sure", *TRUSTED]) | topped,
         reason=pl.when(topped)
         .then(pl.lit("grey, tops up"))
         .when(pl.col("zone") == "grey")

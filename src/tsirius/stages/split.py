@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ from tsirius.errors import UserError
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 2
+VERSION = 3
+
+
+ANSWERED = ("answered", "copy of an answered one")
+"""Reasons of select's: these reviews stay in training."""
 
 
 class Config(Section):
@@ -41,9 +45,17 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
             where="select",
             remedy="Lower select.sure and select.grey, or describe the categories in more of the reviews' own words.",
         )
-    examples = kept.with_columns(origin="id", method=pl.lit("written"), weight=pl.lit(1, dtype=pl.Float32))
+    examples = kept.with_columns(origin="id", method=pl.lit("written"))
+    answered = set(kept.filter(pl.col("reason").is_in(ANSWERED))["group"])
     held = pl.Series(
-        hold_back(kept["id"].to_list(), kept["group"].to_list(), kept["label"].to_list(), share=config.valid, seed=seed)
+        hold_back(
+            kept["id"].to_list(),
+            kept["group"].to_list(),
+            kept["label"].to_list(),
+            stay=answered,
+            share=config.valid,
+            seed=seed,
+        )
     )
     train, valid = examples.filter(~held), examples.filter(held)
     tables.write(train, tables.EXAMPLES, out / "train.parquet")
@@ -57,7 +69,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 
 
 def hold_back(
-    ids: Sequence[str], groups: Sequence[int], labels: Sequence[str], *, share: float, seed: int
+    ids: Sequence[str], groups: Sequence[int], labels: Sequence[str], *, stay: Collection[int], share: float, seed: int
 ) -> list[bool]:
     """For each row whether it is held back; the rows of a group always share the answer.
 
@@ -70,6 +82,7 @@ def hold_back(
     Args:
         ids: of the rows, all different.
         groups: of the rows, in the same order, as the labels are.
+        stay: groups that are not held back: people answered for them, and training needs them more.
         share: at least 0 and below 1.
 
     Raises:
@@ -90,7 +103,7 @@ def hold_back(
         wanted = int(share * rows[label] + 0.5)
         for _, group in sorted((random.Random(f"{seed}:{first[group]}").random(), group) for group in owned[label]):
             counts, short = members[group], wanted - held_rows[label]
-            if abs(short - counts[label]) < short and all(left[name] > 1 for name in counts):
+            if group not in stay and abs(short - counts[label]) < short and all(left[name] > 1 for name in counts):
                 held.add(group)
                 held_rows += counts
                 left.subtract(counts.keys())

@@ -221,7 +221,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     train = tables.read(given["augment"] / "train.parquet", tables.EXAMPLES)
     written = tables.read(given["split"] / "train.parquet", tables.EXAMPLES)
     valid = tables.read(given["split"] / "valid.parquet", tables.EXAMPLES)
-    mix = json.loads((given["label"] / "mix.json").read_text(encoding="utf-8"))
+    mix = json.loads((given["answers"] / "mix.json").read_text(encoding="utf-8"))
     if train.is_empty():
         raise UserError("no rows to learn from", where="train", remedy="Lower select.sure or select.grey.")
     names = list(categories.names)

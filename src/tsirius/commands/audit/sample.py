@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from tsirius.answers import standing
 from tsirius.commands.audit import survey
 from tsirius.commands.audit.subject import Subject
 from tsirius.errors import UserError
@@ -50,7 +49,8 @@ def draw_sample(subject: Subject, given: pl.DataFrame | None, *, count: int | No
             return _keep(subject, _at_random(subject, given["id"]))
         return _keep(subject, _drawn(subject, count or COUNT, seed))
     remedy = f"Move {subject.folder} away to begin a new audit."
-    stored = _stored(path)
+    stored = standing.read_sample(path)
+    assert stored is not None
     if stored["reviews"] != survey.fingerprint(subject.rows["id"]):
         raise UserError("the run has other reviews than when the sample was drawn", where=path, remedy=remedy)
     rows = pl.DataFrame(stored["rows"], schema={"id": pl.String, "stratum": pl.String, "size": pl.Int64}, orient="row")
@@ -88,14 +88,3 @@ def _keep(subject: Subject, sample: Sample) -> Sample:
              "reviews": survey.fingerprint(subject.rows["id"]), "rows": list(sample.rows.iter_rows())}  # fmt: skip
     write_text(subject.folder / "sample.json", json.dumps(with_checksum(stored), ensure_ascii=False))
     return sample
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        stored = None
-    if not isinstance(stored, dict) or with_checksum(stored) != stored:
-        raise UserError("was altered or damaged", where=path,
-                        remedy="Move it away: reviews are drawn again, and the answers so far are kept.")  # fmt: skip
-    return stored

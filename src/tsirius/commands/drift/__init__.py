@@ -26,7 +26,8 @@ from tsirius.io.source import describe_source, open_source, read_batches
 from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
 from tsirius.progress import progress, say
-from tsirius.store import Store, write_text
+from tsirius.publish import write_text
+from tsirius.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Drift:
 class Columns:
     """How a file is read: see ``tsirius predict``."""
 
-    text_column: str = "auto"
+    text_column: str | list[str] = "auto"
     encoding: str = "auto"
 
 

@@ -1,0 +1,246 @@
+"""The log of answers: one SQLite file a run, to which entries are only added.
+
+Each entry is on the disk before :meth:`Log.add` returns, so that a killed process loses nothing that it confirmed.
+Several processes may write at once: they take turns (SQLite's write-ahead log). The file's own triggers refuse to
+change or remove an entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tsirius.errors import UserError
+
+FILE = "answers.sqlite"
+"""In the run's folder."""
+APPLICATION = 0x7473_616E
+"""SQLite's ``application_id`` of such a file."""
+SCHEMA_VERSION = 1
+WAIT_SECONDS = 60.0
+"""For another process that writes."""
+
+Kind = Literal["lesson", "exam"]
+Verdict = Literal["category", "skip", "several"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+_CREATE = (
+    """CREATE TABLE log (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    who TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('lesson', 'exam', 'undo')),
+    review TEXT NOT NULL,
+    text TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('category', 'skip', 'several', 'undo')),
+    category TEXT CHECK ((category IS NOT NULL) = (verdict = 'category')),
+    note TEXT NOT NULL,
+    shown TEXT NOT NULL,
+    undoes INTEGER UNIQUE REFERENCES log (number) CHECK ((undoes IS NOT NULL) = (kind = 'undo'))
+)""",
+    "CREATE TRIGGER entries_stay BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END",
+    "CREATE TRIGGER entries_are_kept BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'entries are never removed'); END",
+    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_COLUMNS = "number, at, who, kind, review, text, verdict, category, note, shown"
+_STANDING = f"SELECT {_COLUMNS} FROM log WHERE kind != 'undo' AND number NOT IN (SELECT undoes FROM log WHERE undoes)"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person says of a review.
+
+    Attributes:
+        review: its id.
+        text: :func:`text_hash` of its text.
+        category: None where the verdict is another than ``category``.
+        kind: whether it teaches (``lesson``) or scores (``exam``).
+        who: the person.
+        verdict: ``category``; ``skip``: cannot tell; ``several``: the review speaks of several products.
+        note: what the person wrote beside it.
+        shown: what the person saw when answering, as JSON takes it: the label, whether its confidence was hidden.
+        at: when, ISO 8601 in UTC; set by the log.
+        number: of the entry; set by the log.
+    """
+
+    review: str
+    text: str
+    category: str | None
+    kind: Kind = "lesson"
+    who: str = ""
+    verdict: Verdict = "category"
+    note: str = ""
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    at: str = ""
+    number: int = 0
+
+
+def text_hash(text: str) -> str:
+    """What ties an answer to a review's text: BLAKE2b of it without the differences that a spreadsheet makes.
+
+    Example:
+        >>> text_hash("Кружка  со сколом ") == text_hash("Кружка со\\nсколом")
+        True
+    """
+    plain = " ".join(text.split()).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(plain, digest_size=12).hexdigest()
+
+
+class Log:
+    """The log of a run. Opening it creates nothing; the first entry does.
+
+    Args:
+        run: the run's folder.
+
+    Example:
+        >>> import tempfile
+        >>> log = Log(Path(tempfile.mkdtemp()))
+        >>> log.add([Answer("7", text_hash("Кружка со сколом"), "посуда", who="Анна")])
+        [1]
+        >>> [answer.category for answer in log.standing()]
+        ['посуда']
+        >>> log.undo("Анна").review, log.standing()
+        ('7', [])
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / FILE
+
+    def add(self, answers: Sequence[Answer]) -> list[int]:
+        """Add answers, all or none; returns the numbers of their entries, which are on the disk then.
+
+        Raises:
+            ValueError: a category is empty, or stands beside a verdict that has none.
+            UserError: the file is no log of answers, or another process has written to it for a minute.
+        """
+        for one in answers:
+            if (one.verdict == "category") != bool(one.category):
+                raise ValueError(f"verdict {one.verdict!r} with category {one.category!r}")
+        with self._writing() as connection:
+            return [self._insert(connection, one) for one in answers]
+
+    def undo(self, who: str, number: int | None = None) -> Answer | None:
+        """Undo an answer of a person; returns it, None where there is none left.
+
+        Args:
+            who: the person.
+            number: of the entry; None: the person's last one that still stands.
+        """
+        which, wanted = ("AND number = ?", [number]) if number is not None else ("", [])
+        with self._writing() as connection:
+            query = f"{_STANDING} AND who = ? {which} ORDER BY number DESC LIMIT 1"
+            row = connection.execute(query, [who, *wanted]).fetchone()
+            if row is None:
+                return None
+            undone = _answer(row)
+            connection.execute(
+                "INSERT INTO log (at, who, kind, review, text, verdict, note, shown, undoes)"
+                " VALUES (?, ?, 'undo', ?, ?, 'undo', '', '{}', ?)",
+                (_now(), who, undone.review, undone.text, undone.number),
+            )
+            return undone
+
+    def standing(self) -> list[Answer]:
+        """Every answer that was not undone, the earlier of one person on one review left out, in their order.
+
+        A review may have one of each person and kind.
+        """
+        latest: dict[tuple[str, str, str], Answer] = {}
+        for row in self._rows(f"{_STANDING} ORDER BY number"):
+            answer = _answer(row)
+            latest.pop(key := (answer.who, answer.kind, answer.text), None)
+            latest[key] = answer
+        return list(latest.values())
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The whole log, one object an entry in the order of writing; ``undoes`` is the number of an undone one."""
+        names = [*_COLUMNS.split(", "), "undoes"]
+        rows = self._rows(f"SELECT {_COLUMNS}, undoes FROM log ORDER BY number")
+        return [{**dict(zip(names, row, strict=True)), "shown": json.loads(row[names.index("shown")])} for row in rows]
+
+    def last(self) -> int:
+        """The number of the last entry, 0 where there is none: whether anything was added since."""
+        rows = self._rows("SELECT MAX(number) FROM log")
+        return int(rows[0][0] or 0) if rows else 0
+
+    def _insert(self, connection: sqlite3.Connection, one: Answer) -> int:
+        values = (one.at or _now(), one.who, one.kind, one.review, one.text, one.verdict, one.category, one.note)
+        cursor = connection.execute(
+            "INSERT INTO log (at, who, kind, review, text, verdict, category, note, shown)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, json.dumps(dict(one.shown), ensure_ascii=False)),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        if not self.path.is_file():
+            return []
+        with self._open() as connection:  # empty: a process was killed before its first entry
+            return [] if _empty(connection) else connection.execute(query).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that waits for its turn, and is kept whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _empty(connection):
+                for statement in _CREATE:
+                    connection.execute(statement)
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        connection = None
+        try:
+            connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA synchronous = FULL")
+            self._check(connection)
+            yield connection
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from None
+        finally:
+            if connection is not None:
+                connection.close()  # what was not committed is rolled back
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if _empty(connection):
+            connection.execute("PRAGMA journal_mode = WAL")
+        elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise UserError("is no log of answers", where=self.path, remedy="Move it away.")
+        elif version > SCHEMA_VERSION:
+            raise UserError("was written by a newer version of tsirius", where=self.path, remedy="Install that one.")
+
+    def _failure(self, error: sqlite3.DatabaseError) -> UserError:
+        if "locked" in str(error):
+            return UserError("another process has been writing to it for a minute", where=self.path,
+                             remedy="Wait for it to end, then answer again.")  # fmt: skip
+        if "malformed" in str(error) or "not a database" in str(error):
+            return UserError("was altered or damaged", where=self.path,
+                             remedy="Move it away, and import the answers that you exported.")  # fmt: skip
+        return UserError(f"cannot be read or written ({error})", where=self.path,
+                         remedy="Check its rights and the free space.")  # fmt: skip
+
+
+def _empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def _answer(row: Sequence[Any]) -> Answer:
+    number, at, who, kind, review, text, verdict, category, note, shown = row
+    return Answer(review, text, category, kind, who, verdict, note, json.loads(shown), at, number)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

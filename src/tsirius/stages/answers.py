@@ -1,0 +1,176 @@
+"""Answers: the labels after what people said of some reviews.
+
+An answered review, and every copy of it, has its answer for a label; what people are divided on, or say speaks of
+several products, is left out. The answers also teach: labels near corrected ones are corrected, as far as that proves
+right out of fold on the answers themselves. A run without answers passes its labels on as they are. Exam reviews, which
+``tsirius audit`` draws to score, and their copies are kept from all that is learned.
+
+The models of the label stage are not asked again: their votes and embeddings are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tsirius import tables
+from tsirius.answers import standing, teach
+from tsirius.answers.standing import Given
+from tsirius.answers.teach import Comparison
+from tsirius.categories import Categories
+from tsirius.models import embeddings
+from tsirius.progress import say
+from tsirius.section import Section
+
+VERSION = 1
+
+PERSON = "person"
+"""Who gave the label of an answered review, among its labellers."""
+MIX = "mix.json"
+CONSENSUS = "consensus.npy"
+"""Of the label stage: the reconciled probabilities of each review, [N, K]."""
+
+
+class Config(Section):
+    weight: float = Field(3.0, gt=0, le=100)
+    """Rows that an answered review counts as in training."""
+    teach: bool = True
+    """Correct other labels by the answers too, where that proves right out of fold on the answers."""
+    strength: float = Field(6.0, ge=0)
+    """How far answers may move the logits of a like review, as a standard deviation."""
+    width: float = Field(1.0, gt=0)
+    """How unlike a review may be that an answer still moves: the kernel is exp((cosine - 1) / width)."""
+
+
+def run(
+    config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, answers: Given
+) -> dict[str, Any]:
+    categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
+    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
+    labels = tables.read(given["label"] / "labels.parquet", tables.LABELS)
+    mix = json.loads((given["label"] / MIX).read_text(encoding="utf-8"))
+    answered, lost = standing.stand(reviews, answers, names=categories.names)
+    notes: dict[str, Any] = {"rows": labels.height, "roles": _count(answered["role"]), "lost": lost}
+    _tell(notes)
+    asked = reviews.select("id", "clean", "group").join(answered, on="id", how="left", maintain_order="left")
+    lessons = asked.with_row_index("row").filter(pl.col("role") == "lesson").unique("clean", maintain_order=True)
+    if config.teach and lessons.height:
+        taught, compared = _teach(config, asked["clean"], lessons, given["label"], categories.names, seed=seed)
+        notes["compared"] = compared.to_dict() if compared else None
+        _tell_comparison(compared, lessons.height)
+        if compared and compared.used:
+            labels = _relabelled(labels, taught, given["label"], categories.names)
+            mix = _shares(taught, asked, categories.names)
+    tables.write(_answered(labels, asked, weight=config.weight), tables.TAUGHT, out / "labels.parquet")
+    (out / MIX).write_text(json.dumps(mix, ensure_ascii=False, indent=1), encoding="utf-8")
+    return notes
+
+
+def _tell(notes: Mapping[str, Any]) -> None:
+    if notes["roles"]:
+        say("  answers: " + ", ".join(f"{count:,} {role}" for role, count in notes["roles"].items()))
+    reasons = {
+        "gone": "of reviews that the run no longer has",
+        "renamed": "of categories that it does not have",
+        "protected": "on exam reviews or their copies, not learned from",
+    }
+    for why, text in reasons.items():
+        if notes["lost"][why]:
+            say(f"  {notes['lost'][why]:,} answers {text}")
+
+
+def _tell_comparison(compared: Comparison | None, lessons: int) -> None:
+    if compared is None:
+        say(f"  {lessons:,} answers are too few to judge what they teach: they change their own reviews alone")
+        return
+    say(
+        f"  of {compared.answers:,} answered reviews {compared.right_without:.1%} were labelled rightly before,"
+        f" {compared.right_with:.1%} by what the other answers teach: "
+        + ("other labels are corrected too" if compared.used else "other labels stay as they are")
+    )
+
+
+def _count(roles: pl.Series) -> dict[str, int]:
+    return dict(roles.value_counts().sort("role").iter_rows())
+
+
+def _teach(
+    config: Config, clean: pl.Series, lessons: pl.DataFrame, folder: Path, names: Sequence[str], *, seed: int
+) -> tuple[NDArray[np.float64], Comparison | None]:
+    """The probabilities of all reviews after the lessons, and the comparison that says whether to use them."""
+    embed = embeddings.published(folder)
+    consensus = np.load(folder / CONSENSUS, allow_pickle=False).astype(np.float64)
+    if embed is None:
+        say("  label left no embeddings (label.doubt is off): answers change their own reviews alone")
+        return consensus, None
+    return teach.teach(
+        consensus,
+        embed(clean.to_list()),
+        lessons["row"].to_numpy().astype(np.int64),
+        teach.indices(lessons["category"].to_list(), names),
+        lessons["group"].to_numpy(),
+        strength=config.strength,
+        width=config.width,
+        seed=seed,
+    )
+
+
+def _relabelled(labels: pl.DataFrame, taught: NDArray[np.float64], folder: Path, names: Sequence[str]) -> pl.DataFrame:
+    """The labels, but for reviews without one, by the probabilities after the lessons, [N, K]."""
+    top = np.sort(taught, axis=1)[:, ::-1]
+    new = labels.select(
+        "id",
+        pl.Series("label", names, dtype=pl.String).gather(taught.argmax(axis=1)),
+        pl.Series("confidence", top[:, 0], dtype=pl.Float32),
+        pl.Series("margin", top[:, 0] - top[:, 1], dtype=pl.Float32),
+        before="label",
+        labellers_before="labellers",
+        doubtful_before="doubtful",
+    )
+    same = pl.col("label") == pl.col("before")
+    votes = pl.scan_parquet(folder / "votes.parquet").select("id", "labeller", label="said")
+    changed = new.filter(~same).lazy().select("id", "label").join(votes, on=["id", "label"], maintain_order="left")
+    saying = changed.group_by("id", maintain_order=True).agg(labellers="labeller").collect()
+    silent = pl.col("before").is_null()
+    return (
+        new.join(saying, on="id", how="left", maintain_order="left")
+        .with_columns(
+            *(
+                pl.when(silent).then(None).otherwise(pl.col(name)).alias(name)
+                for name in ("label", "confidence", "margin")
+            ),
+            labellers=pl.when(same | silent).then("labellers_before").otherwise(pl.col("labellers").fill_null([])),
+            doubtful=pl.col("doubtful_before") & same.fill_null(True),
+        )
+        .select(tables.LABELS.keys())
+    )
+
+
+def _shares(taught: NDArray[np.float64], asked: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """The share of each category among all reviews: of the answered ones by the answers."""
+    known = asked.with_row_index("row").filter(pl.col("category").is_not_null())
+    sums = np.nan_to_num(taught).copy()
+    sums[known["row"].to_numpy()] = np.eye(len(names))[teach.indices(known["category"].to_list(), names)]
+    shares = (sums.sum(axis=0) + 0.5) / (sums.sum() + 0.5 * len(names))
+    return dict(zip(names, shares.round(6).tolist(), strict=True))
+
+
+def _answered(labels: pl.DataFrame, asked: pl.DataFrame, *, weight: float) -> pl.DataFrame:
+    """The table of :data:`tsirius.tables.TAUGHT`: answers in place of the labels of their reviews and the copies."""
+    said = pl.col("category").is_not_null()
+    one = pl.lit(1, dtype=pl.Float32)
+    return labels.join(asked.select("id", "role", "category"), on="id", how="left", maintain_order="left").with_columns(
+        label=pl.when(said).then("category").otherwise("label"),
+        confidence=pl.when(said).then(one).otherwise("confidence"),
+        margin=pl.when(said).then(one).otherwise("margin"),
+        labellers=pl.when(said).then(pl.lit([PERSON])).otherwise("labellers"),
+        doubtful=pl.col("doubtful") & ~said,
+        weight=pl.when(pl.col("role") == "lesson").then(pl.lit(weight, dtype=pl.Float32)).otherwise(one),
+    )
