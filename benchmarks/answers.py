@@ -5,8 +5,8 @@
 RUN is a finished run whose reviews to learn from include those of GOLD (id, category), unlabelled. For each seed a part
 of GOLD is held back to score, the same for every arm; the person answers from the rest, in the order of the queue
 ``unsure`` (each batch drawn after the one before has taught), or at random. Label and its models are not run again:
-only the stages from answers to train are. Cells are weighted F1, kept in FOLDER/cells.json and not made again; the table
-gives the mean over the seeds, and the 95 % interval of the mean of the gain over no answers.
+only the stages from answers to train are. Cells are weighted F1, kept in FOLDER/cells.json and not made again; the
+table gives the mean over the seeds, and the 95 % interval of the mean of the gain over no answers.
 """
 
 from __future__ import annotations

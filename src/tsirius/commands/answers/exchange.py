@@ -1,8 +1,8 @@
 """Answers in files: CSV for a spreadsheet, and the JSON of Label Studio and of Argilla, in and out.
 
 Label Studio: tasks with ``data`` and ``annotations``, each a ``choices`` result (labelstud.io/guide/task_format).
-Argilla 2: records with ``fields``, ``responses`` by question and ``suggestions`` (docs.argilla.io, rg.Record). Texts are what
-ties answers to reviews: the ids there are their own.
+Argilla 2: records with ``fields``, ``responses`` by question and ``suggestions`` (docs.argilla.io, rg.Record). It is
+their texts that tie answers to reviews: the ids there are their own.
 """
 
 from __future__ import annotations
