@@ -3,8 +3,8 @@
 A server is started as a process of its own on a free port of loopback. First single requests one after the other, then
 ``--clients`` that each send their next request when they have an answer (saturation), then requests at half of that
 rate by the clock, whatever the answers take (an open loop: a slow answer delays no later request). Every answer is
-compared with ``Classifier.predict_proba``: the label, and the confidence to 1e-6. Clients that are refused with 429 wait
-as long
+compared with ``Classifier.predict_proba``: the label, and the confidence to 1e-6. Clients that are refused with 429
+wait as long
 as they are told. It ends by itself after ``--seconds`` each.
 
     python benchmarks/serve.py RUN reviews.csv --clients 1000 --seconds 60 --compare
