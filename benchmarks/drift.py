@@ -37,9 +37,7 @@ def main() -> None:
     parser.add_argument("reviews", type=Path, help="reviews in which nothing changes; not the run's training file")
     parser.add_argument("other", type=Path, help="reviews of something that the run does not know")
     parser.add_argument("--rows", type=int, default=2000, help="reviews of a week")
-    parser.add_argument(
-        "--share", type=float, default=0.1, help="of them from the other file, in the weeks with a change"
-    )
+    parser.add_argument("--share", type=float, default=0.1, help="of them from the other file")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--alpha", type=float, default=0.01)
     given = parser.parse_args()
@@ -65,8 +63,9 @@ def main() -> None:
             for one in found.measures:
                 by[one.name] = by.get(one.name, 0) + one.drifted
         low, high = wilson(alarms / given.draws, given.draws)
-        print(json.dumps({"share": share, "rows": len(new) + len(changed), "draws": given.draws, "alarms": alarms,
-                          "interval": [round(low, 4), round(high, 4)], "by": by}, ensure_ascii=False), flush=True)  # fmt: skip
+        found_in = {"alarms": alarms, "interval": [round(low, 4), round(high, 4)], "by": by}
+        week = {"share": share, "rows": len(new) + len(changed), "draws": given.draws}
+        print(json.dumps(week | found_in, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

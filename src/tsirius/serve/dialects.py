@@ -11,11 +11,26 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from tsirius.serve.service import Answer, Call, Refusal
 
 EXAMPLE = "Чайник гудит, но греет быстро"
+
+
+def _whole(value: Any) -> Any:
+    """2.0 as 2: to JSON Schema both are integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _false(value: bool) -> bool:
+    if value:
+        raise ValueError("is not offered")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Texts = Annotated[list[StrictStr], Field(min_length=1)]
 Single = Annotated[list[StrictStr], Field(min_length=1, max_length=1)]
 FAILED = "could not be classified"
@@ -42,9 +57,9 @@ class Classify(BaseModel):
 
     texts: list[Any] = Field(min_length=1)
     """The texts, as strings; null is an empty text. Anything else gets an error of its own in the answer."""
-    ids: list[StrictStr | int] | None = None
+    ids: list[StrictStr | Whole] | None = None
     """One for each text, to come back with its answer."""
-    top_k: int | None = Field(None, ge=1)
+    top_k: Count | None = None
     """Also give this many categories, the likeliest first."""
 
 
@@ -132,7 +147,7 @@ class Predict(Lenient):
     )
 
     inputs: StrictStr | Annotated[list[StrictStr | Single], Field(min_length=1)]
-    raw_scores: Literal[False] = False
+    raw_scores: Annotated[StrictBool, AfterValidator(_false), Field(json_schema_extra={"const": False})] = False
     truncate: bool | None = None
 
 
@@ -146,7 +161,7 @@ class Labelled(BaseModel):
 class Parameters(Lenient):
     """What Hugging Face's clients may ask for beside the texts."""
 
-    top_k: int | None = Field(None, ge=1)
+    top_k: Count | None = None
     function_to_apply: Literal["softmax"] | None = None
 
 
@@ -264,7 +279,7 @@ class Tensor(Lenient):
     """A tensor of texts; nested data are read row by row."""
 
     name: StrictStr
-    shape: list[Annotated[int, Field(ge=0)]]
+    shape: list[Annotated[int, BeforeValidator(_whole), Field(ge=0)]]
     datatype: Literal["BYTES"]
     data: list[Any] = Field(min_length=1)
 
