@@ -74,7 +74,8 @@ def test_every_setting_is_described() -> None:
 
 
 def test_the_starter_file_says_the_defaults(tmp_path: Path) -> None:
-    text = config.starter("shop", train="reviews.csv", test=None, categories="categories.toml")
+    files = {"train": [Path("reviews.csv")], "test": None, "categories": Path("categories.toml")}
+    text = config.starter("shop", **files, found={})
     loaded = config.load(written(tmp_path, text))
     settings = [
         line.removeprefix("# ") for line in text.splitlines() if line.startswith("[") or re.match(r"(# )?\w+ = ", line)

@@ -27,6 +27,25 @@ assert spec and spec.loader
 generate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generate)
 
+spec = importlib.util.spec_from_file_location("transcript", PROJECT / "docs" / "transcript.py")
+assert spec and spec.loader
+transcript = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(transcript)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md"])
+def test_the_transcript_is_of_the_commands_of_the_readme(name: str) -> None:
+    shown = re.findall(r"^\$ (.+)$", (PROJECT / "docs" / "spreadsheet.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == transcript.COMMANDS
+    assert "\n".join(transcript.COMMANDS) in (PROJECT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_transcript_is_what_the_commands_print() -> None:
+    assert (PROJECT / "docs" / "spreadsheet.md").read_text(encoding="utf-8") == transcript.page(), (
+        "run docs/transcript.py"
+    )
+
 
 @pytest.mark.parametrize("name", generate.PAGES)
 def test_a_generated_page_is_up_to_date(name: str) -> None:
@@ -130,6 +149,7 @@ def beside_a_run(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = Path(shutil.copytree(shop, tmp_path / "shop"))
     shutil.copy(folder / "test.csv", folder / "more.csv")
     shutil.copy(PROJECT / "configs" / "demo.toml", folder)
+    transcript.lay_out(folder)
     monkeypatch.chdir(folder)
     return folder
 

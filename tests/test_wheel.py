@@ -78,7 +78,16 @@ def test_the_sample_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None
         writer.writeheader()
         writer.writerows(rows)
     python, program = installed / "bin" / "python", installed / "bin" / "tsirius"
-    call(program, "new", "shop", "--test", "reviews.csv", cwd=tmp_path)
+    call(
+        program,
+        "new",
+        "shop",
+        "--test",
+        "reviews.csv",
+        "--categories",
+        sample.with_name("categories.toml"),
+        cwd=tmp_path,
+    )
     call(program, "check", "shop.toml", cwd=tmp_path)
     version, answer = call(python, "-I", "-c", BY_HAND, cwd=tmp_path).splitlines()
     assert call(program, "--version", cwd=tmp_path).split() == ["tsirius", version]

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import tsirius
 from tsirius import interrupts
 from tsirius.errors import UserError
+from tsirius.progress import say
 
 
 class Verbs(TyperGroup):
@@ -42,7 +43,6 @@ app = typer.Typer(
     cls=Verbs,
     help="From unlabelled product reviews and a list of category names to a classifier.",
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -80,16 +80,26 @@ Encoding = Annotated[str, typer.Option(help="The file's encoding.")]
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The run's name; NAME.toml is written.")],
-    train: Annotated[Path, typer.Option(help="The file of unlabelled reviews.")] = Path("reviews.csv"),
+    train: Annotated[
+        list[Path] | None, typer.Option(help="The file of unlabelled reviews, or a pattern; may be repeated.")
+    ] = None,
     test: Annotated[Path | None, typer.Option(help="The file of reviews to predict.")] = None,
     categories: Annotated[
-        Path, typer.Option(help="The categories file; an example is written if it does not exist.")
+        Path, typer.Option(help="The categories: .toml, .txt, .csv or .xlsx; asked for if there is no such file.")
     ] = Path("categories.toml"),
+    text_column: TextColumn = None,
+    sheet: Sheet = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace NAME.toml.")] = False,
 ) -> None:
-    """Write a configuration file with every setting, and an example categories file."""
+    """Look at the files of reviews, and write a configuration file with what was found and every other setting."""
     from tsirius.commands import new
 
-    for path in new.new(name, train=train, test=test, categories=categories):
+    columns = text_column or "auto"
+    files = train or [Path("reviews.csv")]
+    written = new.new(
+        name, train=files, test=test, categories=categories, text_column=columns, sheet=sheet, force=force
+    )
+    for path in written:
         print(path)
 
 
@@ -101,6 +111,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
     loaded = configuration.load(config, overrides or [])
     pipeline.check(loaded)
+    pipeline.show(loaded)
     print(f"{config}: ready to run as {loaded.runs / loaded.name}")
 
 
@@ -143,6 +154,17 @@ def run(
     folder = pipeline.run(configuration.load(config, overrides or []), again=again)
     if not distributed.helper():
         print(running.summary(folder))
+        say(running.next_step(folder))
+
+
+@app.command()
+def demo(overrides: Overrides = None) -> None:
+    """Run the whole pipeline on the sample that comes along, 740 reviews, into runs/demo."""
+    from tsirius import pipeline
+    from tsirius.commands import demo
+    from tsirius.commands import run as running
+
+    print(running.summary(pipeline.run(demo.configuration(overrides or []))))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,22 +210,35 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
+def _plain(path: Path) -> str:
+    """A path as any system reads it."""
+    return path.as_posix()
+
+
 def _meaning(field: Any) -> str:
     return " ".join((field.description or "").split())
 
 
-def starter(name: str, *, train: str, test: str | None, categories: str) -> str:
-    """The text of a new configuration file: the input files, and every other setting as a comment with its default."""
+def starter(
+    name: str, *, train: Sequence[Path], test: Path | None, categories: Path, found: Mapping[str, object]
+) -> str:
+    """The text of a new configuration file: the input files, and every other setting as a comment with its default.
+
+    ``found`` are settings of ingest that are written down as well.
+    """
     lines = [f"# Run it with: tsirius run {name}.toml", f'name = "{name}"', "seed = 0", "", "[ingest]"]
-    lines += [f"train = {_toml(train)}", f"{'' if test else '# '}test = {_toml(test or 'test.csv')}"]
-    lines += [f"categories = {_toml(categories)}"]
+    files = [_plain(path) for path in train]
+    lines += [f"train = {_toml(files[0] if len(files) == 1 else files)}"]
+    lines += [f"test = {_toml(_plain(test))}" if test else '# test = "test.csv"']
+    lines += [f"categories = {_toml(_plain(categories))}"]
+    lines += [f"{key} = {_toml(value)}" for key, value in found.items()]
     for section, fields in reference():
         if not section:
             continue
         if section != "ingest":
             lines += ["", f"[{section}]"]
         for key, default, meaning in fields:
-            if section == "ingest" and key in ("train", "test", "categories"):
+            if section == "ingest" and key in ("train", "test", "categories", *found):
                 continue
             lines += [f"# {meaning}", f"# {key} = {default}"]
     return "\n".join(lines) + "\n"

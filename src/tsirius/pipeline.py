@@ -10,11 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tsirius import categories
 from tsirius import config as configuration
 from tsirius.answers import standing
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
+from tsirius.io import category_file
 from tsirius.io.source import open_other, open_sources
 from tsirius.models import distributed
 from tsirius.progress import say
@@ -101,8 +101,8 @@ def road(config: Config) -> list[Step]:
 def check(config: Config) -> None:
     """Check all that a run needs before any work: files, columns, categories, models, a folder to write to.
 
-    Of the test file no more than its beginning is looked at, to know its columns and its encoding; where it begins in
-    plain ASCII, up to the first other letter.
+    Of the test file its beginning is looked at, to know its columns and its encoding (where it begins in plain ASCII,
+    up to the first other letter), and all its ids, without a text.
 
     Raises:
         UserError: the first thing that is wrong.
@@ -111,7 +111,7 @@ def check(config: Config) -> None:
     label.check(config.label)
     augment.check(config.augment)
     train.check(config.train)
-    names = categories.load(config.ingest.categories).names
+    names = category_file.load(config.ingest.categories).names
     evaluate.check(config.evaluate, names=names, columns=_columns(config.ingest))
     folder = next(path for path in (config.runs / config.name, *(config.runs / config.name).parents) if path.exists())
     if not folder.is_dir():
@@ -120,6 +120,11 @@ def check(config: Config) -> None:
         raise UserError(
             "cannot be written to", where=folder, remedy="Change its rights, or set runs to another folder."
         )
+
+
+def show(config: Config) -> None:
+    """Say how the files are read, with the first rows of those to learn from."""
+    ingest.show(config.ingest)
 
 
 def plan(config: Config) -> Iterator[tuple[str, Decision]]:
@@ -144,7 +149,7 @@ def plan_training(config: Config, device: str) -> list[str]:
         UserError: the card is not known, or nothing is known of the model's shape.
     """
     try:
-        names = categories.load(config.ingest.categories).names
+        names = category_file.load(config.ingest.categories).names
     except (UserError, OSError):  # a recipe may be planned before there are data
         names = [""] * CATEGORIES
     return train.plan(

@@ -16,9 +16,9 @@ import polars as pl
 
 from tsirius import metrics, pipeline, tables
 from tsirius.augmenters import AUGMENTERS
-from tsirius.categories import load as load_categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
+from tsirius.io import category_file
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_other
 from tsirius.language.clean import normalise
@@ -249,7 +249,7 @@ def _with_texts(config: Config, gold: Path) -> pl.DataFrame:
     Raises:
         UserError: the file cannot be read, or has ids that the test file does not have.
     """
-    names = load_categories(config.ingest.categories).names
+    names = category_file.load(config.ingest.categories).names
     columns = {name: getattr(config.ingest, name) for name in ("text_column", "id_column", "sheet")}
     source = open_other(gold, **columns, encoding="auto", text_required=False)
     answers = evaluate.read_gold(source, names=names)

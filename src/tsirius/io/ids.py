@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -133,6 +134,17 @@ def check(source: Source) -> int:
     if not rows:
         raise UserError("has no rows", where=source.path, remedy="Give a file with reviews.")
     return rows
+
+
+def check_alone(source: Source) -> None:
+    """Read the ids of a file, and no text: an id that repeats shows before any work.
+
+    Raises:
+        UserError: a row cannot be read, or an id is empty or comes twice.
+    """
+    if source.id_column is not None:
+        for _ in read_unique(replace(source, text_columns=(), category_column=None), rows=ROWS):
+            pass
 
 
 def look_closer(sources: Sequence[Source], suspects: Collection[str]) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pydantic import Field, field_validator
 
-from tsirius import categories, tables
+from tsirius import tables
 from tsirius.errors import UserError
-from tsirius.io import ids
-from tsirius.io.source import Source, describe_source, expand, open_other, open_sources
+from tsirius.io import category_file, ids
+from tsirius.io.source import Source, describe_source, expand, open_other, open_sources, read_batches
 from tsirius.language.clean import normalise
 from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
@@ -28,6 +29,8 @@ VERSION = 2
 
 BATCH_ROWS = 20_000
 SHOWN_ROWS = 5
+SHOWN, SHOWN_CHARACTERS = 3, 100
+"""Rows of a file that ``tsirius check`` shows, and characters of each."""
 
 
 class Config(Section):
@@ -37,7 +40,8 @@ class Config(Section):
     test: Path | None = None
     """The reviews to predict; "" for none. Only the predict stage opens this file."""
     categories: Path
-    """The categories: TOML with [[category]] tables, or plain text with one name a line."""
+    """The categories: TOML with [[category]] tables, plain text with one name a line, or CSV or Excel with a column of
+    names and one of descriptions."""
     text_column: str | list[str] = "auto"
     """The column that holds the review; of several, as a list, the texts are joined, each with its column's name.
     "auto" takes a usual name, with the columns of pros and cons beside it, or the only column; so does a test or gold
@@ -73,7 +77,7 @@ class Config(Section):
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    known = categories.load(config.categories)
+    known = category_file.load(config.categories)
     sources = open_sources(files(config), **read_as(config))
     for source in sources:
         say(f"  {describe_source(source)}")
@@ -108,15 +112,30 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 
 
 def check(config: Config) -> None:
-    """Look at the categories, and at the beginning of every file of reviews.
+    """Look at the categories, at the beginning of every file of reviews, and at the ids of the test file.
 
     Raises:
         UserError: one of them cannot be used.
     """
-    categories.load(config.categories)
+    category_file.load(config.categories)
     open_sources(files(config), **read_as(config))
     if config.test is not None:
-        open_other(config.test, **read_as(config), text_required=True)
+        ids.check_alone(open_other(config.test, **read_as(config), text_required=True))
+
+
+def show(config: Config) -> None:
+    """Say how each file to learn from is read, and show its first rows; of the test file how it is read, no row."""
+    for source in open_sources(files(config), **read_as(config)):
+        say(describe_source(source))
+        for batch in islice(read_batches(source, rows=SHOWN), 1):
+            for row, name, text in batch.select("row", "id", "text").iter_rows():
+                shown = " ".join(text.split())
+                identity = "" if source.id_column is None else f"{name}: "
+                say(f"  {row}  {identity}{shown[:SHOWN_CHARACTERS]}{'…' if len(shown) > SHOWN_CHARACTERS else ''}")
+    if config.test is not None:
+        say(describe_source(open_other(config.test, **read_as(config), text_required=True)))
+    known = category_file.load(config.categories)
+    say(f"{config.categories.name}: {len(known.names)} categories, without a product «{known.none}»")
 
 
 def files(config: Config) -> list[Path]:

@@ -14,7 +14,8 @@ import termios
 import time
 from pathlib import Path
 
-from audited import NAMES
+import pytest
+from audited import NAMES, call, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +148,14 @@ def test_keys_that_are_pressed_before_they_are_asked_for_count_and_are_not_echoe
     terminal.press("q")
     assert terminal.end()[0] == 0
     assert answered(run) == ["обувь", "посуда", "", "одежда"]
+
+
+def test_a_count_asks_so_many_also_where_more_were_drawn(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(run, write=tmp_path / "drawn.csv")
+    for sitting in (1, 2):
+        keyboard, screen = io.StringIO("1\n" * 40), io.StringIO()
+        monkeypatch.setattr(asking, "terminal", lambda keyboard=keyboard, screen=screen: (keyboard, screen))
+        assert call(run, count=5)
+        assert figures(run)["answered"] == 5 * sitting

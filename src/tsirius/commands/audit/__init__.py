@@ -79,7 +79,9 @@ def audit(
             say(f"{filled.height:,} answers read, {given.height - filled.height:,} rows without a category")
             files.write_kept(subject, all_texts, kept)
         else:
-            _ask(subject, sample, texts, kept, save=lambda: files.write_kept(subject, all_texts, kept), show=show)
+            open_ones = [name for name in texts if name not in kept][:count]
+            asked = {name: text for name, text in texts.items() if name in kept or name in open_ones}
+            _ask(subject, sample, asked, kept, save=lambda: files.write_kept(subject, all_texts, kept), show=show)
         return _report(subject, sample, texts, kept)
 
 
