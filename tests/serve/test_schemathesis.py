@@ -1,7 +1,6 @@
 """Requests drawn from the server's own description, right and wrong ones: each is answered as it says."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from serving import running
 
 schemathesis = pytest.importorskip("schemathesis")
 from hypothesis import HealthCheck, Phase, settings  # noqa: E402 (after what may be missing)
-
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
 from tsirius.serve.app import openapi  # noqa: E402
