@@ -46,7 +46,9 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@begun=$$(date +%s); \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . && \
+	  echo "set up in $$(($$(date +%s) - begun)) s, $$(du -sm .venv | cut -f1) MB"
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tsirius import environment
+
 PROJECT = Path(__file__).parents[1]
 REVIEWS = 120
 """Of the sample: enough for the whole road."""
@@ -18,6 +21,13 @@ REVIEWS = 120
 BY_HAND = """
 import sys
 from pathlib import Path
+
+class Absent:  # as where the extra "train" is not installed
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "peft", "accelerate", "sentencepiece", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
 import tsirius
 assert Path(tsirius.__file__).is_relative_to(sys.prefix), tsirius.__file__
 print(tsirius.__version__)
@@ -53,6 +63,17 @@ def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == wanted
     assert {"tsirius/py.typed", "tsirius/assets/synonyms.txt"} <= held
+
+
+def test_the_core_needs_none_of_the_training_packages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        lines = archive.read(name).decode().splitlines()
+    needs = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
+    core = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra ==" not in need}
+    train = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra == 'train'" in need}
+    assert set(environment.TRAINING) <= train
+    assert not core & {*train, "onnx", "bitsandbytes"}
 
 
 @pytest.fixture(scope="module")

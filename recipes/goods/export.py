@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from recipes.mini import graph
+
 from . import net
 
 BATCH_TOKENS = 1024
@@ -82,8 +84,8 @@ def small(weights: Path, mini: Path, folder: Path) -> Any:
     return model.eval()
 
 
-def onnx(encoder: Any, folder: Path, *, head: Any = None, int8: bool = True) -> None:
-    """``model.onnx``: input_ids, attention_mask → embeddings, mean-pooled, of length 1; by a ``head`` logits too."""
+def onnx(encoder: Any, folder: Path, *, int8: bool = True) -> None:
+    """``model.onnx``: input_ids, attention_mask → embeddings, mean-pooled, of length 1."""
     import logging
     import warnings
 
@@ -92,13 +94,12 @@ def onnx(encoder: Any, folder: Path, *, head: Any = None, int8: bool = True) -> 
     class Embedding(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.encoder, self.head = encoder, head
+            self.encoder = encoder
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
             states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             kept = attention_mask[:, :, None].to(states.dtype)
-            made = torch.nn.functional.normalize((states * kept).sum(dim=1), dim=-1)
-            return made if self.head is None else (made, self.head(states))
+            return torch.nn.functional.normalize((states * kept).sum(dim=1), dim=-1)
 
     ids = torch.tensor([[0, 6, 7, 8, 9, 2], [0, 6, 7, 2, 1, 1]])
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
@@ -109,7 +110,7 @@ def onnx(encoder: Any, folder: Path, *, head: Any = None, int8: bool = True) -> 
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Embedding().eval(), (ids, (ids != 1).long()), str(exact), input_names=["input_ids", "attention_mask"],
-            output_names=["embeddings"] if head is None else ["embeddings", "logits"],
+            output_names=["embeddings"],
             dynamic_shapes={"input_ids": axes, "attention_mask": axes}, opset_version=OPSET, external_data=False,
             dynamo=True, verbose=False,
         )  # fmt: skip
@@ -206,7 +207,7 @@ def run(config: dict[str, Any], out: Path, mini: Path) -> dict[str, Any]:
         figures["tsirius-goods"] = {file.name: file.stat().st_size for file in folder.iterdir()}
     if (out / "small.npz").exists():
         folder = out / "tsirius-mini"
-        made = small(out / "small.npz", mini, folder)
-        onnx(made.roberta, folder, head=made.classifier)
+        small(out / "small.npz", mini, folder)
+        graph.write(folder)
         figures["tsirius-mini"] = {file.name: file.stat().st_size for file in folder.iterdir()}
     return figures

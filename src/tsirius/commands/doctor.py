@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from tsirius import environment
 from tsirius.store import versions
 
 HUB_MODELS = (
@@ -41,8 +42,10 @@ def describe() -> dict[str, str]:
 
 
 def _gpu() -> str:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        return f"not used: torch is not installed. {environment.install('train')}"
     if not torch.cuda.is_available():
         return "none that torch can use; training runs on the CPU"
     properties = torch.cuda.get_device_properties(0)
