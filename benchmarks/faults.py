@@ -533,11 +533,11 @@ def folders(folder: Path) -> Callable[[random.Random], tuple[str, str]]:
                 return kept(folder, draw)
             name = draw.choice(files)
             case = f"{name}: {damage(copy / name, draw)}"
-            faults = []
+            faults, gone = [], not (copy / name).exists()  # the first audit makes a new one
             for command, call in readers(copy).items():
                 found = outcome(call)
                 stage = name.split("/")[2] if name.startswith("runs/") else ""
-                if command.startswith("audit") and "/audit/" in name and not (copy / name).exists():
+                if command.startswith("audit") and "/audit/" in name and gone:
                     continue  # without a sample, or answers, an audit begins
                 if found[0] == "crash" or (found[0] == "read" and found != right[command]):
                     faults.append(f"{command}: {str(found[1])[-700:]}")

@@ -109,3 +109,13 @@ def test_it_is_neither_swallowed_nor_shown_as_an_error(tmp_path: Path, moment: s
 def test_a_program_that_imports_the_package_keeps_its_own_handler() -> None:
     code = "import signal, tsirius, tsirius.cli; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+
+
+def test_nothing_but_the_handler_is_imported_before_it() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import tsirius.__main__\n"
+        "print(*sorted(name for name in set(sys.modules) - before if not name.startswith('__editable__')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = ["tsirius", "tsirius.__main__", "tsirius.environment", "tsirius.interrupts"]
+    assert done.stdout.split() == ["__future__", *ours]

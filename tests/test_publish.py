@@ -33,29 +33,53 @@ def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def left(folder: Path, process: int, machine: str, start: str) -> Path:
+    """A file that such a process did not finish."""
+    path = folder / f".out.csv.{process}-{machine}-{start}-aa.partial"
+    path.write_text("half")
+    return path
+
+
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = publish._host()
-    left = {
-        name: tmp_path / f".out.csv.{name}.partial"
-        for name in (f"{dead.pid}-{host}-aa", f"{dead.pid}-elsewhere-aa", f"{os.getppid()}-{host}-aa", "odd")
-    }
-
-    def there() -> list[bool]:
-        write_text(tmp_path / "out.csv", "whole")
-        return [path.exists() for path in left.values()]
-
-    for path in left.values():
+    here, parent = publish._machine(), os.getppid()
+    assert publish._start(dead.pid) == "" != publish._start(parent)
+    gone = [left(tmp_path, dead.pid, here, "1"), left(tmp_path, parent, here, "1")]  # the second's number went on
+    works = left(tmp_path, parent, here, publish._start(parent))
+    elsewhere = [left(tmp_path, dead.pid, "elsewhere", "1"), left(tmp_path, parent, "elsewhere", "1")]
+    older = tmp_path / f".out.csv.{dead.pid}-elsewhere-aa.partial"  # as an earlier version named it
+    odd = tmp_path / ".out.csv.odd.partial"
+    for path in (older, odd):
         path.write_text("half")
-    assert there() == [False, True, True, True], "it may be at work on another machine"
-    for path in list(left.values())[1:]:
+
+    def there() -> set[Path]:
+        write_text(tmp_path / "out.csv", "whole")
+        return set(tmp_path.iterdir()) - {tmp_path / "out.csv"}
+
+    assert there() == {works, *elsewhere, older, odd}, "those of elsewhere may be at work"
+    assert not any(path.exists() for path in gone)
+    for path in there():
         os.utime(path, (0, 0))
-    assert there() == [False, False, True, True]
+    assert there() == {works, odd}
+
+
+def test_a_folder_of_another_machine_stays_while_something_in_it_changes(tmp_path: Path) -> None:
+    folder = tmp_path / ".model.1-elsewhere-1-aa.partial"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "rows.txt").write_text("half")
+    for path in (folder / "part", folder):
+        os.utime(path, (0, 0))
+    fill_with(tmp_path / "model", "one")
+    assert folder.exists()
+    os.utime(folder / "part" / "rows.txt", (0, 0))
+    fill_with(tmp_path / "model", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_process_of_the_same_number_as_a_killed_one_sweeps_what_that_left(tmp_path: Path) -> None:
-    (tmp_path / f".out.csv.{os.getpid()}-{publish._host()}-aa.partial").write_text("half")
+    for start in ("1", publish._start(os.getpid())):  # in a container each process may get the number of the one before
+        left(tmp_path, os.getpid(), publish._machine(), start)
     with replacing(tmp_path / "out.csv") as mine:
         mine.write_text("mine")
         write_text(tmp_path / "out.csv", "other")

@@ -26,7 +26,8 @@ from filelock import FileLock, Timeout
 from tsirius.errors import UserError
 
 PARTIAL_SECONDS = 3600.0
-"""What a process of another machine left unfinished is removed after this long."""
+"""What a process left unfinished that cannot be asked for (of another machine or container, or from before a restart)
+is removed once nothing in it has changed for this long: it may be at work on a shared disk."""
 
 
 @contextmanager
@@ -135,7 +136,8 @@ _OWN = set[str]()
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """An unused hidden name beside ``target`` for what is not finished: it says which process writes it."""
-    path = target.with_name(f".{target.name}.{os.getpid()}-{_host()}-{secrets.token_hex(3)}.partial")
+    writer = f"{os.getpid()}-{_machine()}-{_start(os.getpid())}-{secrets.token_hex(3)}"
+    path = target.with_name(f".{target.name}.{writer}.partial")
     _OWN.add(path.name)
     try:
         yield path
@@ -161,15 +163,20 @@ def _remove(path: Path) -> None:
 
 
 def _abandoned(path: Path) -> bool:
-    """Whether the process that wrote ``path`` is gone, as far as this machine can tell."""
-    process, _, rest = path.suffixes[-2].removeprefix(".").partition("-")
+    """Whether the process that writes ``path`` is gone; of one that cannot be asked for: :data:`PARTIAL_SECONDS`."""
+    process, machine, start, _ = [*path.suffixes[-2].removeprefix(".").split("-"), "", "", ""][:4]
     if not process.isdigit():
         return False
-    if rest.partition("-")[0] != _host():
-        return not psutil.pid_exists(int(process)) and time.time() - path.stat().st_mtime > PARTIAL_SECONDS
-    if int(process) == os.getpid():  # in a container each process may get the number of the one before it
+    if machine != _machine():
+        return time.time() - _last_change(path) > PARTIAL_SECONDS
+    if int(process) == os.getpid() and start == _start(os.getpid()):
         return path.name not in _OWN
-    return not psutil.pid_exists(int(process))
+    return not psutil.pid_exists(int(process)) or _start(int(process)) not in ("", start)
+
+
+def _last_change(path: Path) -> float:
+    """When a file, or anything in a folder, was last written to, in seconds since 1970."""
+    return max(item.lstat().st_mtime for item in [path, *path.rglob("*")])
 
 
 def _listed(target: Path, ending: str) -> list[Path]:
@@ -182,9 +189,25 @@ def _listed(target: Path, ending: str) -> list[Path]:
 
 
 @cache
-def _host() -> str:
-    """A short name of this machine without a dot or a dash."""
-    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+def _machine() -> str:
+    """A short name, without a dot or a dash, of where a process number means the same process as here.
+
+    That is this machine since its start, and in it this container (its process namespace), where the system tells.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (no path: what it names)
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def _start(process: int) -> str:
+    """When a process of this machine started, by a clock that nobody sets; empty where it is gone or not to be seen."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    with suppress(psutil.Error):
+        return str(int(psutil.Process(process).create_time()))
+    return ""
 
 
 @contextmanager

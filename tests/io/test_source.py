@@ -24,17 +24,19 @@ from tsirius.language.clean import LONGEST
 TEXTS = ["Тёплый свитер", 'Сказали "пух", а там; синтепон', "две\nстроки", "👍\tтаб, запятая", "", "  пробелы  ", "'"]
 
 
+def packed(suffix: str, data: bytes) -> bytes:
+    """One compressed stream of that kind; the bytes themselves for another ending."""
+    if suffix == ".zst":
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as stream:
+            stream.write(data)
+        return sink.getvalue().to_pybytes()
+    return {".gz": gzip.compress, ".xz": lzma.compress}.get(suffix, bytes)(data)
+
+
 def write(path, data):
     """Write bytes, compressed as the path's ending says."""
-    if path.suffix == ".gz":
-        data = gzip.compress(data)
-    elif path.suffix == ".xz":
-        data = lzma.compress(data)
-    elif path.suffix == ".zst":
-        with pa.output_stream(str(path), compression="zstd") as stream:
-            stream.write(data)
-        return path
-    path.write_bytes(data)
+    path.write_bytes(packed(path.suffix, data))
     return path
 
 
@@ -290,6 +292,39 @@ def test_cut_off_files_are_refused(tmp_path, suffix, compression):
     assert "cut off" in line and ("row" in line or "line" in line)
     path.write_bytes(whole[:-2])
     assert "cut off" in refused(path)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
+def test_a_file_of_two_compressed_streams_is_read_whole_or_refused(tmp_path, suffix):
+    texts = [f"чайник {row * 7919 % 101}" for row in range(40)]
+    data = as_csv(texts)
+    first, second = packed(suffix, data[:300]), packed(suffix, data[300:])
+    path = tmp_path / f"reviews.csv{suffix}"
+    path.write_bytes(first + second)
+    assert read(path)["text"].to_list() == texts
+    for cut in range(len(first) + 1, len(first + second)):  # between the two nothing is missing that could be seen
+        path.write_bytes((first + second)[:cut])
+        assert "damaged or cut off" in refused(path), cut
+    marks = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd"}
+    for place in range(len(first), len(first) + len(marks[suffix])):
+        damaged = bytearray(first + second)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        assert "damaged or cut off" in refused(path), place
+    for rest in (b"x", b"a line\n" * 99, "ещё строка\n".encode(), *marks.values()):
+        path.write_bytes(first + second + rest)
+        assert "damaged or cut off" in refused(path), rest
+
+
+@pytest.mark.parametrize(("zeros", "right"), [(4, True), (4 << 16, True), (3, False), ((4 << 16) + 1, False)])
+@pytest.mark.parametrize("after", [b"", lzma.compress("3,сито\n".encode())])
+def test_xz_may_be_padded_by_fours(tmp_path, zeros, right, after):
+    path = tmp_path / "reviews.csv.xz"
+    path.write_bytes(lzma.compress("id,text\n1,чайник\n2,кружка\n".encode()) + bytes(zeros) + after)
+    if right:
+        assert read(path)["text"].to_list() == ["чайник", "кружка", "сито"][: 3 if after else 2]
+    else:
+        assert "zeros where xz has none" in refused(path)
 
 
 def test_batches_are_full_whatever_the_row_groups(tmp_path):

@@ -23,13 +23,77 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MENDS = 'Save the file as UTF-8, or set encoding = "cp1251" if all of it is that.'
 
 
+class _Xz(io.RawIOBase):
+    """The bytes of an xz file, of one stream or several; lzma.open ends at a stream whose beginning is damaged.
+
+    Raises:
+        EOFError: a stream is cut off.
+        lzma.LZMAError: one is damaged, or something else follows it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._stream: lzma.LZMADecompressor | None = None
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            if self._stream is None or self._stream.eof:
+                if not self._next_stream():
+                    return 0
+            elif self._stream.needs_input and not self._more():
+                raise EOFError("the compressed data end too early")
+            stream, given = cast(lzma.LZMADecompressor, self._stream), self._waiting
+            data, self._waiting = stream.decompress(given, len(buffer)), stream.unused_data
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _more(self) -> bool:
+        self._waiting += (block := self._file.read(1 << 16))
+        return bool(block)
+
+    def _next_stream(self) -> bool:
+        """Begin the next stream; False at the end of the file. Between two there may be zeros, four at a time."""
+        zeros = 0
+        while self._waiting or self._more():
+            rest = self._waiting.lstrip(b"\0")
+            zeros += len(self._waiting) - len(rest)
+            self._waiting = rest
+            if rest:
+                break
+        if zeros % 4 or (zeros and self._stream is None):
+            raise lzma.LZMAError("zeros where xz has none")
+        while self._waiting and len(self._waiting) < len(_PACKED["xz"]) and self._more():
+            pass
+        if not self._waiting:
+            return False
+        if not self._waiting.startswith(_PACKED["xz"]):
+            raise lzma.LZMAError("something else follows the compressed data")
+        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @contextmanager
 def open_bytes(path: Path, compression: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked; a file cut off or damaged between any two of its bytes raises at the latest when
+    all is read, as does what follows the compressed data.
+
+    A file cut between two of its compressed streams is whole, and what has no checksum (zst without one) may be
+    altered unseen.
+    """
     opened: Any
     if compression == "gz":
         opened = gzip.open(path)  # noqa: SIM115
     elif compression == "xz":
-        opened = lzma.open(path)  # noqa: SIM115
+        opened = io.BufferedReader(_Xz(path))
     elif compression == "zst":
         import pyarrow as pa
 
