@@ -70,6 +70,13 @@ def test_refused(tmp_path: Path, text: str, words: str) -> None:
         ("categories.json", '["обувь", "нет товара"]', "says no categories file"),
         ("categories.txt", "обувь\nпосуда\n", "Call that one «нет товара»"),
         ("categories.txt", "чай\nчаи\u0306\nнет товара\n", "category 2 repeats the name"),
+        ("categories.txt", "1. обувь\n2. нет товара\n", r"hold more than names \('1\. обувь'\)"),
+        ("categories.txt", "Список:\n- обувь\n- нет товара\n", r"hold more than names \('- обувь'\)"),
+        ("categories.txt", "обувь,\nнет товара;\n", r"hold more than names \('обувь,'\)"),
+        ("categories.txt", '"обувь"\n"нет товара"\n', "hold more than names"),
+        ("categories.txt", "обувь\tботинки\nнет товара\tничего\n", "hold more than names"),
+        ("categories.txt", "<ul>\n<li>обувь</li>\n</ul>\nнет товара\n", r"is no list of names \('<ul>'\)"),
+        ("categories.txt", "version https://git-lfs.github.com/spec/v1\nнет товара\n", "is no list of names"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
@@ -173,3 +180,8 @@ def test_names_lose_invisible_characters_at_their_edges(tmp_path: Path) -> None:
     categories = load(written(tmp_path, "\ufeff\ufeffобувь\u200b\n\u00a0нет товара\n", "categories.txt"))
     assert categories.names == ["обувь", "нет товара"]
     assert load(written(tmp_path, "\ufeff\ufeff" + GOOD)).names == ["обувь", "нет товара"]
+
+
+def test_a_name_may_begin_with_a_number_or_a_quote(tmp_path: Path) -> None:
+    text = "3D печать\n«Лего»\n- прочее\nнет товара\n"
+    assert load(written(tmp_path, text, "categories.txt")).names == ["3D печать", "«Лего»", "- прочее", "нет товара"]

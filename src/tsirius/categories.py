@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -124,6 +125,10 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
     return {key(name): name for name in names}
 
 
+_MORE_THAN_A_NAME = re.compile(r"^[-*•–—]\s|^\d+[.):]?\s|[,;]$|^[\"'«“].*[\"'»”]$|\t")
+_NO_NAME = re.compile(r"<[/!?a-z][^<>]*>|version https://git-lfs", re.IGNORECASE)
+
+
 def load(path: Path) -> Categories:
     """Read a categories file: TOML with ``[[category]]`` tables, or plain text with one name a line.
 
@@ -146,6 +151,11 @@ def load(path: Path) -> Categories:
     names = [line for line in lines if line and not line.startswith("#")]
     if names and (names[0].endswith((":", "：")) or key(names[0]) in HEADINGS):
         names = names[1:]
+    if names and all(_MORE_THAN_A_NAME.search(name) for name in names):
+        raise UserError(f"its lines hold more than names ({names[0][:40]!r})", where=path,
+                        remedy="Write one name a line: no bullets, numbers, quotes or separators.")  # fmt: skip
+    if strange := next((name for name in names if _NO_NAME.match(name)), None):
+        raise UserError(f"is no list of names ({strange[:40]!r})", where=path, remedy="Write one name a line.")
     if not any(key(name) in NONE_NAMES for name in names):
         raise UserError("no line names the category of reviews without a product", where=path,
                         remedy="Call that one «нет товара», or write .toml with 'none = true' in it.")  # fmt: skip

@@ -343,3 +343,55 @@ def test_no_cell_begins_with_a_formula(cell: str) -> None:
 def test_every_cell_of_a_table_is_escaped(tmp_path: Path) -> None:
     spreadsheet.write(tmp_path / "a.csv", ["id", "text"], [("=1", "@x"), ("a", "б")], delimiter=";")
     assert (tmp_path / "a.csv").read_text(encoding="utf-8-sig") == "id;text\n'=1;'@x\na;б\n"
+
+
+# --- letters ----------------------------------------------------------------------------------------------------------
+
+SHORT = "id,text\n" + "".join(f"{row},отличный чайник номер {row}\n" for row in range(8))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (SHORT.encode("utf-7"), "is UTF-7"),
+        (SHORT.encode("unicode_escape").replace(b"\\n", b"\n"), "has escaped letters"),
+        ("".join(f"={byte:02X}" if byte > 127 else chr(byte) for byte in SHORT.encode()), "has escaped letters"),
+        (SHORT.encode().decode("cp1251"), "was read as CP1251"),
+        (SHORT.encode().decode("latin-1"), "was read as LATIN-1"),
+    ],
+    ids=["UTF-7", "JavaScript", "quoted-printable", "through CP1251", "through Latin-1"],
+)
+def test_letters_that_are_written_as_others_are_refused(tmp_path: Path, data: bytes | str, said: str) -> None:
+    assert said in refusal(tmp_path, data)
+
+
+def test_what_only_looks_so_is_read(tmp_path: Path) -> None:
+    assert len(rows(tmp_path, SHORT.encode("utf-7"), encoding="utf-7")) == 8
+    texts = ["2+2=4, C++ и +BASE64TEXT", "café, naïve, über, façade", "путь C:\\\\u0411 и =D0=91", "Рё - так и было"]
+    data = "text\n" + "\n".join(f'"{text}"' for text in texts) + "\n"
+    assert [text for _, text in rows(tmp_path, data)] == texts
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("- id: 1\n  text: Чайник\n- id: 2\n  text: Кружка\n", "a list of settings"),
+        ("---\nname: a\nsize: 5\n", "a list of settings"),
+        ("From: a@b\nSubject: чайник\n\nХороший\nчайник\n", "is mail"),
+        ("UEsDBBQABgAIAAAAIQBi7p1oXgEAAA\n" * 9, "a list of settings"),
+    ],
+    ids=["YAML", "YAML with a start", "mail", "base64"],
+)
+def test_what_a_program_wrote_is_no_list_of_reviews(tmp_path: Path, data: str, said: str) -> None:
+    assert said in refusal(tmp_path, data)
+
+
+def test_a_key_twice_in_an_object_is_refused_as_a_column_twice_is(tmp_path: Path) -> None:
+    line = refusal(tmp_path, '{"id": 1, "text": "а"}\n{"id": 2, "text": "б", "text": "в"}\n', "reviews.jsonl")
+    assert "line 2: names 'text' twice" in line
+
+
+def test_a_link_to_itself_is_not_proposed_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    with pytest.raises(UserError, match=r"loop\.csv: no such file\. "):
+        open_source(tmp_path / "loop.csv", **AUTO)

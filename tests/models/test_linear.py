@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -207,3 +208,17 @@ def test_a_training_text_is_lemmatised_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert read == TEXTS
     monkeypatch.undo()
     np.testing.assert_array_equal(model.logits(TEXTS), fit(TEXTS, LABELS).logits(TEXTS))
+
+
+def test_three_hundred_categories_are_told_apart_in_little_memory() -> None:
+    texts = [f"{noun}{number} хороший" for number in range(300) for noun in ("чайник", "товар", "предмет")]
+    labels = [number for number in range(300) for _ in range(3)]
+    fit(TEXTS, LABELS)  # what it imports is not counted
+    tracemalloc.start()
+    fitted = linear.fit(texts, labels, weights=None, categories=300, c=10.0, rounds=30, embed=None)
+    right = (fitted.logits(texts).argmax(axis=1) == labels).mean()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert right > 0.9
+    weights = fitted.coefficients.size * 8
+    assert peak < 40 * weights, "L-BFGS keeps ten pairs of steps and gradients"

@@ -152,6 +152,7 @@ def table(text: str, path: Path, *, tabs: bool, named: Sequence[str]) -> Table:
     if _JSON.match(text):
         raise UserError(f"is JSON{' (an array)' if text.lstrip()[0] == '[' else ''}, not a table of cells", where=path,
                         remedy='Write one object a line, {"text": "…"}, and call the file .jsonl.')  # fmt: skip
+    _check_letters(text, path)
     best: tuple[tuple[float, int], str, list[list[str]]] | None = None
     for delimiter in delimiters:
         rows = _first_rows(text, delimiter)
@@ -174,8 +175,9 @@ def table(text: str, path: Path, *, tabs: bool, named: Sequence[str]) -> Table:
     for other in delimiters:
         _check_title(_first_rows(text, other), path)
     lines = [line for line in text.splitlines()[:50] if line.strip()]
-    if sum(bool(_MACHINE.match(line)) for line in lines) >= 0.8 * len(lines):
-        raise UserError("is a log or a list of settings, not a table of reviews", where=path,
+    mail = len(lines) > 1 and all(_MAIL.match(line) for line in lines[:2])
+    if mail or sum(bool(_MACHINE.match(line)) for line in lines) >= 0.8 * len(lines):
+        raise UserError(f"is {'mail' if mail else 'a log or a list of settings'}, not a table of reviews", where=path,
                         remedy="Start the file with a line of column names, text for example.")  # fmt: skip
     if len(columns) > 1 and fits < 1:  # sentences with commas, not cells
         return Table(("text",), UNSEPARATED, skipped, False, (text.lstrip().splitlines()[0],))
@@ -191,10 +193,18 @@ _MACHINE = re.compile(
     r"\W{0,3}(?:\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\w{2,3}[-/.]\d{4}|[A-Z][a-z]{2}\s+\d\d?)[T ,:/]+\d\d?:\d\d"
     r"|\W{0,2}(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL|TRACE)\b"
     r"|\d{1,3}(?:\.\d{1,3}){3}\s"
-    r"|[A-Za-z][\w.-]*\s?[:=]\s*\S"
+    r"|[\s-]*[A-Za-z][\w.-]*\s?[:=]\s*\S"
     r"|\[[\w .-]+\]\s*$"
+    r"|---\s*$"
+    r"|[A-Za-z0-9+/=_-]{24,}\s*$"
 )
-"""A line of a log, of an access log, or of settings."""
+"""A line of a log, of an access log, of settings, or of base64."""
+_MAIL = re.compile(r"(?:From|To|Subject|Date|Received|Return-Path|Delivered-To|MIME-Version|Message-ID|Content-[A-Z]\w+"
+                   r"|X-[\w-]+):\s", re.IGNORECASE)  # fmt: skip
+_ESCAPED = re.compile(r"(?:\\u04[0-9a-f]{2}){4,}|(?:=D[01]=[0-9A-F]{2}){4,}", re.IGNORECASE)
+"""Cyrillic letters as JavaScript and as mail (quoted-printable) escape them."""
+_UTF_7 = re.compile(r"\+(B[A-Za-z0-9+/]{7,})-?")
+"""At least three Cyrillic letters in UTF-7."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[_.-]?[a-z0-9]+)*|[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+")
 """A name that only a program gives; a Russian word, or several words, may be a review."""
 
@@ -206,6 +216,37 @@ def _first_rows(text: str, delimiter: str) -> list[list[str]]:
         for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 50):
             rows += [row] if row else []
     return rows
+
+
+def _check_letters(text: str, path: Path) -> None:
+    """Refuse Cyrillic letters that are escaped, or were taken for other letters and saved as these.
+
+    Raises:
+        UserError: they are.
+    """
+    remedy = "Save the texts themselves as UTF-8."
+    if escaped := _ESCAPED.search(text):
+        raise UserError(f"has escaped letters ({escaped[0][:24]}…)", where=path, remedy=remedy)
+    if len([one for one in _UTF_7.findall(text) if _is_utf_7(one)]) > 2:
+        raise UserError("is UTF-7", where=path, remedy='Save it as UTF-8, or set encoding = "utf-7".')
+    lines = [line for line in text.splitlines()[:200] if sum(letter > "\x7f" for letter in line) >= 6]
+    for codec in ("cp1251", "cp1252", "latin-1"):
+        if lines and 2 * sum(_is_twice_encoded(line, codec) for line in lines) > len(lines):
+            raise UserError(f"is UTF-8 that was read as {codec.upper()} and saved so", where=path,
+                            remedy="Export the file again.")  # fmt: skip
+
+
+def _is_utf_7(letters: str) -> bool:
+    with suppress(UnicodeDecodeError):
+        return re.fullmatch("[а-яё]+", f"+{letters}-".encode().decode("utf-7"), re.IGNORECASE) is not None
+    return False
+
+
+def _is_twice_encoded(line: str, codec: str) -> bool:
+    """Whether the line's signs beyond ASCII are, in ``codec``, the bytes of letters in UTF-8."""
+    with suppress(UnicodeError):
+        return line.encode(codec).decode("utf-8") != line
+    return False
 
 
 def _check_title(rows: Sequence[Sequence[str]], path: Path, *, first: int = 1) -> None:

@@ -219,13 +219,25 @@ def json_object(line: str, where: str) -> dict[str, Any]:
         UserError: there is none.
     """
     try:
-        value = json.loads(line.lstrip(INVISIBLE), parse_int=str, parse_float=str, parse_constant=lambda name: None)
+        value = json.loads(line.lstrip(INVISIBLE), parse_int=str, parse_float=str, parse_constant=lambda name: None,
+                           object_pairs_hook=_once)  # fmt: skip
+    except KeyError as error:
+        raise UserError(f"names {error.args[0]!r} twice", where=where, remedy="Remove one of the two.") from None
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long"
         raise UserError(f"not valid JSON: {reason}", where=where, remedy="Write one JSON object a line.") from None
     if not isinstance(value, dict):
         raise UserError("not a JSON object", where=where, remedy='Write one object a line: {"text": "…"}.')
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs; KeyError where a key comes twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise KeyError(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _cell(value: Any, name: str, where: str, *, plain: bool) -> str | None:

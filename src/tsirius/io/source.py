@@ -283,7 +283,8 @@ def _kind(path: Path) -> tuple[str, str]:
     if path.is_dir():
         raise UserError("is a folder, not a file", where=path, remedy="Give the file in it.")
     if not path.exists():
-        near = nearest(path.name, [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else [])
+        near = nearest(path.name, [item.name for item in path.parent.iterdir() if item.name != path.name]
+                       if path.parent.is_dir() else [])  # fmt: skip
         raise UserError(f"no such file{near}", where=path, remedy="Check the path.")
     kind = kind_of_name(path)
     if not path.is_file():  # it is read twice: a pipe would be empty by then
