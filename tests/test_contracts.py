@@ -24,7 +24,7 @@ STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
-    {"errors", "section", "progress", "environment", "interrupts"},
+    {"errors", "section", "progress", "environment", "extras", "interrupts"},
     {"categories", "tables", "metrics", "publish", "store", "shards", "calibration"},
     {"language"},
     {"io"},
@@ -159,7 +159,14 @@ def test_every_library_that_is_imported_is_declared() -> None:
                 found |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
-    assert found - sys.stdlib_module_names - {"tsirius"} - OPTIONAL - declared(project["dependencies"]) == set()
+    assert (
+        found
+        - sys.stdlib_module_names
+        - {"tsirius"}
+        - OPTIONAL
+        - declared([*project["dependencies"], *extras["train"]])
+        == set()
+    )
 
 
 def test_every_dependency_is_pinned_to_a_version_that_it_allows() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tsirius import environment
+from tsirius import extras
 
 PROJECT = Path(__file__).parents[1]
 REVIEWS = 120
@@ -72,7 +72,7 @@ def test_the_core_needs_none_of_the_training_packages(wheel: Path) -> None:
     needs = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
     core = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra ==" not in need}
     train = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra == 'train'" in need}
-    assert set(environment.TRAINING) <= train
+    assert set(extras.TRAINING) <= train
     assert not core & {*train, "onnx", "bitsandbytes"}
 
 

@@ -9,7 +9,8 @@ up as usual.
 
 from __future__ import annotations
 
-import _signal as signal  # what the module signal wraps: that one takes 5 ms more before Ctrl-C is handled
+# What the module signal wraps, which takes 5 ms more before Ctrl-C is handled.
+import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tsirius import environment
+from tsirius import extras
 from tsirius.store import versions
 
 HUB_MODELS = (
@@ -45,7 +45,7 @@ def _gpu() -> str:
     try:
         import torch
     except ImportError:
-        return f"not used: torch is not installed. {environment.install('train')}"
+        return f"not used: torch is not installed. {extras.install('train')}"
     if not torch.cuda.is_available():
         return "none that torch can use; training runs on the CPU"
     properties = torch.cuda.get_device_properties(0)

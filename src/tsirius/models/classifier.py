@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from tsirius import environment
+from tsirius import extras
 from tsirius.errors import UserError
 from tsirius.io.texts import as_texts
 from tsirius.language.clean import normalise
@@ -279,7 +279,7 @@ def _scorer(folder: Path, description: Description, shared: dict[Any, Any]) -> S
             raise UserError("is not a form of the model that it lies in", where=folder / part,
                             remedy="Train the model again.")  # fmt: skip
         return _scorer(folder / part, form, shared)
-    environment.need_training("a fine-tuned model", where=folder)
+    extras.need_training("a fine-tuned model", where=folder)
     from tsirius.models import saved_encoder
 
     if not (folder / saved_encoder.ADAPTER_CONFIG).is_file():

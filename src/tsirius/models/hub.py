@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tsirius import environment
+from tsirius import extras
 from tsirius.errors import UserError
 
 CONFIG = "config.json"
@@ -105,7 +105,7 @@ def check(model: str) -> None:
         if model == EMBEDDED:
             _check_folder(EMBEDDED_FOLDER)
         return
-    environment.need_training("a model that does not come with the package", where=model)
+    extras.need_training("a model that does not come with the package", where=model)
     if is_folder(model):
         _check_folder(folder(model))
     elif (result := cached(model)) is not None:

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, field_validator
 
-from tsirius import environment, tables
+from tsirius import extras, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.models import hub, load
@@ -144,7 +144,7 @@ def check(config: Config) -> None:
     if config.use == "qlora":
         _needs_bitsandbytes()
     if config.use != "linear":
-        environment.need_training(f'train.use = "{config.use}"', where="train.use")
+        extras.need_training(f'train.use = "{config.use}"', where="train.use")
     if encoder := _encoder(config):
         hub.check(encoder)
         head = load.ENCODER if config.use == "linear" else load.CLASSIFIER
@@ -156,7 +156,7 @@ def _needs_bitsandbytes() -> None:
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("qlora needs bitsandbytes, which is not installed", where="train.use",
-                        remedy=f"{environment.install('gpu')}.")  # fmt: skip
+                        remedy=f"{extras.install('gpu')}.")  # fmt: skip
 
 
 def files(config: Config) -> dict[str, Path]:
