@@ -520,6 +520,17 @@ def test_a_configuration_that_is_not_text_is_refused_without_a_checksum_too(tmp_
         Store(tmp_path).config()
 
 
+def test_damaged_checksums_of_a_configuration_are_written_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_config("{}")
+    sums = tmp_path / ".config.sums"
+    whole = sums.read_bytes()
+    for damaged in (b"\xb3" + whole[1:], b"", b"\0" * 33):
+        sums.write_bytes(damaged)
+        store.write_config("{}")
+        assert (sums.read_bytes(), store.config()) == (whole, "{}")
+
+
 def test_a_kill_between_configuration_and_checksum_leaves_the_old_one_known(tmp_path: Path) -> None:
     store, path = Store(tmp_path), tmp_path / "config.json"
     store.write_config("one")

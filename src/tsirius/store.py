@@ -80,7 +80,7 @@ class Store:
     def write_config(self, text: str) -> None:
         """Write the run's ``config.json``, and its checksum beside it."""
         path, sums = self.root / CONFIG, self.root / CONFIG_SUMS
-        known = sums.read_text(encoding="utf-8").split() if sums.is_file() else []
+        known = sums.read_text(encoding="utf-8", errors="replace").split() if sums.is_file() else []
         new = [_text_fingerprint(text)]
         if path.is_file() and (before := file_fingerprint(path)) in known and before not in new:
             new.append(before)  # killed between the two writes, the old configuration is still known
