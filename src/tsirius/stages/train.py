@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from tsirius.models.finetune import Recipe
     from tsirius.models.train_one import Regression
 
-VERSION = 5
+VERSION = 6
 
+CALIBRATED = 2_000
+"""Reviews, drawn at random, by which the confidence is set."""
 OUT_OF_FOLD: tables.Schema = {
     "id": pl.String,
     "clean": pl.String,
@@ -54,6 +56,9 @@ class Config(Section):
     with the encoder in 4 bits, or all weights."""
     prior_correction: bool = True
     """Shift the scores from the class prior of the training rows back to the natural one."""
+    calibrate: bool = True
+    """Divide the scores by the temperature at which the mean confidence over all reviews equals that of their labels.
+    No label changes."""
     folds: int = Field(1, ge=1, le=50)
     """Cross-validation folds: one model per fold, and an ensemble of them (1: none)."""
     seeds: list[int] = Field(default=[])
@@ -259,6 +264,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     }
     if config.folds == 1 and len(seeds) == 1:
         _, notes = train_one.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
+        notes |= _calibrate(config, folder, given, seed=seed)
         _probe(config, folder)
         return {**counts, **notes}
     notes, out_of_fold = train_ensemble.train(
@@ -273,8 +279,30 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     )
     if out_of_fold is not None:
         tables.write(out_of_fold, OUT_OF_FOLD, out / "out_of_fold.parquet")
+    notes |= _calibrate(config, folder, given, seed=seed)
     _probe(config, folder)
     return {**counts, **notes}
+
+
+def _calibrate(config: Config, folder: Path, given: Mapping[str, Path], *, seed: int) -> dict[str, float]:
+    """Give the model in ``folder`` the temperature at which it is as sure, over all reviews, as their labels are."""
+    from tsirius.calibration import temperature
+    from tsirius.models import classifier
+
+    if not config.calibrate:
+        return {}
+    labels = tables.read(given["label"] / "labels.parquet", tables.LABELS).select("id", "confidence")
+    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS).select("id", "clean")
+    known = reviews.join(labels, on="id", maintain_order="left").filter(pl.col("confidence").is_not_null())
+    if known.is_empty():
+        return {}
+    known = known.sample(min(known.height, CALIBRATED), seed=seed)
+    model = classifier.Classifier.load(folder, embedded=given["label"])
+    wanted = float(known["confidence"].to_numpy().mean(dtype=np.float64))
+    found = round(temperature(model.scores(known["clean"].to_list()), wanted), 4)
+    classifier.set_temperature(folder, found)
+    say(f"  confidence: scores divided by {found:.2f}, so that all reviews are as sure as their labels")
+    return {"temperature": found}
 
 
 def _probe(config: Config, folder: Path) -> None:
