@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import calibration, tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, hub, linear, train_ensemble, train_one
+from tsirius.models import finetune, hub, linear, onnx, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 from tsirius.store import fingerprint
@@ -63,10 +63,10 @@ def given(
     tables.write(examples(train), tables.EXAMPLES, stages["split"] / "train.parquet")
     tables.write(examples(train), tables.EXAMPLES, stages["augment"] / "train.parquet")
     reviews = [(str(n), "reviews.csv", n, text, text, n) for n, (text, _) in enumerate(train)]
-    labels = [(str(n), label, sure, 0.5, ["matcher"], False) for n, (_, label) in enumerate(train)]
+    labels = [(str(n), label, sure, 0.5, ["matcher"], False, None, 1.0) for n, (_, label) in enumerate(train)]
     for name, rows, stage, schema in (
         ("reviews", reviews, "ingest", tables.REVIEWS),
-        ("labels", labels, "label", tables.LABELS),
+        ("labels", labels, "answers", tables.TAUGHT),
     ):
         tables.write(pl.DataFrame(rows, schema=dict(schema), orient="row"), schema, stages[stage] / f"{name}.parquet")
     return stages
@@ -297,15 +297,18 @@ def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
 
 
 def test_the_members_of_a_linear_ensemble_embed_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tsirius.models import encode
+    real, asked = onnx.embedder, list[str]()
 
-    real, asked = encode.Embedder.__call__, []
+    def embedder(folder: Path, **more: Any) -> Any:
+        embed = real(folder, **more)
 
-    def call(self: encode.Embedder, texts: Any, **more: Any) -> Any:
-        asked.extend(texts)
-        return real(self, texts, **more)
+        def ask(texts: Any) -> Any:
+            asked.extend(texts)
+            return embed(texts)
 
-    monkeypatch.setattr(encode.Embedder, "__call__", call)
+        return ask
+
+    monkeypatch.setattr(onnx, "embedder", embedder)
     counts, classifier = train(tmp_path, Config(calibrate=False, folds=3, distil=True), train=MANY)
     texts = [text for text, _ in MANY]
     assert sorted(text for text in asked if text != ".") == sorted(texts)  # "." tells a model that is read its width
@@ -468,3 +471,13 @@ def test_all_reviews_are_as_sure_as_their_labels(
     for form in ("merged",) if (tmp_path / "on/out/model/merged").is_dir() else ():
         other = Classifier.load(tmp_path / "on/out/model" / form)
         np.testing.assert_allclose(other.predict_proba(texts), expected, atol=1e-5)
+
+
+def test_the_encoders_that_come_along_are_named_not_found(tmp_path: Path) -> None:
+    for encoder in hub.OWN:
+        config = Config(linear_encoder=encoder)
+        check(config)
+        assert sorted(path.name for path in files(config).values()) == sorted(hub.parts(encoder))
+    _, classifier = train(tmp_path, Config(linear_encoder=hub.PAIR))
+    assert json.loads((tmp_path / "out/model/model.json").read_text(encoding="utf-8"))["base_model"] == hub.PAIR
+    assert classifier.predict(["Тарелки и кружка"]) == ["посуда"]

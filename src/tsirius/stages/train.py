@@ -152,8 +152,10 @@ def check(config: Config) -> None:
         environment.need_training(f'train.use = "{config.use}"', where="train.use")
     if encoder := _encoder(config):
         hub.check(encoder)
-        head = load.ENCODER if config.use == "linear" else load.CLASSIFIER
-        load.check(encoder, head=head, new_head=config.use != "linear")
+        if config.use != "linear":
+            load.check(encoder, head=load.CLASSIFIER, new_head=True)
+        elif encoder not in hub.OWN:
+            load.check(encoder, head=load.ENCODER, new_head=False)
 
 
 def _needs_bitsandbytes() -> None:
@@ -167,7 +169,10 @@ def _needs_bitsandbytes() -> None:
 def files(config: Config) -> dict[str, Path]:
     """The folder of the encoder, where one is used that is not the hub's: other weights in it give another model."""
     encoder = _encoder(config)
-    return {"train.encoder": hub.fetch(encoder)} if encoder and hub.is_folder(encoder) else {}
+    if not encoder or not hub.is_folder(encoder):
+        return {}
+    parts = hub.parts(encoder)
+    return {"train.encoder" if len(parts) == 1 else f"train.encoder ({part})": hub.fetch(part) for part in parts}
 
 
 def _encoder(config: Config) -> str:
@@ -291,7 +296,7 @@ def _calibrate(config: Config, folder: Path, given: Mapping[str, Path], *, seed:
 
     if not config.calibrate:
         return {}
-    labels = tables.read(given["label"] / "labels.parquet", tables.LABELS).select("id", "confidence")
+    labels = tables.read(given["answers"] / "labels.parquet", tables.TAUGHT).select("id", "confidence")
     reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS).select("id", "clean")
     known = reviews.join(labels, on="id", maintain_order="left").filter(pl.col("confidence").is_not_null())
     if known.is_empty():
@@ -340,7 +345,7 @@ def _base(config: Config) -> tuple[str | None, str | None]:
     encoder = _encoder(config)
     if not encoder:
         return None, None
-    own = hub.is_folder(encoder) and encoder != hub.EMBEDDED
+    own = hub.is_folder(encoder) and encoder not in hub.OWN
     base_model = str(hub.folder(encoder).resolve()) if own else encoder
     return base_model, hub.fingerprint(base_model)
 
