@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsirius.calibration import effective_rows, reliability, wilson
+from tsirius.calibration import COLDEST, HOTTEST, effective_rows, reliability, temperature, wilson
 
 
 def rows(count: int, *, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -190,3 +190,21 @@ def test_wilson_knows_little_from_one_row_and_stays_between_0_and_1() -> None:
 def test_a_value_across_the_half_is_where_its_middle_is(weights: list[int], rows: list[int]) -> None:
     table = reliability([0.1, 0.2, 0.3], [True] * 3, weights=weights, bins=2, equal_mass=True)
     assert [one.rows for one in table.bins] == rows
+
+
+@given(st.floats(0.3, 4.0))
+def test_the_temperature_that_scores_were_divided_by_is_found(wanted: float) -> None:
+    scores = np.random.default_rng(0).normal(0, 3, (200, 5))
+    chance = np.exp(scores / wanted) / np.exp(scores / wanted).sum(axis=1, keepdims=True)
+    assert temperature(scores, float(chance.max(axis=1).mean())) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_confidence_out_of_reach_gives_the_nearest_temperature() -> None:
+    scores = np.array([[1.0, 0.0], [0.0, 2.0]])
+    assert temperature(scores, 1.0) == pytest.approx(COLDEST)
+    assert temperature(scores, 0.5) == pytest.approx(HOTTEST)
+    assert temperature(scores * 1000, 0.9) == pytest.approx(HOTTEST)
+    with pytest.raises(ValueError, match="no scores"):
+        temperature(np.zeros((0, 2)), 0.9)
+    with pytest.raises(ValueError, match="no numbers"):
+        temperature(np.array([[np.nan, 1.0]]), 0.9)

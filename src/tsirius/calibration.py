@@ -18,6 +18,34 @@ from numpy.typing import NDArray
 Z = 1.959963984540054
 """The normal distribution's 97.5 % point: every interval here is a 95 % one."""
 
+COLDEST, HOTTEST, HALVINGS = 0.25, 4.0, 40
+"""The bounds of a temperature, and the halvings of the span between them."""
+
+
+def temperature(scores: NDArray[Any], wanted: float) -> float:
+    """What scores are divided by so that their mean confidence is ``wanted``, from ``COLDEST`` to ``HOTTEST``.
+
+    Temperature scaling (Guo et al. 2017) fits the temperature to answers; without them it is fitted to what the labels'
+    mean confidence lets one expect. No label changes.
+
+    Args:
+        scores: before the softmax, [N, K].
+        wanted: a mean probability of the likeliest category, 0 to 1.
+
+    Raises:
+        ValueError: no rows, or a score is NaN or infinite.
+    """
+    given = np.asarray(scores, dtype=np.float64)
+    if not given.size or not np.isfinite(given).all():
+        raise ValueError("no scores, or some are no numbers")
+    below = given - given.max(axis=1, keepdims=True)
+    low, high = float(np.log(COLDEST)), float(np.log(HOTTEST))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        surer = float((1 / np.exp(below / np.exp(middle)).sum(axis=1)).mean()) > wanted
+        low, high = (middle, high) if surer else (low, middle)
+    return float(np.exp((low + high) / 2))
+
 
 @dataclass(frozen=True)
 class Bin:

@@ -49,6 +49,7 @@ def run(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (*parts, model):
         Description(
             kind="lora", names=NAMES, none="нет товара", prior=None, prior_shift=SHIFT, base_model=base,
+            temperature=1.5,
             base_fingerprint=hub.fingerprint(base), max_length=notes["max_length"],
             parts=[part.name for part in parts] if folder == model else [],
         ).save(folder)  # fmt: skip

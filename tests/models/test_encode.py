@@ -210,3 +210,11 @@ def test_the_pair_is_both_side_by_side() -> None:
 
 def test_both_of_the_pair_hide_words_alike() -> None:
     assert {encode.mask_token(model) for model in hub.OWN} == {"<mask>"}
+
+
+@pytest.mark.parametrize("model", hub.OWN)
+def test_a_text_without_a_known_piece_says_nothing(model: str) -> None:
+    found = encode.embedder(model, max_length=64)(["ᚠᚢᚦᚨ ᚱᚲ", "Чайник ᚠᚢᚦᚨ", "ᚠ"])
+    assert not found[0].any() and not found[2].any()
+    assert np.linalg.norm(found[1]) == pytest.approx(1, abs=1e-5)
+    assert encode.embedder(model, max_length=64)([]).shape[0] == 0

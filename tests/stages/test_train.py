@@ -13,10 +13,10 @@ import pytest
 from huggingface_hub import ModelCard
 from pydantic import ValidationError
 
-from tsirius import tables
+from tsirius import calibration, tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, hub, linear, train_ensemble, train_one
+from tsirius.models import finetune, hub, linear, onnx, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 from tsirius.store import fingerprint
@@ -46,8 +46,10 @@ def given(
     train: list[tuple[str, str]] = ROWS,
     valid: list[tuple[str, str]] = ROWS[:2],
     natural: Mapping[str, float] | None = None,
+    sure: float = 0.9,
 ) -> dict[str, Path]:
-    """The folders of the stages before; ``natural`` is the share of each category that labelling estimated."""
+    """The folders of the stages before; ``natural`` is the share of each category that labelling estimated, ``sure``
+    the confidence of the labels."""
     stages = {name: folder / name for name in ("ingest", "label", "answers", "split", "augment")}
     for path in stages.values():
         path.mkdir(parents=True)
@@ -60,6 +62,13 @@ def given(
     tables.write(examples(valid), tables.EXAMPLES, stages["split"] / "valid.parquet")
     tables.write(examples(train), tables.EXAMPLES, stages["split"] / "train.parquet")
     tables.write(examples(train), tables.EXAMPLES, stages["augment"] / "train.parquet")
+    reviews = [(str(n), "reviews.csv", n, text, text, n) for n, (text, _) in enumerate(train)]
+    labels = [(str(n), label, sure, 0.5, ["matcher"], False, None, 1.0) for n, (_, label) in enumerate(train)]
+    for name, rows, stage, schema in (
+        ("reviews", reviews, "ingest", tables.REVIEWS),
+        ("labels", labels, "answers", tables.TAUGHT),
+    ):
+        tables.write(pl.DataFrame(rows, schema=dict(schema), orient="row"), schema, stages[stage] / f"{name}.parquet")
     return stages
 
 
@@ -111,8 +120,8 @@ def test_the_natural_mix_is_restored(tmp_path: Path) -> None:
     """Two reviews that the model cannot tell apart: the commoner category, as it was before the quotas, wins."""
     rows = [("вещь хорошая", "посуда"), ("вещь хорошая", "обувь")]
     natural = {"посуда": 0.1, "обувь": 0.9}
-    _, corrected = train(tmp_path / "one", Config(), train=rows, natural=natural)
-    _, plain = train(tmp_path / "other", Config(prior_correction=False), train=rows, natural=natural)
+    _, corrected = train(tmp_path / "one", Config(calibrate=False), train=rows, natural=natural)
+    _, plain = train(tmp_path / "other", Config(calibrate=False, prior_correction=False), train=rows, natural=natural)
     assert corrected.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([0.3, 0.7], abs=1e-2)
     assert plain.predict_proba(["вещь хорошая"])[0, :2] == pytest.approx([0.5, 0.5], abs=1e-3)
 
@@ -150,7 +159,7 @@ def test_a_variant_counts_as_little_as_it_says(tmp_path: Path, weighted: bool, e
     )
     tables.write(rows, tables.EXAMPLES, stages["augment"] / "train.parquet")
     (tmp_path / "out").mkdir()
-    config = Config(linear_encoder="", prior_correction=False, linear_weights=weighted)
+    config = Config(calibrate=False, linear_encoder="", prior_correction=False, linear_weights=weighted)
     run(config, stages, tmp_path / "out", seed=0, scratch=tmp_path)
     found = Classifier.load(tmp_path / "out" / "model").predict_proba(["вещь"])[0]
     assert found[0] == pytest.approx(expected, abs=0.01)
@@ -237,7 +246,7 @@ def test_the_embedded_encoder_goes_by_its_name(tmp_path: Path) -> None:
 def test_in_training_that_evens_out_categories_the_shift_starts_from_even_ones(tmp_path: Path) -> None:
     shifts = {}
     for imbalance in ("none", "weights", "logits"):
-        config = Config(use="lora", model="tsirius-mini", imbalance=imbalance)
+        config = Config(calibrate=False, use="lora", model="tsirius-mini", imbalance=imbalance)
         folder = tmp_path / imbalance
         rows = [("вещь", "посуда")] * 90 + [("вещь", "обувь")] * 10
         stages = given(folder, train=rows, natural={"посуда": 0.9, "обувь": 0.1}, valid=[])
@@ -288,22 +297,25 @@ def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
 
 
 def test_the_members_of_a_linear_ensemble_embed_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tsirius.models import encode
+    real, asked = onnx.embedder, list[str]()
 
-    real, asked = encode.Embedder.__call__, []
+    def embedder(folder: Path, **more: Any) -> Any:
+        embed = real(folder, **more)
 
-    def call(self: encode.Embedder, texts: Any, **more: Any) -> Any:
-        asked.extend(texts)
-        return real(self, texts, **more)
+        def ask(texts: Any) -> Any:
+            asked.extend(texts)
+            return embed(texts)
 
-    monkeypatch.setattr(encode.Embedder, "__call__", call)
-    counts, classifier = train(tmp_path, Config(folds=3, distil=True), train=MANY)
+        return ask
+
+    monkeypatch.setattr(onnx, "embedder", embedder)
+    counts, classifier = train(tmp_path, Config(calibrate=False, folds=3, distil=True), train=MANY)
     texts = [text for text, _ in MANY]
-    assert sorted(text for text in asked if text != ".") == sorted(texts)  # "." tells a model that is read its width
+    assert sorted(text for text in asked if text in texts) == sorted(texts)  # beside probes, and "." for the width
     teacher = Classifier.load(tmp_path / "out" / "model" / "ensemble")
     asked.clear()
     teacher.predict(texts)
-    assert sorted(text for text in asked if text != ".") == sorted(texts)
+    assert sorted(text for text in asked if text in texts) == sorted(texts)
     assert len(counts["members"]) == 3 and len(classifier.predict(texts)) == len(texts)
 
 
@@ -395,7 +407,7 @@ def test_lora_without_validation_rows_says_so(
 def test_a_category_without_rows_is_never_predicted(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], use: Any, prior_correction: bool
 ) -> None:
-    config = Config(use=use, model=str(tiny_model), epochs=1, prior_correction=prior_correction)
+    config = Config(calibrate=False, use=use, model=str(tiny_model), epochs=1, prior_correction=prior_correction)
     _, classifier = train(tmp_path, config, train=ROWS[:3], valid=[], natural={"обувь": 0.9, "посуда": 0.1})
     assert "never predicted: обувь, одежда, нет товара" in capsys.readouterr().err
     probabilities = classifier.predict_proba([text for text, _ in ROWS])
@@ -438,3 +450,34 @@ def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
     assert files(Config(linear_encoder="")) == files(Config(use="lora")) == {}
     assert files(Config()) == files(Config(use="full", model="tsirius-mini")) == {"train.encoder": hub.EMBEDDED_FOLDER}
     assert files(Config(use="lora", model=str(tiny_model))) == {"train.encoder": tiny_model}
+
+
+@pytest.mark.parametrize("sure", [0.6, 0.9])
+@pytest.mark.parametrize("settings", [{}, {"folds": 2}, {"use": "full"}])
+def test_all_reviews_are_as_sure_as_their_labels(
+    tmp_path: Path, tiny_model: Path, sure: float, settings: dict[str, Any]
+) -> None:
+    own = {"epochs": 1, "model": str(tiny_model), **settings}
+    texts = [text for text, _ in ROWS]
+    counts, classifier = train(tmp_path / "on", Config(**own), sure=sure)
+    _, plain = train(tmp_path / "off", Config(**own, calibrate=False), sure=sure)
+    assert counts["temperature"] != 1
+    assert classifier.predict(texts) == plain.predict(texts)
+    scores = plain.scores(texts) / counts["temperature"]
+    expected = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.predict_proba(texts), expected, atol=1e-5)
+    if calibration.COLDEST < counts["temperature"] < calibration.HOTTEST:
+        assert classifier.predict_proba(texts).max(axis=1).mean() == pytest.approx(sure, abs=1e-3)
+    for form in ("merged",) if (tmp_path / "on/out/model/merged").is_dir() else ():
+        other = Classifier.load(tmp_path / "on/out/model" / form)
+        np.testing.assert_allclose(other.predict_proba(texts), expected, atol=1e-5)
+
+
+def test_the_encoders_that_come_along_are_named_not_found(tmp_path: Path) -> None:
+    for encoder in hub.OWN:
+        config = Config(linear_encoder=encoder)
+        check(config)
+        assert sorted(path.name for path in files(config).values()) == sorted(hub.parts(encoder))
+    _, classifier = train(tmp_path, Config(linear_encoder=hub.PAIR))
+    assert json.loads((tmp_path / "out/model/model.json").read_text(encoding="utf-8"))["base_model"] == hub.PAIR
+    assert classifier.predict(["Тарелки и кружка"]) == ["посуда"]

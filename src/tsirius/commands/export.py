@@ -152,7 +152,7 @@ def _check(folder: Path, description: Description, *, to: str) -> None:
 def _write(folder: Path, description: Description, texts: Sequence[str], *, to: str, work: Path) -> Parity:
     classifier = Classifier.load(folder)
     scorer: Any = classifier.scorer
-    shift = np.array(description.prior_shift, dtype=np.float64)
+    shift, heat = np.array(description.prior_shift, dtype=np.float64), description.temperature
     original = _scores("the run's model", scorer.logits, texts)
     if to == "adapter":
         shutil.copytree(_adapter(folder), work, dirs_exist_ok=True)
@@ -162,13 +162,13 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
         original = _scores("the run's model, texts cut", replace(scorer, windows=False).logits, texts)
     merged, tokenizer = _merged(scorer.model), scorer.tokenizer
     if to == "merged":
-        if not fold(merged, description.prior_shift):
+        if not fold(merged, description.prior_shift, temperature=heat):
             raise UserError("its head has no bias to take the prior's shift", where=folder,
                             remedy="Export to onnx or adapter, which keep it beside the weights.")  # fmt: skip
         merged.save_pretrained(work)
         tokenizer.save_pretrained(work)
         exported = _scores("the export", _plain(work, scorer.max_length), texts)
-        return compare(original + shift, exported)
+        return compare((original + shift) / heat, exported)
     onnx.write(merged, tokenizer, work, int8=to == "onnx-int8")
     plain = {"base_model": None, "base_fingerprint": None, "parts": [], "max_length": scorer.max_length}
     replace(description, kind="onnx", **plain).save(work)
@@ -186,8 +186,8 @@ def compare(original: NDArray[Any], exported: NDArray[Any]) -> Parity:
     )
 
 
-def fold(model: Any, shift: Sequence[float]) -> bool:
-    """Add the prior's shift to the bias of a classifier's last layer: whoever uses it then need not know of it.
+def fold(model: Any, shift: Sequence[float], *, temperature: float) -> bool:
+    """Work the prior's shift and the temperature into a classifier's last layer: whoever uses it need not know of them.
 
     Returns:
         Whether there is such a bias.
@@ -200,7 +200,8 @@ def fold(model: Any, shift: Sequence[float]) -> bool:
     if not layers or layers[-1].bias is None:
         return False
     with torch.no_grad():
-        layers[-1].bias.add_(torch.tensor(shift, dtype=layers[-1].bias.dtype))
+        layers[-1].bias.add_(torch.tensor(shift, dtype=layers[-1].bias.dtype)).div_(temperature)
+        layers[-1].weight.div_(temperature)
     return True
 
 

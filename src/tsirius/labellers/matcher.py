@@ -139,7 +139,7 @@ def pieces(category: Category) -> list[str]:
 
 
 def match(embedded: NDArray[np.float32], anchors: Sequence[Anchors], names: Sequence[str], *, scale: float) -> Votes:
-    """The votes on embedded texts; none is silent but one without a token, whose embedding is 0.
+    """The votes on embedded texts; none is silent but one of which the encoder knows no piece, whose embedding is 0.
 
     Args:
         embedded: [N, W], each of length 1.

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from tsirius import extras
@@ -25,7 +25,7 @@ from tsirius.language.clean import normalise
 from tsirius.models.batching import longest_first
 from tsirius.models.scorer import Mean, Scorer
 from tsirius.progress import Advance
-from tsirius.store import verify
+from tsirius.store import verify, write_checksums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +59,7 @@ class Description:
         long_texts: what a fine-tuned encoder does with longer texts.
         pooling: how the encoder of a linear model makes an embedding, see
             :meth:`tsirius.models.pooling.Pooling.key`; None: there is none, or as the encoder's folder says.
+        temperature: what the scores are divided by, the shift added, so that the confidence holds; changes no label.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Description:
     parts: list[str]
     long_texts: LongTexts = "truncate"
     pooling: dict[str, Any] | None = None
+    temperature: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _fits(self) -> Description:
@@ -131,6 +133,7 @@ class Classifier:
         self.kind, self.names, self.none = description.kind, list(description.names), description.none
         self.classes_ = np.array(self.names)
         self._shift = np.array(description.prior_shift, dtype=np.float64)
+        self._temperature = description.temperature
         self.scorer = scorer
         self.source = source
 
@@ -215,13 +218,21 @@ class Classifier:
             advance(copies[""])
         for start in range(0, len(unique), CHUNK):
             chunk = unique[start : start + CHUNK]
-            logits = self.scorer.logits(chunk)
-            if not np.isfinite(logits).all():
-                raise UserError("its scores are NaN or infinite", where=self.source, remedy="Train the model again.")
-            probabilities[start : start + len(chunk)] = _softmax(logits + self._shift)
+            probabilities[start : start + len(chunk)] = _softmax(self.scores(chunk) / self._temperature)
             if advance:
                 advance(sum(copies[text] for text in chunk))
         return probabilities[[position.get(text, -1) for text in cleaned]]
+
+    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The scores of cleaned texts before temperature and softmax, the prior's shift added, [N, K].
+
+        Raises:
+            UserError: they are NaN or infinite.
+        """
+        logits = self.scorer.logits(texts)
+        if not np.isfinite(logits).all():
+            raise UserError("its scores are NaN or infinite", where=self.source, remedy="Train the model again.")
+        return np.asarray(logits + self._shift, dtype=np.float64)
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -328,6 +339,17 @@ def find(path: Path) -> Path:
     if (path / "config.json").is_file() and not (path / "train").exists():
         raise UserError("holds no trained model", where=path, remedy="If it is a run's folder, finish the run first.")
     raise UserError(f"holds no {DESCRIPTION}", where=path, remedy="Name a run's folder or a model's folder.")
+
+
+def set_temperature(folder: Path, temperature: float) -> None:
+    """Write the temperature into a model that was just trained, and into its forms; not into the members of an
+    ensemble, whose scores are averaged before it."""
+    description = describe(folder)
+    if description.kind != "ensemble":
+        for part in description.parts:
+            set_temperature(folder / part, temperature)
+    replace(description, temperature=temperature).save(folder)
+    write_checksums(folder)
 
 
 def describe(folder: Path) -> Description:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MODEL, TOKENIZER = "model.onnx", "tokenizer.json"
 MASK = "<mask>"
+NOTHING = ("<s>", "<pad>", "</s>", "<unk>", "▁")
+"""Pieces that say nothing of a text."""
 """How the tokenizer of the package's own model reads a hidden word."""
 PAD = "tsirius_pad_id"
 ONE_FILE = 1_800_000_000
@@ -106,7 +108,8 @@ def load(folder: Path, *, categories: int, max_length: int, windows: bool) -> On
 
 
 def embedder(folder: Path, *, max_length: int) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-    """Texts → their embeddings, [N, W], each of length 1; the model is read when it is first asked.
+    """Texts → their embeddings, [N, W], each of length 1, but 0 for a text of which the tokenizer knows no piece; the
+    model is read when it is first asked.
 
     Args:
         folder: ``model.onnx`` (token ids and attention mask → ``embeddings``), ``tokenizer.json`` and ``config.json``.
@@ -118,6 +121,8 @@ def embedder(folder: Path, *, max_length: int) -> Callable[[Sequence[str]], NDAr
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         session, tokenizer, pad, _ = parts()
         rows = [given.ids for given in tokenizer.encode_batch(list(texts))]
+        unknown = {tokenizer.token_to_id(piece) for piece in NOTHING}
+        silent = np.array([unknown.issuperset(row) for row in rows], dtype=bool)
 
         def compute(batch: NDArray[np.int64]) -> NDArray[np.float32]:
             ids, mask = padded_with_mask([rows[row] for row in batch], pad, left=False, multiple=1)
@@ -125,7 +130,9 @@ def embedder(folder: Path, *, max_length: int) -> Callable[[Sequence[str]], NDAr
             return result
 
         width = session.get_outputs()[0].shape[-1]
-        return filled([len(row) for row in rows], compute, width=width, budget=Budget(BATCH_TOKENS), where=MODEL)
+        result = filled([len(row) for row in rows], compute, width=width, budget=Budget(BATCH_TOKENS), where=MODEL)
+        result[silent] = 0
+        return result
 
     return embed
 

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from tsirius.models.finetune import Recipe
     from tsirius.models.train_one import Regression
 
-VERSION = 5
+VERSION = 6
 
+CALIBRATED = 2_000
+"""Reviews, drawn at random, by which the confidence is set."""
 OUT_OF_FOLD: tables.Schema = {
     "id": pl.String,
     "clean": pl.String,
@@ -54,6 +56,9 @@ class Config(Section):
     with the encoder in 4 bits, or all weights."""
     prior_correction: bool = True
     """Shift the scores from the class prior of the training rows back to the natural one."""
+    calibrate: bool = True
+    """Divide the scores by the temperature at which the mean confidence over all reviews equals that of their labels.
+    No label changes."""
     folds: int = Field(1, ge=1, le=50)
     """Cross-validation folds: one model per fold, and an ensemble of them (1: none)."""
     seeds: list[int] = Field(default=[])
@@ -147,8 +152,10 @@ def check(config: Config) -> None:
         extras.need_training(f'train.use = "{config.use}"', where="train.use")
     if encoder := _encoder(config):
         hub.check(encoder)
-        head = load.ENCODER if config.use == "linear" else load.CLASSIFIER
-        load.check(encoder, head=head, new_head=config.use != "linear")
+        if config.use != "linear":
+            load.check(encoder, head=load.CLASSIFIER, new_head=True)
+        elif encoder not in hub.OWN:
+            load.check(encoder, head=load.ENCODER, new_head=False)
 
 
 def _needs_bitsandbytes() -> None:
@@ -162,7 +169,10 @@ def _needs_bitsandbytes() -> None:
 def files(config: Config) -> dict[str, Path]:
     """The folder of the encoder, where one is used that is not the hub's: other weights in it give another model."""
     encoder = _encoder(config)
-    return {"train.encoder": hub.fetch(encoder)} if encoder and hub.is_folder(encoder) else {}
+    if not encoder or not hub.is_folder(encoder):
+        return {}
+    parts = hub.parts(encoder)
+    return {"train.encoder" if len(parts) == 1 else f"train.encoder ({part})": hub.fetch(part) for part in parts}
 
 
 def _encoder(config: Config) -> str:
@@ -259,6 +269,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     }
     if config.folds == 1 and len(seeds) == 1:
         _, notes = train_one.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
+        notes |= _calibrate(config, folder, given, seed=seed)
         _probe(config, folder)
         return {**counts, **notes}
     notes, out_of_fold = train_ensemble.train(
@@ -273,8 +284,30 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     )
     if out_of_fold is not None:
         tables.write(out_of_fold, OUT_OF_FOLD, out / "out_of_fold.parquet")
+    notes |= _calibrate(config, folder, given, seed=seed)
     _probe(config, folder)
     return {**counts, **notes}
+
+
+def _calibrate(config: Config, folder: Path, given: Mapping[str, Path], *, seed: int) -> dict[str, float]:
+    """Give the model in ``folder`` the temperature at which it is as sure, over all reviews, as their labels are."""
+    from tsirius.calibration import temperature
+    from tsirius.models import classifier
+
+    if not config.calibrate:
+        return {}
+    labels = tables.read(given["answers"] / "labels.parquet", tables.TAUGHT).select("id", "confidence")
+    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS).select("id", "clean")
+    known = reviews.join(labels, on="id", maintain_order="left").filter(pl.col("confidence").is_not_null())
+    if known.is_empty():
+        return {}
+    known = known.sample(min(known.height, CALIBRATED), seed=seed)
+    model = classifier.Classifier.load(folder, embedded=given["label"])
+    wanted = float(known["confidence"].to_numpy().mean(dtype=np.float64))
+    found = round(temperature(model.scores(known["clean"].to_list()), wanted), 4)
+    classifier.set_temperature(folder, found)
+    say(f"  confidence: scores divided by {found:.2f}, so that all reviews are as sure as their labels")
+    return {"temperature": found}
 
 
 def _probe(config: Config, folder: Path) -> None:
@@ -312,7 +345,7 @@ def _base(config: Config) -> tuple[str | None, str | None]:
     encoder = _encoder(config)
     if not encoder:
         return None, None
-    own = hub.is_folder(encoder) and encoder != hub.EMBEDDED
+    own = hub.is_folder(encoder) and encoder not in hub.OWN
     base_model = str(hub.folder(encoder).resolve()) if own else encoder
     return base_model, hub.fingerprint(base_model)
 
