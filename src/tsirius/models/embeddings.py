@@ -70,7 +70,7 @@ def known(embed: Embed, folder: Path, how: Pooling | None = None, *, model: str,
 
 
 def published(folder: Path) -> Embed | None:
-    """Texts → their embeddings, as a stage published them in ``folder``, each of length 1; None where it published none.
+    """Texts → their embeddings, each of length 1, as a stage published them in ``folder``; None where it did not.
 
     Of several encoders they stand side by side: the cosine of two texts is then the mean of the encoders' cosines. The
     function raises a ValueError where it is asked for a text that has none.
