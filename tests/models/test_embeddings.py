@@ -44,3 +44,16 @@ def test_those_of_another_encoder_are_not_used(tmp_path: Path, tiny_model: Path)
     embed = spy([])
     assert embeddings.known(embed, tmp_path, model=str(tiny_model), max_length=64) is embed
     assert embeddings.known(embed, tmp_path / "none", model=hub.EMBEDDED, max_length=64) is embed
+
+
+def test_published_ones_of_several_encoders_stand_side_by_side(tmp_path: Path, tiny_model: Path) -> None:
+    assert embeddings.published(tmp_path) is None
+    first, second = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 0, 2, 3]]
+    embeddings.publish(tmp_path, TEXTS, first, model=hub.EMBEDDED, max_length=64)
+    embeddings.publish(tmp_path, TEXTS, second, model=str(tiny_model), max_length=64)
+    embed = embeddings.published(tmp_path)
+    assert embed is not None
+    found = embed(["ботинки", "кружка", "чайник"])
+    assert found @ found.T == pytest.approx(np.array([[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]])), "the mean of the cosines"
+    with pytest.raises(ValueError, match="1 texts have no embedding"):
+        embed(["кружка", "платье"])

@@ -5,8 +5,8 @@ the labellers say: the logits of a review are the labellers' plus a sum over the
 embeddings times how far the labellers were off there. Without answers nothing changes; far from every answer little
 does. A wide kernel corrects a category's prior and a labeller's bias, its peak the neighbours of a corrected review.
 
-Whether that is better than the labellers alone is judged out of fold on the answers: where it is not, nothing but the
-answered reviews changes.
+Whether that is better than the labellers alone is judged out of fold on the answers: where it is not, by more than a
+standard error, nothing but the answered reviews changes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Comparison:
 
     Attributes:
         answers: how many.
-        used: whether it teaches: the loss with it is lower, and no fewer are right.
+        used: whether it teaches: no fewer are right with it, and the loss is lower by more than its standard error.
         right_without, right_with: the share whose label is the answer.
         loss_without, loss_with: the mean negative logarithm of the answer's probability.
     """
@@ -107,9 +107,11 @@ def _compare(kernel: Floats, offsets: Floats, answers: NDArray[np.int64], fold: 
         taught[held] = _normal(offsets[held] + kernel[np.ix_(held, others)] @ coefficients)
     each = np.arange(len(answers))
     right = [float((logs.argmax(axis=1) == answers).mean()) for logs in (offsets, taught)]
-    loss = [float(-np.maximum(logs[each, answers], np.log(LEAST)).mean()) for logs in (offsets, taught)]
-    used = loss[1] < loss[0] and right[1] >= right[0]
-    return Comparison(len(answers), used, *right, *loss)
+    losses = [-np.maximum(logs[each, answers], np.log(LEAST)) for logs in (offsets, taught)]
+    gains = losses[0] - losses[1]
+    error = float(gains.std(ddof=1)) / len(gains) ** 0.5
+    used = float(gains.mean()) > error and right[1] >= right[0]
+    return Comparison(len(answers), used, *right, *(float(loss.mean()) for loss in losses))
 
 
 def _fit(kernel: Floats, offsets: Floats, answers: NDArray[np.int64]) -> Floats:

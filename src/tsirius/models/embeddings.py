@@ -70,16 +70,20 @@ def known(embed: Embed, folder: Path, how: Pooling | None = None, *, model: str,
 
 
 def published(folder: Path) -> Embed | None:
-    """Texts → their embeddings, as a stage published them in ``folder``; None where it published none.
+    """Texts → their embeddings, each of length 1, as a stage published them in ``folder``; None where it did not.
 
-    The function raises a ValueError where it is asked for a text that has none.
+    Of several encoders they stand side by side: the cosine of two texts is then the mean of the encoders' cosines. The
+    function raises a ValueError where it is asked for a text that has none.
     """
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         raise ValueError(f"{len(texts)} texts have no embedding in {folder}")
 
-    folder = folder / FOLDER
-    return _known(embed, folder) if (folder / ABOUT).is_file() else None
+    encoders = [_known(embed, about.parent) for about in sorted((folder / FOLDER).glob(f"*/{ABOUT}"))]
+    if not encoders:
+        return None
+    scale = np.float32(len(encoders) ** -0.5)
+    return lambda texts: np.concatenate([encoder(texts) for encoder in encoders], axis=1) * scale
 
 
 def _known(embed: Embed, folder: Path) -> Embed:
