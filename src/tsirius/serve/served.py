@@ -123,7 +123,7 @@ def _tokenizer(folder: Path, description: Description) -> Any:
     from tokenizers import Tokenizer
 
     if description.kind == "linear":
-        places = [] if description.base_model is None else [hub.fetch(description.base_model)]
+        places = [hub.fetch(part) for part in hub.parts(description.base_model)] if description.base_model else []
     else:
         places = [folder, *(folder / part for part in description.parts)]
     path = next((place / TOKENIZER for place in places if (place / TOKENIZER).is_file()), None)
