@@ -110,6 +110,8 @@ def load(path: Path) -> Served:
 
 def state(path: Path) -> Any:
     """What tells that another model was put at ``path``, without reading it; None where there is none."""
+    if not path.exists():  # a name on the hub: asked for once, when the server starts
+        return None
     try:
         folder = find(path).resolve()
         stats = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
