@@ -1,5 +1,5 @@
-"""The same reviews by ``tsirius predict``, in Python, and by every dialect of the server: the same labels, and how far
-apart the confidences are.
+"""The same reviews by ``tsirius predict``, in Python, and by every dialect of the server: whether the labels are
+those in Python, and how far apart the confidences are. The file of ``tsirius predict`` has them in four decimals.
 
     python benchmarks/parity.py RUN reviews.csv
 """
@@ -65,10 +65,10 @@ async def main() -> None:
         out = Path(folder) / "out.parquet"
         predict_file(given.run, given.reviews, out)
         table = pl.read_parquet(out)
-    wanted = list(zip(table["category"].to_list(), table["confidence"].to_list(), strict=True))
     classifier = Classifier.load(given.run)
     said = classifier.predict_proba(texts)
-    ways = {"python": [(classifier.names[row.argmax()], float(row.max())) for row in said]}
+    wanted = [(classifier.names[row.argmax()], float(row.max())) for row in said]
+    ways = {"predict": list(zip(table["category"].to_list(), table["confidence"].to_list(), strict=True))}
     async with started([sys.executable, "-m", "tsirius", "serve", str(given.run), "--port", "0"]) as port:
         client = Client(port)
         for name, (path, ask, read) in DIALECTS.items():
