@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import shutil
 import signal
 import subprocess
@@ -96,25 +97,25 @@ def test_under_load_no_request_fails_and_no_answer_mixes_models(current: Path, t
     for folder in (current, second):
         classifier = Classifier.load(folder)
         expected[serving.server_version(folder)] = classifier.predict(serving.TEXTS)
-    seen, end = list[tuple[str, list[str]]](), threading.Event()
+    seen, end, answered = list[tuple[str, list[str]]](), threading.Event(), queue.Queue[None]()
 
     def client(url: str) -> None:
         with httpx2.Client(timeout=60) as session:
             while not end.is_set():
                 answer = session.post(f"{url}/v1/classify", json={"texts": serving.TEXTS}).raise_for_status().json()
                 seen.append((answer["model"], [result["category"] for result in answer["results"]]))
+                answered.put(None)
 
     with running(current) as server:
         clients = [threading.Thread(target=client, args=[server.url]) for _ in range(4)]
         for one in clients:
             one.start()
-        while len(seen) < 20:
-            pass
+        for _ in range(20):
+            answered.get(timeout=60)
         put(current, second)
         assert reload(server) == ["loaded"]
-        count = len(seen) + 20
-        while len(seen) < count and any(one.is_alive() for one in clients):
-            pass
+        for _ in range(answered.qsize() + 20):
+            answered.get(timeout=60)
         end.set()
         for one in clients:
             one.join()

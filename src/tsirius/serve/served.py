@@ -110,6 +110,8 @@ def load(path: Path) -> Served:
 
 def state(path: Path) -> Any:
     """What tells that another model was put at ``path``, without reading it; None where there is none."""
+    if not path.exists():  # a name on the hub: asked for once, when the server starts
+        return None
     try:
         folder = find(path).resolve()
         stats = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
@@ -123,7 +125,7 @@ def _tokenizer(folder: Path, description: Description) -> Any:
     from tokenizers import Tokenizer
 
     if description.kind == "linear":
-        places = [] if description.base_model is None else [hub.fetch(description.base_model)]
+        places = [hub.fetch(part) for part in hub.parts(description.base_model)] if description.base_model else []
     else:
         places = [folder, *(folder / part for part in description.parts)]
     path = next((place / TOKENIZER for place in places if (place / TOKENIZER).is_file()), None)
