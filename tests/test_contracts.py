@@ -25,7 +25,7 @@ CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
     {"errors", "section", "progress", "environment", "interrupts"},
-    {"categories", "tables", "metrics", "publish", "store", "shards", "calibration"},
+    {"categories", "tables", "metrics", "publish", "store", "shards", "calibration", "headline"},
     {"language"},
     {"io"},
     {"reporting"},

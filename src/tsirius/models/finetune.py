@@ -31,6 +31,7 @@ import torch
 from scipy.special import log_softmax
 
 from tsirius.errors import UserError
+from tsirius.headline import AGREEMENT
 from tsirius.metrics import weighted_f1
 from tsirius.models import adapters, batching, checkpoint, distributed, encode, load, loss, micro_batches
 from tsirius.models.adapters import Method
@@ -389,10 +390,7 @@ def _note(state: State, result: Mapping[str, float], recipe: Recipe) -> None:
         state.best, state.best_step, state.waited = value, state.step, 0
     else:
         state.waited += 1
-    say(
-        f"  step {state.step:,}: weighted F1 {shared['weighted_f1']:.3f}, loss {shared['eval_loss']:.3f}"
-        " against pseudo-labels"
-    )
+    say(f"  step {state.step:,}: {AGREEMENT} {shared['weighted_f1']:.3f} (weighted F1), loss {shared['eval_loss']:.3f}")
 
 
 def _judge(

@@ -195,7 +195,7 @@ def _write(
     scores = {}
     if not task.valid.is_empty():
         logits = encoder.logits(task.valid["clean"].to_list())
-        scores["against pseudo-labels held back"] = score(task, logits, task.valid["label"].to_list(), seed=seed)
+        scores["on validation reviews"] = score(task, logits, task.valid["label"].to_list(), seed=seed)
     written = saved_encoder.save(
         encoder.model,
         folder,
