@@ -214,8 +214,7 @@ def test_the_card_is_the_hubs(tmp_path: Path, tiny_model: Path) -> None:
         text = (tmp_path / "out" / "model" / part / "README.md").read_text(encoding="utf-8")
         card = ModelCard(text)
         assert card.data.library_name == library and card.data.pipeline_tag == "text-classification"
-        assert card.data.eval_results[0].metric_name == "weighted F1"
-        assert 0 <= card.data.eval_results[0].metric_value <= 1
+        assert card.data.eval_results is None and "not known yet" in text
         assert card.data.base_model is None, "a folder of this machine is no one else's"
         for word in ("95 % interval", "| 3 | нет товара | 1 |", '"lora_r": 16', "6 training rows"):
             assert word in text
@@ -284,7 +283,7 @@ def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
     assert found["rows"] == len(MANY) and found["interval"][0] <= found["weighted_f1"] <= found["interval"][1]
     table = tables.read(tmp_path / "out" / "out_of_fold.parquet", OUT_OF_FOLD)
     assert sorted(table["clean"]) == sorted(texts)
-    assert (model / "README.md").read_text(encoding="utf-8").count("out of fold") == 2
+    assert (model / "README.md").read_text(encoding="utf-8").count("out of fold") == 1
 
 
 def test_the_members_of_a_linear_ensemble_embed_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

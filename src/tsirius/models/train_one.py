@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tsirius.models.linear import Embed
     from tsirius.models.saved_encoder import Encoder
     from tsirius.models.scorer import Scorer
+    from tsirius.models.trackers import Trackers
 
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
@@ -72,6 +73,7 @@ class Task:
         long_texts: what a fine-tuned encoder does with longer texts.
         merged: beside an adapter leave a whole checkpoint.
         settings: of the training, as the card shows them.
+        trackers: who is told of each evaluation; None: nobody.
     """
 
     how: Regression | Recipe
@@ -86,6 +88,7 @@ class Task:
     long_texts: LongTexts
     merged: bool
     settings: Mapping[str, Any]
+    trackers: Trackers | None = None
 
 
 def train(
@@ -165,6 +168,7 @@ def _tune(
         recipe=recipe,
         seed=seed,
         scratch=scratch,
+        trackers=task.trackers,
     )
     model, notes = finetune.fit(job)
     encoder = saved_encoder.Encoder(
