@@ -35,10 +35,12 @@ def audited(run: Path, of: str, output: str, value: float = 0.67) -> Path:
 def test_without_answers_it_is_not_known_and_agreement_is_not_said(tmp_path: Path) -> None:
     finish(tmp_path / "my run", "label")
     found = headline.read(tmp_path / "my run", SCORES)
-    command = f"tsirius audit '{tmp_path}/my run' --count 100"
+    command = f'tsirius audit "{tmp_path}/my run" --count 100'
     assert found.f1 is None and found.command == command
-    assert found.line() == f"weighted F1: not known yet; answer 100 reviews with '{command}', about 15 minutes"
+    assert found.line() == f"weighted F1: not known yet; answer 100 reviews with `{command}`, about 15 minutes"
     assert "0.946" not in found.line()
+    finish(tmp_path / "магазин", "label")
+    assert f"{tmp_path}/магазин --count" in headline.read(tmp_path / "магазин", SCORES).command
 
 
 def test_predictions_are_audited_where_there_are_some_and_no_more_than_there_are(tmp_path: Path) -> None:

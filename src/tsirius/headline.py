@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +60,7 @@ class Headline:
 
     def remedy(self) -> str:
         """What makes it known, in words."""
-        return f"answer {self.count:,} reviews with '{self.command}', about {self.minutes:,} minutes"
+        return f"answer {self.count:,} reviews with `{self.command}`, about {self.minutes:,} minutes"
 
 
 def read(run: Path, scores: Mapping[str, Any]) -> Headline:
@@ -100,7 +100,9 @@ def _question(run: Path) -> tuple[str, int]:
     record = Store(run).record(AUDITS[kind][1]) or {}
     count = min(ANSWERS, (record.get("notes") or {}).get("rows") or ANSWERS)
     option = " --of predictions" if kind == "predictions" else ""
-    return f"tsirius audit {shlex.quote(str(run))}{option} --count {count}", count
+    # shlex would quote Cyrillic too, in a way that Windows does not know
+    folder = str(run) if re.fullmatch(r"[\w@%+=:,./\\-]+", str(run)) else f'"{run}"'
+    return f"tsirius audit {folder}{option} --count {count}", count
 
 
 def _figures(path: Path) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ def check(names: Sequence[Name]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise UserError(f"the package {name} is not installed", where="train.report_to",
-                            remedy=f"Run: pip install {name}; or take it out of train.report_to.")  # fmt: skip
+                            remedy=f"Run: pip install {name}; or take it out of there.")  # fmt: skip
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def opened(trackers: Trackers | None, run: str) -> Iterator[Track]:
 def _tensorboard(folder: Path, run: str) -> Iterator[Track]:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = SummaryWriter(str(folder / run))  # type: ignore[no-untyped-call]  # torch's
+    writer: Any = SummaryWriter(str(folder / run))
 
     def track(step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
