@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.models import finetune, hub, linear, train_ensemble, train_one
+from tsirius.models import finetune, hub, linear, trackers, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
 from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
 from tsirius.store import fingerprint
@@ -437,3 +438,21 @@ def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
     assert files(Config(linear_encoder="")) == files(Config(use="lora")) == {}
     assert files(Config()) == files(Config(use="full", model="tsirius-mini")) == {"train.encoder": hub.EMBEDDED_FOLDER}
     assert files(Config(use="lora", model=str(tiny_model))) == {"train.encoder": tiny_model}
+
+
+def test_every_evaluation_is_told_where_the_settings_say_so(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, set[str]]] = []
+    folders: list[Path] = []
+
+    @contextmanager
+    def opened(folder: Path, run: str) -> Iterator[trackers.Track]:
+        folders.append(folder)
+        yield lambda step, values: told.append((step, set(values)))
+
+    monkeypatch.setitem(trackers.OPENERS, "wandb", opened)  # type: ignore[arg-type]  # a dict
+    counts, _ = train(tmp_path, Config(use="lora", model=str(tiny_model), epochs=2, report_to=["wandb"]))
+    assert told == [(one["step"], {"weighted_f1", "eval_loss"}) for one in counts["evaluations"]] and told
+    assert [folder.relative_to(tmp_path) for folder in folders] == [Path("tracking/wandb")]
+    assert "report_to" not in (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
