@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow mutants check docs sbom constraints clean
+.PHONY: demo test slow mutants check docs dist sbom constraints clean
 
 demo: .venv/.demo
 	$(BIN)/tsirius run configs/demo.toml
@@ -24,6 +24,19 @@ check: .venv/.dev
 docs: .venv/.dev  # the generated pages, then all of them as a site in .venv/site
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir .venv/site
+
+dist: .venv/bin/python  # sdist and wheel in dist/, checked, each installed in an empty environment and tried there
+	rm -rf dist .venv/tools
+	$(PYTHON) -m venv .venv/tools
+	.venv/tools/bin/python -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6'
+	.venv/tools/bin/python -m build --outdir dist .
+	.venv/tools/bin/twine check --strict dist/*
+	for file in dist/*; do \
+	  rm -rf .venv/empty && $(PYTHON) -m venv .venv/empty && \
+	  .venv/empty/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$file" && \
+	  (cd .venv/empty && bin/tsirius --version && bin/tsirius demo) || exit 1; \
+	done
+	rm -rf .venv/empty .venv/tools
 
 sbom: .venv/.demo  # a CycloneDX list of what is installed in .venv, with licences
 	$(PYTHON) -m venv .venv/sbom

@@ -6,7 +6,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -236,15 +236,16 @@ class Page(HTMLParser):
         return [value or "" for _, attribute, value in self.attributes if attribute == name]
 
 
-def check_harmless(text: str) -> Page:
-    """Nothing runs, nothing is loaded, every id is unique and every link leads somewhere."""
+def check_harmless(text: str, *, beside: Collection[str] = ()) -> Page:
+    """Nothing runs, nothing is loaded, every id is unique and every link leads somewhere: ``beside`` are the files
+    beside the page."""
     seen = Page(text)
     assert not {"script", "link", "img", "iframe", "object", "form", "base"} & seen.tags.keys()
     assert not [name for _, name, _ in seen.attributes if name.startswith("on") or name in ("src", "srcset", "srcdoc")]
     assert not re.search(r"url\(|@import|https?:", text)
     ids = seen.values("id")
     assert len(ids) == len(set(ids))
-    assert all(link.startswith("#") and link[1:] in ids for link in seen.values("href"))
+    assert all((link.startswith("#") and link[1:] in ids) or link in beside for link in seen.values("href"))
     assert {*seen.values("aria-labelledby"), *seen.values("for")} <= set(ids)
     assert seen.tags["caption"] == seen.tags["table"] and seen.tags["h1"] == seen.tags["main"] == 1
     assert seen.values("lang") == ["en"]

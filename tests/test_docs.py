@@ -93,6 +93,10 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
     build(load_config(str(PROJECT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True))
     page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert f"tsirius {tsirius.__version__}" in page, "the version is shown"
+    assert page.count('data-md-color-media="(prefers-color-scheme') == 3, "the dark scheme has a switch"
+    index = (tmp_path / "site" / "search" / "search_index.js").read_text(encoding="utf-8")
+    assert "weighted F1" in index, "the search works from a folder: a script is loaded where a JSON file is not"
     assert "Quick start" in page and not re.search(r'(src|href)="https?://(?!squidfunk|www\.mkdocs)', page)
 
 

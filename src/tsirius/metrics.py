@@ -63,16 +63,20 @@ class Score:
         """The score as JSON takes it."""
         return asdict(self)
 
-    def table(self) -> str:
-        """The per-category report as lines of text, ended by the weighted F1 and the majority baseline."""
-        width = max(len(name) for name in ("weighted F1", *self.names))
+    def table(self, total: str = "weighted F1") -> str:
+        """The per-category report as lines of text, ended by the weighted F1 and the majority baseline.
+
+        Args:
+            total: what the weighted F1 is called: against pseudo-labels it is agreement, and no score.
+        """
+        width = max(len(name) for name in (total, *self.names))
         lines = [f"{'':<{width}}  precision  recall     F1   rows"]
         lines += [
             f"{item.category:<{width}}  {item.precision:9.3f}  {item.recall:6.3f}  {item.f1:5.3f}  {item.support:5,}"
             for item in self.categories
         ]
         low, high = self.interval
-        lines.append(f"{'weighted F1':<{width}}  {'':9}  {'':6}  {self.weighted_f1:5.3f}  {self.rows:5,}")
+        lines.append(f"{total:<{width}}  {'':9}  {'':6}  {self.weighted_f1:5.3f}  {self.rows:5,}")
         lines.append(f"95 % interval {low:.3f}-{high:.3f}; accuracy {self.accuracy:.3f}; {self.baseline()}")
         return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tsirius import config as configuration
+from tsirius import headline
 from tsirius.answers import standing
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
@@ -94,7 +95,9 @@ def road(config: Config) -> list[Step]:
         work = partial(_predict, c.predict, test=c.ingest.test, read_as=read_as)
         key = {"version": predict.VERSION, "settings": read_as}
         steps.append(Step("predict", work, key, ("answers", "train"), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
-    told = _step(report, c.report, seed, reads=tuple(step.name for step in steps), exports=("report.html",))
+    told = _step(
+        report, c.report, seed, reads=tuple(step.name for step in steps), files=_audits(c), exports=("report.html",)
+    )
     return [*steps, replace(told, shows_settings=True)]
 
 
@@ -305,6 +308,13 @@ def _answers(config: Config, seed: int) -> Step:
         return answers.run(config.answers, stages, out, seed=seed, scratch=scratch, answers=given)
 
     return replace(step, work=work, key={**step.key, "answers": given.key()})
+
+
+def _audits(config: Config) -> dict[str, Path]:
+    """The figures of the run's audits, which the report's headline may come from."""
+    root = config.runs / config.name
+    found = {f"audit of {kind}": root / path for kind, (path, _, _) in headline.AUDITS.items()}
+    return {name: path for name, path in found.items() if path.is_file()}
 
 
 def _predict(

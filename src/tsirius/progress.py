@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar with rate and time left in a terminal, plain lines elsewhere."""
+"""Progress on standard error: a bar with rate and time left in a terminal or a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -37,8 +37,33 @@ def progress(what: str, total: int | None = None, *, before: int = 0) -> Iterato
     if sys.stderr.isatty():
         with _bar(what, total, before) as advance:
             yield advance
+    elif _in_notebook():
+        with _notebook_bar(what, total, before) as advance:
+            yield advance
     else:
         yield _lines(what, total, before)
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook: IPython is loaded there before anything of ours."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+@contextmanager
+def _notebook_bar(what: str, total: int | None, before: int) -> Iterator[Advance]:
+    """The bar that notebooks know; of characters where they have no widgets."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no widgets
+        from tqdm.auto import tqdm
+    with tqdm(total=total, initial=before, desc=what, leave=False) as bar:
+
+        def advance(rows: int = 1) -> None:
+            bar.update(rows)
+
+        yield advance
 
 
 @contextmanager

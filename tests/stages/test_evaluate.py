@@ -58,7 +58,10 @@ def test_both_scores(tmp_path: Path, given: dict[str, Path], capsys: pytest.Capt
     assert scores["gold"]["weighted_f1"] == 1.0 and scores["gold"]["rows"] == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "against pseudo-labels" in said.err and "against gold" in said.err and "1 rows have no category" in said.err
+    assert "1 rows have no category" in said.err
+    agreed, right = said.err.split("against gold")
+    assert "agreement with pseudo-labels:" in agreed and "weighted F1" not in agreed, "agreement is no score"
+    assert "weighted F1" in right
     table = tables.read(tmp_path / "out" / "gold_predictions.parquet", PREDICTED)
     assert table.select("id", "label", "predicted").rows() == [("x1", "посуда", "посуда"), ("x2", "обувь", "обувь")]
     assert tables.read(tmp_path / "out" / "valid_predictions.parquet", PREDICTED).height == 3

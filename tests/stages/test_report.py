@@ -9,9 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from finished import NAMES, Page, check_harmless, make_run
+from finished import NAMES, TEXTS, check_harmless, make_run
 
 from tsirius import tables
+from tsirius.headline import NOT_KNOWN
 from tsirius.stages import report
 
 
@@ -31,17 +32,15 @@ def test_tells_the_run_from_its_rows_to_its_scores(finished: dict[str, Path], tm
     seen = check_harmless(text)
     scores = json.loads((finished["evaluate"] / "scores.json").read_text(encoding="utf-8"))
     assert "Report on run winter-jackets" in seen.visible
-    for kind, against in (("gold", "against gold"), ("pseudo_label", "against pseudo-labels")):
-        found = scores[kind]
-        low, high = found["interval"]
-        assert (
-            f"Weighted F1 {against} {found['weighted_f1']:.3f} 0 0.5 1 95\xa0% interval {low:.3f}–{high:.3f}".replace(
-                "\xa0", " "
-            )
-            in seen.visible.replace("\xa0", " ")
-        )
-        majority = found["majority"]
-        assert f"always « {majority['category']} »: {majority['weighted_f1']:.3f} (the vertical" in seen.visible
+    found = scores["gold"]
+    low, high = found["interval"]
+    visible = seen.visible.replace("\xa0", " ")
+    assert f"Weighted F1 against gold {found['weighted_f1']:.3f} 0 0.5 1 95 % interval {low:.3f}–{high:.3f}" in visible
+    majority = found["majority"]
+    assert f"always « {majority['category']} »: {majority['weighted_f1']:.3f} (the vertical" in visible
+    (big,) = re.findall(r'<p class="big[^"]*">([^<]*)</p>', text)
+    assert big == f"{found['weighted_f1']:.3f}", "agreement with pseudo-labels is never large"
+    assert f"Agreement with pseudo-labels {scores['pseudo_label']['weighted_f1']:.3f} (" in visible
     for name in NAMES:
         assert name in seen.visible
     assert "read 630 from the training files kept 600 30 rejected; 10 exact or near duplicates" in seen.visible
@@ -77,13 +76,75 @@ def test_gold_and_pseudo_label_scores_are_never_mixed(finished: dict[str, Path],
         text.index('<section aria-labelledby="pseudo_label">') : text.index('<section aria-labelledby="rejected">')
     ]
     assert "pseudo-label" not in gold and "gold answer" in gold
-    assert "gold" not in pseudo.lower() and "pseudo-label" in pseudo and "not truth" in pseudo
+    assert "gold" not in pseudo.lower() and "pseudo-label" in pseudo and "no score" in pseudo
+    assert "Right and wrong, by category" in gold and "Right and wrong" not in pseudo
+
+
+def test_without_gold_the_page_says_that_nothing_is_known_yet(tmp_path: Path) -> None:
+    text = page(make_run(tmp_path / "run", gold=False), tmp_path / "out")
+    seen = check_harmless(text)
+    assert re.findall(r'<p class="big[^"]*">([^<]*)</p>', text) == [NOT_KNOWN]
+    assert f"Answer 100 reviews with tsirius audit {tmp_path / 'run'} --count 100 , about 15 minutes" in seen.visible
+    assert "Agreement with pseudo-labels" in seen.visible and "Right and wrong" not in seen.visible
+    assert 'class="interval"' not in text
+
+
+def test_right_and_wrong_reviews_of_each_category_are_shown(finished: dict[str, Path], tmp_path: Path) -> None:
+    text = page(finished, tmp_path, examples=2, pairs=0)
+    gold = text[text.index("Right and wrong, by category") : text.index('<section aria-labelledby="pseudo_label">')]
+    rows = pl.read_parquet(finished["evaluate"] / "gold_predictions.parquet")
+    for name in NAMES:
+        own = rows.filter(pl.col("label") == name)
+        hits = own.filter(pl.col("predicted") == name).height
+        assert f"<bdi>{name}</bdi> <span" in gold and f"{hits} of {own.height} right" in gold
+    right = gold.split('<article class="pair right">')[1].split("</article>")[0]
+    assert right.count("<blockquote") == 2 and "predicted" not in right
+    wrong = gold.split('<article class="pair wrong">')[1].split("</article>")[0]
+    assert wrong.count("<blockquote") == 2 and wrong.count("predicted <strong>") == 2
+
+
+def test_the_least_sure_labels_and_reviews_without_a_known_word_are_shown(tmp_path: Path) -> None:
+    texts = [*TEXTS, "фывапролдж 12345", "Тарелка qqq"]
+    given = make_run(tmp_path / "run", rows=80, texts=texts)
+    text = page(given, tmp_path / "out")
+    assert "10 reviews have no word that is in the Russian word list" in text
+    strange = text[text.index("No known word") : text.index('<section aria-labelledby="rejected">')]
+    assert "фывапролдж" in strange and "Тарелка" not in strange
+    sure = text[text.index("The least sure labels") : text.index("No known word")]
+    found = [float(number) for number in re.findall(r"confidence (0\.\d+)", sure)]
+    lowest = pl.read_parquet(given["select"] / "labelled.parquet")["confidence"].drop_nulls().sort()
+    assert found == sorted(found) and found[0] == pytest.approx(lowest[0], abs=6e-4) and len(found) == len(texts)
+    assert "No known word" not in page(make_run(tmp_path / "plain", rows=30), tmp_path / "out")
+    none = page(given, tmp_path / "out", unsure=0)
+    assert "The least sure labels" not in none
+
+
+def test_it_links_to_the_tables_that_lie_beside_it(finished: dict[str, Path], tmp_path: Path) -> None:
+    assert "Your reviews with their labels" not in page(finished, tmp_path)
+    for stage, name in (("table", "labelled.csv"), ("predict", "submission.csv")):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / name).touch()
+    links = {**finished, "table": tmp_path / "table"}
+    seen = check_harmless(page(links, tmp_path), beside={"labelled.csv"})
+    assert "labelled.csv" in seen.values("href") and "labelled.xlsx" not in seen.values("href")
+
+
+def test_one_labeller_is_not_compared_with_itself(tmp_path: Path) -> None:
+    given = make_run(tmp_path / "run")
+    assert "Agreed: its votes that are the final label" in page(given, tmp_path / "out")
+    votes = pl.read_parquet(given["label"] / "votes.parquet").filter(pl.col("labeller") == "lexicon")
+    tables.write(votes, tables.VOTES, given["label"] / "votes.parquet")
+    seen = check_harmless(page(given, tmp_path / "out"))
+    spoke = votes["said"].count()
+    assert f"One labeller, lexicon , labelled {spoke} of 600 reviews" in seen.visible
+    assert "Agreed: its votes" not in seen.visible
 
 
 def test_as_many_pairs_and_examples_as_asked_for(finished: dict[str, Path], tmp_path: Path) -> None:
     assert page(finished, tmp_path, pairs=0, examples=0).count("None to show.") == 2
-    some = Page(page(finished, tmp_path, pairs=4, examples=1, suspects=0))
-    assert some.tags["blockquote"] == 8
+    text = page(finished, tmp_path, pairs=4, examples=1, suspects=0, unsure=0)
+    by_category = text[text.index("Right and wrong, by") : text.index('<section aria-labelledby="pseudo_label">')]
+    assert text.count("<blockquote") - by_category.count("<blockquote") == 8
 
 
 def test_the_same_run_gives_the_same_bytes(finished: dict[str, Path], tmp_path: Path) -> None:
@@ -93,9 +154,9 @@ def test_the_same_run_gives_the_same_bytes(finished: dict[str, Path], tmp_path: 
 def test_without_test_file_gold_records_or_predictions(tmp_path: Path) -> None:
     given = make_run(tmp_path / "run", gold=False, predict=False, records=False)
     (given["evaluate"] / "valid_predictions.parquet").unlink()
-    seen = check_harmless(page(given, tmp_path / "out"))
+    seen = check_harmless(page(given, tmp_path / "out", unsure=0))
     assert "predicted" not in re.findall(r"Step Rows .*? Class distribution", seen.visible)[0]
-    assert "No gold answers were given" in seen.visible
+    assert NOT_KNOWN in seen.visible
     assert "The stages left no records." in seen.visible
     assert not seen.tags["blockquote"]
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import ModelCardData
 
+from tsirius.headline import AGREEMENT, ANSWERS, NOT_KNOWN
 from tsirius.metrics import Score
 
 TASK = "text-classification"
@@ -28,7 +29,7 @@ class Card:
         prior_shift: what is added to the scores.
         rows: rows of each category that it learned from.
         written: of these rows, how many people wrote; the others are repeats and variants of them.
-        scores: what was measured, by what against; pseudo-labels are no truth.
+        scores: how well it repeats the labellers, by where that was measured; their labels are no truth.
         settings: how it was trained.
         notes: how the training went.
     """
@@ -57,27 +58,15 @@ def render(card: Card, *, adapter: bool) -> str:
 
 
 def _header(card: Card, *, adapter: bool) -> str:
-    """What the hub reads of a card, as YAML."""
+    """What the hub reads of a card, as YAML: without results, which it would show as scores against answers."""
     base: dict[str, Any] = {}
     if card.base_model is not None and not card.base_model.startswith("/"):  # a folder of this machine is no one else's
         base = {"base_model": card.base_model, "base_model_relation": "adapter" if adapter else "finetune"}
-    results = [
-        EvalResult(
-            task_type=TASK,
-            dataset_type="private",
-            dataset_name=f"reviews, {against}",
-            metric_type="f1",
-            metric_name="weighted F1",
-            metric_value=round(score.weighted_f1, 4),
-        )
-        for against, score in card.scores.items()
-    ]
     data = ModelCardData(
         library_name="peft" if adapter else LIBRARY.get(card.kind, "transformers"),
         pipeline_tag=TASK,
         tags=[TASK, "product-reviews", "tsirius"],
         model_name="tsirius-classifier",
-        eval_results=results or None,
         **base,
     )
     return str(data.to_yaml())
@@ -111,15 +100,18 @@ def _body(card: Card, *, adapter: bool) -> list[str]:
         shown = name.replace("|", "\\|")
         lines.append(f"| {index} | {shown} | {card.rows[index]:,} | {share} | {card.prior_shift[index]:+.3f} |")
     lines += ["", "The prediction is the category with the highest score after that addition; there are no thresholds.",
-              "", "## Scores", ""]  # fmt: skip
-    if not card.scores:
-        lines.append("None was measured in training.")
-    for against, score in card.scores.items():
+              "", "## Scores", "",
+              f"**Weighted F1: {NOT_KNOWN}** when this card was written: it takes answers by people. {ANSWERS} of them,"
+              f" by `tsirius audit RUN --of predictions --count {ANSWERS}` or `tsirius evaluate`, make it known.",
+              ]  # fmt: skip
+    if card.scores:
+        lines += ["", f"{AGREEMENT.capitalize()}, which other models gave and which may be wrong:", ""]
+    for where, score in card.scores.items():
         low, high = score.interval
         lines.append(
-            f"- weighted F1 {score.weighted_f1:.3f} {against} (95 % interval {low:.3f}-{high:.3f}, {score.rows:,} rows;"
+            f"- {score.weighted_f1:.3f} {where} (weighted F1; 95 % interval {low:.3f}-{high:.3f}, {score.rows:,} rows;"
             f" {score.baseline()})"
         )
-    lines += ["", "Pseudo-labels are what the labelling models said, not truth.", "", "## Training", "", "```json",
+    lines += ["", "## Training", "", "```json",
               json.dumps({"settings": card.settings, **card.notes}, ensure_ascii=False, indent=1), "```"]  # fmt: skip
     return lines

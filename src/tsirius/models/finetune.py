@@ -31,11 +31,13 @@ import torch
 from scipy.special import log_softmax
 
 from tsirius.errors import UserError
+from tsirius.headline import AGREEMENT
 from tsirius.metrics import weighted_f1
-from tsirius.models import adapters, batching, checkpoint, distributed, encode, load, loss, micro_batches
+from tsirius.models import adapters, batching, checkpoint, distributed, encode, load, loss, micro_batches, trackers
 from tsirius.models.adapters import Method
 from tsirius.models.checkpoint import BEST, LAST, WEIGHTS, State
 from tsirius.models.loss import Imbalance
+from tsirius.models.trackers import Track, Trackers
 from tsirius.progress import Advance, progress, say
 
 if TYPE_CHECKING:
@@ -127,6 +129,7 @@ class Job:
         recipe: how to train.
         seed: of the head, the adapters, the order of the rows and the dropout.
         scratch: keeps the checkpoints.
+        trackers: who is told of each evaluation; None: nobody.
     """
 
     train: Rows
@@ -137,6 +140,7 @@ class Job:
     recipe: Recipe
     seed: int
     scratch: Path
+    trackers: Trackers | None = None
 
 
 NOTHING: Job | None = None
@@ -209,9 +213,10 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     if not state.finished:
         if state.step:
             say(f"  resumes after step {state.step:,}")
-        with progress("train", total=training.total) as advance:
+        told = job.trackers if distributed.process() == 0 else None
+        with progress("train", total=training.total) as advance, trackers.opened(told, scratch.name) as track:
             advance(state.step)
-            _train(training, state, judge, scratch, advance)
+            _train(training, state, judge, scratch, advance, track)
     distributed.meet()  # the first process writes the checkpoints
     if judge is not None:
         checkpoint.restore(model, scratch / BEST / WEIGHTS)
@@ -356,6 +361,7 @@ def _train(
     judge: Callable[[], Mapping[str, float]] | None,
     scratch: Path,
     advance: Advance,
+    track: Track,
 ) -> None:
     """Take all steps from ``state`` on, with evaluations and checkpoints; ``state`` is brought up to date."""
     recipe, start = training.recipe, time.monotonic()
@@ -371,6 +377,7 @@ def _train(
         state.seconds += time.monotonic() - start
         if judge is not None:
             _note(state, judge(), recipe)
+            track(state.step, {name: value for name, value in state.evaluations[-1].items() if name != "step"})
             if state.best_step == state.step:
                 checkpoint.save(scratch / BEST, training.trained, optimiser=training.optimiser, state=None)
         state.finished = last or state.waited >= recipe.early_stopping_patience
@@ -389,10 +396,7 @@ def _note(state: State, result: Mapping[str, float], recipe: Recipe) -> None:
         state.best, state.best_step, state.waited = value, state.step, 0
     else:
         state.waited += 1
-    say(
-        f"  step {state.step:,}: weighted F1 {shared['weighted_f1']:.3f}, loss {shared['eval_loss']:.3f}"
-        " against pseudo-labels"
-    )
+    say(f"  step {state.step:,}: {AGREEMENT} {shared['weighted_f1']:.3f} (weighted F1), loss {shared['eval_loss']:.3f}")
 
 
 def _judge(

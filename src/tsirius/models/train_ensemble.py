@@ -21,6 +21,7 @@ import polars as pl
 from scipy.special import softmax
 
 from tsirius import metrics
+from tsirius.headline import AGREEMENT
 from tsirius.models import loss, train_one
 from tsirius.models.batching import longest_first
 from tsirius.models.scorer import Scorer
@@ -111,11 +112,11 @@ def train(
     if folds > 1:
         score, table = _out_of_fold(task, written, scored, seed=seeds[0])
         if score is not None:
-            scores["against pseudo-labels, out of fold"] = score
+            scores["out of fold"] = score
             details["out_of_fold"] = {
                 "rows": score.rows, "weighted_f1": score.weighted_f1, "interval": list(score.interval),
             }  # fmt: skip
-            say(f"  out of fold: weighted F1 {score.weighted_f1:.3f} against pseudo-labels"
+            say(f"  out of fold: {AGREEMENT} {score.weighted_f1:.3f} (weighted F1)"
                 f" (95 % interval {score.interval[0]:.3f}-{score.interval[1]:.3f}, {score.rows:,} rows)")  # fmt: skip
     ensemble = folder / "ensemble" if distil else folder
     for member in members:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tsirius.models.linear import Embed
     from tsirius.models.saved_encoder import Encoder
     from tsirius.models.scorer import Scorer
+    from tsirius.models.trackers import Trackers
 
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
@@ -72,6 +73,7 @@ class Task:
         long_texts: what a fine-tuned encoder does with longer texts.
         merged: beside an adapter leave a whole checkpoint.
         settings: of the training, as the card shows them.
+        trackers: who is told of each evaluation; None: nobody.
     """
 
     how: Regression | Recipe
@@ -86,6 +88,7 @@ class Task:
     long_texts: LongTexts
     merged: bool
     settings: Mapping[str, Any]
+    trackers: Trackers | None = None
 
 
 def train(
@@ -165,6 +168,7 @@ def _tune(
         recipe=recipe,
         seed=seed,
         scratch=scratch,
+        trackers=task.trackers,
     )
     model, notes = finetune.fit(job)
     encoder = saved_encoder.Encoder(
@@ -195,7 +199,7 @@ def _write(
     scores = {}
     if not task.valid.is_empty():
         logits = encoder.logits(task.valid["clean"].to_list())
-        scores["against pseudo-labels held back"] = score(task, logits, task.valid["label"].to_list(), seed=seed)
+        scores["on validation reviews"] = score(task, logits, task.valid["label"].to_list(), seed=seed)
     written = saved_encoder.save(
         encoder.model,
         folder,

@@ -24,22 +24,25 @@ svg { overflow: visible }
 """The colours of a reliability diagram in a file of its own; in the report the page gives them."""
 
 
-def interval(score: float, low: float, high: float, baseline: float, label: str) -> Markup:
+def interval(score: float, low: float, high: float, baseline: float | None, label: str) -> Markup:
     """A score on the line from 0 to 1 with its interval as a band and the baseline as a mark.
 
     Args:
         score: 0 to 1, as the three after it.
         low: the interval's lower end.
         high: the interval's upper end.
-        baseline: the score to beat.
+        baseline: the score to beat; None: not known.
         label: the drawing in words.
     """
+    beat = ""
+    if baseline is not None:
+        beat = f'<line class="baseline" x1="{_at(baseline)}" x2="{_at(baseline)}" y1="1" y2="21"/>'
     band = f'<rect class="band" x="{_at(low)}" y="5" width="{_at(max(0.0, high - low))}" height="12" rx="2"/>'
     return _svg(
         "interval", 38, label,
         '<line class="axis" x1="0" x2="100%" y1="11" y2="11"/>',
         band,
-        f'<line class="baseline" x1="{_at(baseline)}" x2="{_at(baseline)}" y1="1" y2="21"/>',
+        beat,
         f'<circle class="score" cx="{_at(score)}" cy="11" r="5"/>',
         _text("0", 0, 36, "start"), _text("0.5", 0.5, 36, "middle"), _text("1", 1, 36, "end"),
     )  # fmt: skip

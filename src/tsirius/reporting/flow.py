@@ -20,6 +20,17 @@ Counts = Mapping[str, Mapping[str, int]]
 """Rows of each category after each step: step → category → rows, in the flow's order."""
 
 
+RESULTS = {"table": ("labelled.xlsx", "labelled.csv"), "predict": ("submission.csv",)}
+"""What lies beside the report for a person to open, by the stage that wrote it."""
+
+
+def results(given: Mapping[str, Path]) -> list[str]:
+    """The files beside the report that a person may want to open."""
+    return [
+        name for stage, names in RESULTS.items() if stage in given for name in names if (given[stage] / name).is_file()
+    ]
+
+
 def count_categories(given: Mapping[str, Path], labelled: pl.DataFrame, predicted: pl.DataFrame | None) -> Counts:
     """Rows of each category after each step that changes them.
 
@@ -151,17 +162,15 @@ def hints(names: Sequence[str], counts: Counts, scores: Sequence[Mapping[str, An
     Args:
         names: the categories.
         counts: see :func:`count_categories`.
-        scores: each with ``kind``, ``against``, ``majority`` and ``beaten``.
+        scores: each with ``kind``, ``majority`` and ``beaten``.
         records: of the stages.
     """
     lines = []
     if not scores:
         lines.append("Nothing was scored: there was no review to score on.")
-    elif all(score["kind"] != "gold" for score in scores):
-        lines.append("No gold answers were given, so the error rate of the labels themselves is not known.")
     lines += [
-        f"The score {score['against']} is not clearly better than"
-        f" always answering «{figures.short(score['majority'])}»."
+        f"{'The score against gold' if score['kind'] == 'gold' else 'The agreement with pseudo-labels'} is not"
+        f" clearly better than always answering «{figures.short(score['majority'])}»."
         for score in scores
         if not score["beaten"]
     ]

@@ -9,11 +9,15 @@ from typing import Any
 
 import polars as pl
 
+from tsirius import tables
+from tsirius.language import word_vectors
 from tsirius.language.words import lemmas
 from tsirius.reporting import charts, figures
 
 BINS = 20
 """Columns of a confidence histogram."""
+BATCH_ROWS = 20_000
+"""Reviews in memory at a time."""
 
 SUSPECT: dict[str, Any] = {
     "id": pl.String,
@@ -168,6 +172,61 @@ def _doubtful(given: Mapping[str, Path], *, without: pl.Series, limit: int) -> p
         .select(SUSPECT.keys())
         .collect()
     )
+
+
+def least_sure(path: Path, *, limit: int) -> list[dict[str, Any]]:
+    """The reviews whose label has the least confidence, each text once: ``text``, ``label``, ``confidence``.
+
+    Args:
+        path: of the select stage's ``labelled.parquet``.
+        limit: the number of reviews at most.
+    """
+    rows = (
+        pl.scan_parquet(path)
+        .filter(pl.col("label").is_not_null())
+        .select("clean", "label", "confidence", "id")
+        .sort("confidence", "id")
+        .head(4 * limit)  # copies of a text have one confidence and stand together
+        .collect()
+    )
+    rows = rows.unique("clean", keep="first", maintain_order=True).head(limit)
+    return [
+        {"text": figures.excerpt(text), "label": label, "confidence": confidence}
+        for text, label, confidence, _ in rows.iter_rows()
+    ]
+
+
+def without_known_word(path: Path, *, limit: int) -> dict[str, Any]:
+    """The reviews of which no word is in the word list: other languages, codes, slips of the keyboard.
+
+    Args:
+        path: of the select stage's ``labelled.parquet``.
+        limit: the number of reviews that are shown at most.
+
+    Returns:
+        ``rows``, how many there are, and ``shown``: ``text``, ``label`` (None: none) and ``confidence`` of the first.
+    """
+    known = pl.Series(word_vectors.load().words, dtype=pl.String).implode()
+    rows, shown = 0, list[dict[str, Any]]()
+    for batch in tables.batches(path, rows=BATCH_ROWS):
+        word = pl.col("clean").str.to_lowercase().str.replace_all("ё", "е").str.extract_all(r"\p{L}+")
+        found = (
+            batch.lazy()
+            .select(row=pl.int_range(pl.len()), word=word)
+            .explode("word")
+            .filter(pl.col("word").is_in(known) & pl.col("word").str.contains(r"\p{L}{2}"))
+            .select(pl.col("row").unique())
+            .collect()["row"]
+        )
+        strange = batch.filter(~pl.int_range(pl.len()).is_in(found.implode()))
+        rows += strange.height
+        shown += [
+            {"text": figures.excerpt(text), "label": label, "confidence": confidence}
+            for text, label, confidence in strange.head(limit - len(shown))
+            .select("clean", "label", "confidence")
+            .iter_rows()
+        ]
+    return {"rows": rows, "shown": shown}
 
 
 def _forms(text: str, words: set[str]) -> set[str]:

@@ -11,18 +11,21 @@ import numpy as np
 import polars as pl
 
 from tsirius import calibration, metrics
+from tsirius.headline import NOT_KNOWN, Headline
 from tsirius.reporting import charts, figures
 
 KINDS = {
     "gold": {
         "against": "against gold",
+        "title": "Score against gold",
         "means": "Gold: answers by people, which no stage before this score has seen.",
         "answer": "gold answer",
         "table": "gold_predictions.parquet",
     },
     "pseudo_label": {
         "against": "against pseudo-labels",
-        "means": "Agreement with the labellers on validation reviews: not truth, as the labellers err too.",
+        "title": "Agreement with pseudo-labels",
+        "means": "How well the model repeats the labellers on validation reviews: no score, as the labellers err too.",
         "answer": "pseudo-label",
         "table": "valid_predictions.parquet",
     },
@@ -36,7 +39,7 @@ SQUARE = 30
 """Categories up to which the confusion matrix is drawn: a larger one is unreadable, and K² cells swell the page."""
 
 CURVES = {
-    "weighted_f1": ("Weighted F1 against pseudo-labels", max),
+    "weighted_f1": ("Agreement with pseudo-labels (weighted F1)", max),
     "eval_loss": ("Validation loss", min),
 }
 """What train measures along the way: what it is called, and which value is the best."""
@@ -56,13 +59,7 @@ def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, exa
     low, high = score.get("interval") or (None, None)
     majority = score.get("majority") or {}
     f1, baseline = score.get("weighted_f1"), majority.get("weighted_f1")
-    chart, beaten = "", True
-    if f1 is not None and low is not None and high is not None and baseline is not None:
-        caption = (
-            f"Weighted F1 {KINDS[kind]['against']}: {figures.decimal(f1)}, 95 % interval {figures.decimal(low)}"
-            f" to {figures.decimal(high)}, baseline {figures.decimal(baseline)}"
-        )
-        chart, beaten = charts.interval(f1, low, high, baseline, caption), low > baseline
+    beaten = low is None or baseline is None or low > baseline
     table = folder / KINDS[kind]["table"]
     predictions = pl.read_parquet(table) if table.is_file() else None
     return {
@@ -75,14 +72,32 @@ def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, exa
         "accuracy": score.get("accuracy"),
         "baseline": baseline,
         "majority": str(majority.get("category", "")),
-        "chart": chart,
         "beaten": beaten,
         "categories": with_intervals(score.get("categories") or [], confusion),
         "reliability": reliability(predictions, KINDS[kind]["against"]),
         "size": len(names),
         "matrix": matrix(names, confusion) if len(names) <= SQUARE else [],
         "pairs": confused(names, confusion, predictions, pairs=pairs, examples=examples),
+        "by_category": by_category(names, predictions, examples=examples) if kind == "gold" else [],
     }
+
+
+def first(found: Headline, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the page says first: the score by answers of people with its drawing, or how to come by one.
+
+    Args:
+        found: the run's headline.
+        scores: what :func:`assess` gave, of which that against gold has the baseline.
+    """
+    gold = next((score for score in scores if score["kind"] == "gold"), None)
+    chart, baseline = "", gold["baseline"] if gold else None
+    if found.f1 is not None and found.low is not None and found.high is not None:
+        caption = (
+            f"Weighted F1 {found.of}: {figures.decimal(found.f1)}, 95 % interval {figures.decimal(found.low)}"
+            f" to {figures.decimal(found.high)}" + (f", baseline {figures.decimal(baseline)}" if baseline else "")
+        )
+        chart = charts.interval(found.f1, found.low, found.high, baseline, caption)
+    return {"found": found, "chart": chart, "gold": gold, "not_known": NOT_KNOWN}
 
 
 def with_intervals(categories: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
@@ -167,17 +182,55 @@ def confused(
     ]
 
 
+def by_category(names: Sequence[str], predictions: pl.DataFrame | None, *, examples: int) -> list[dict[str, Any]]:
+    """Reviews of each category that the model got right and wrong, the most confident of both.
+
+    Of the :data:`SQUARE` commonest categories, in the order of ``names``: a page of a thousand is read by nobody.
+
+    Args:
+        names: the categories.
+        predictions: ``id``, ``clean``, ``label``, ``predicted``, ``confidence`` of the scored rows; None: no examples.
+        examples: the number of right, and of wrong, reviews of a category at most.
+    """
+    if predictions is None or not examples:
+        return []
+    counts = dict(predictions["label"].value_counts().iter_rows())
+    shown = set(sorted(counts, key=lambda name: (-counts[name], name))[:SQUARE])
+    of_each = {name: rows for (name,), rows in predictions.partition_by("label", as_dict=True).items() if name in shown}
+    found = []
+    for name in filter(of_each.__contains__, names):
+        rows, hit = of_each[name], pl.col("label") == pl.col("predicted")
+        right, wrong = rows.filter(hit), rows.filter(~hit)
+        found.append(
+            {
+                "name": name,
+                "rows": rows.height,
+                "hits": right.height,
+                "right": _most_confident(right, examples),
+                "wrong": _most_confident(wrong, examples),
+            }
+        )
+    return found
+
+
 def _examples(predictions: pl.DataFrame, label: str, predicted: str, limit: int) -> list[dict[str, Any]]:
+    return _most_confident(predictions.filter(pl.col("label") == label, pl.col("predicted") == predicted), limit)
+
+
+def _most_confident(predictions: pl.DataFrame, limit: int) -> list[dict[str, Any]]:
+    """Each text once: ``text``, ``confidence``, ``predicted``."""
     rows = (
         predictions.lazy()
-        .filter(pl.col("label") == label, pl.col("predicted") == predicted)
-        .select("clean", "confidence", "id")
+        .select("clean", "confidence", "predicted", "id")
         .sort("confidence", "id", descending=[True, False], nulls_last=True)
         .unique("clean", keep="first", maintain_order=True)
         .head(limit)
         .collect()
     )
-    return [{"text": figures.excerpt(text), "confidence": confidence} for text, confidence, _ in rows.iter_rows()]
+    return [
+        {"text": figures.excerpt(text), "confidence": confidence, "predicted": predicted}
+        for text, confidence, predicted, _ in rows.iter_rows()
+    ]
 
 
 def reliability(predictions: pl.DataFrame | None, against: str) -> dict[str, Any] | None:

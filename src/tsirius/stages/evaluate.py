@@ -19,6 +19,7 @@ from pydantic import Field
 from tsirius import metrics, tables
 from tsirius.categories import key, spellings
 from tsirius.errors import UserError, nearest
+from tsirius.headline import AGREEMENT
 from tsirius.io import ids, spreadsheet
 from tsirius.io.source import Source, open_other, read_batches
 from tsirius.language.clean import normalise
@@ -40,6 +41,7 @@ PREDICTED: tables.Schema = {
 """The rows that were scored: ``label`` is the answer, ``confidence`` the probability of ``predicted``."""
 
 AGAINST = {"pseudo_label": "against pseudo-labels", "gold": "against gold"}
+"""What each score is a comparison with. Only the one against gold is called the weighted F1 of a run."""
 CONFUSION: tables.Schema = {"score": pl.String, "label": pl.String, "predicted": pl.String, "rows": pl.Int64}
 """``confusion.csv``: the rows with each answer and prediction; ``score`` is ``pseudo_label`` or ``gold``."""
 TABLES = {"pseudo_label": "valid_predictions.parquet", "gold": "gold_predictions.parquet"}
@@ -85,8 +87,11 @@ def run(
             say("  no validation rows: nothing to score against pseudo-labels")
             continue
         scores[kind] = score = score_rows(predicted, names=classifier.names, rounds=config.rounds, seed=seed)
-        say(f"  {AGAINST[kind]}:")
-        say("\n".join(f"    {line}" for line in score.table().splitlines()))
+        title, total = (
+            (f"{AGREEMENT}:", "agreement") if kind == "pseudo_label" else (f"{AGAINST[kind]}:", "weighted F1")
+        )
+        say(f"  {title}")
+        say("\n".join(f"    {line}" for line in score.table(total).splitlines()))
     written = {kind: score.to_dict() if score else None for kind, score in scores.items()}
     (out / "scores.json").write_text(json.dumps(written, ensure_ascii=False, indent=1), encoding="utf-8")
     names = pl.col("label", "predicted").map_elements(spreadsheet.escape, return_dtype=pl.String)

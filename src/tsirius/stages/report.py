@@ -1,7 +1,8 @@
 """Report: one page, ``report.html``, that says what happened to the reviews and how well the model does.
 
 The page is one file without scripts, fonts or pictures from elsewhere. A score against pseudo-labels (agreement with
-the labeller) and a score against gold (answers by people) are never mixed. The same run gives the same bytes; as the
+the labeller) and a score against gold (answers by people) are never mixed, and only the latter, or that of an audit,
+is the page's headline. The same run gives the same bytes; as the
 page shows how long each stage took, two runs of the same settings do not.
 """
 
@@ -13,22 +14,24 @@ from typing import Any
 
 from pydantic import Field
 
-from tsirius import tables
+from tsirius import headline, tables
 from tsirius.categories import Categories
 from tsirius.progress import say
 from tsirius.reporting import flow, labels, page, records, scores
 from tsirius.section import Section
 
-VERSION = 5
+VERSION = 6
 
 
 class Config(Section):
     pairs: int = Field(10, ge=0, le=100)
     """Most confused pairs of categories shown."""
     examples: int = Field(3, ge=0, le=20)
-    """Reviews shown for each of these pairs."""
+    """Reviews shown for each of these pairs, and of each category as many that are right and wrong."""
     suspects: int = Field(12, ge=0, le=100)
     """Labels shown that are likely wrong."""
+    unsure: int = Field(12, ge=0, le=100)
+    """Reviews shown whose label is the least sure, and as many of which no word is known."""
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
@@ -50,9 +53,12 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     votes = records.read_votes(given["label"] / "votes.parquet")
     label = records.read_columns(given["label"] / "labels.parquet", tables.LABELS, ("id", "label"))
     counts = flow.count_categories(given, labelled, predicted)
+    found = headline.read(given["evaluate"].parent, scored)
     text = page.render(
         name=given["ingest"].resolve().parent.name,
+        first=scores.first(found, assessed),
         scores=assessed,
+        links=flow.results(given),
         hints=flow.hints(names, counts, assessed, records=recorded),
         funnel=flow.funnel(given, labelled, counts),
         mix=flow.mix(names, counts),
@@ -65,6 +71,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         ),
         variants=flow.variants(given["augment"], recorded),
         suspects=labels.suspects(given, votes, limit=config.suspects),
+        unsure=labels.least_sure(given["select"] / "labelled.parquet", limit=config.unsure),
+        strange=labels.without_known_word(given["select"] / "labelled.parquet", limit=config.unsure),
         rejected=flow.rejected(given["ingest"] / "rejected.parquet"),
         costs=flow.costs(recorded),
         details=records.details(recorded),

@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 from tsirius import extras, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
-from tsirius.models import hub, load
+from tsirius.models import hub, load, trackers
 from tsirius.progress import say
 from tsirius.section import Section
 from tsirius.store import write_checksums
@@ -126,8 +126,11 @@ class Config(Section):
     """Metric of the best checkpoint, which is the one that is kept."""
     early_stopping_patience: int = Field(3, ge=1)
     """Evaluations without improvement before training stops."""
+    report_to: list[trackers.Name] = Field(default=[])
+    """Who is told of the loss and the score after each evaluation: "tensorboard", "mlflow", "wandb"; each writes
+    into the run's folder tracking, and nothing is sent."""
 
-    speed_only = frozenset({"batch_tokens"})
+    speed_only = frozenset({"batch_tokens", "report_to"})
 
     @field_validator("seeds")
     @classmethod
@@ -150,6 +153,7 @@ def check(config: Config) -> None:
         _needs_bitsandbytes()
     if config.use != "linear":
         extras.need_training(f'train.use = "{config.use}"', where="train.use")
+        trackers.check(config.report_to)
     if encoder := _encoder(config):
         hub.check(encoder)
         if config.use != "linear":
@@ -257,7 +261,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         fingerprint=base_fingerprint,
         long_texts=config.long_texts,
         merged=config.merged,
-        settings=config.model_dump(mode="json"),
+        settings=config.model_dump(mode="json", exclude={"report_to"}),
+        trackers=trackers.Trackers(tuple(config.report_to), given["split"].parent / "tracking"),
     )
     folder = out / "model"
     folder.mkdir()

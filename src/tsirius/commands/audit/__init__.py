@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tsirius import headline
 from tsirius.commands.audit import answers as files
 from tsirius.commands.audit import asking, assessment
 from tsirius.commands.audit.sample import Sample, draw_sample
@@ -21,7 +22,7 @@ from tsirius.commands.audit.subject import KINDS, Subject, all_votes, also_train
 from tsirius.errors import UserError, nearest
 from tsirius.progress import say
 from tsirius.publish import write_text
-from tsirius.store import Store
+from tsirius.store import Store, with_checksum
 
 
 def audit(
@@ -129,7 +130,9 @@ def _report(subject: Subject, sample: Sample, texts: Mapping[str, str], kept: Ma
         seed=0,
     )
     figures |= {"of": subject.of, "drawn": "given" if sample.seed is None else "by label and confidence"}
+    _, stage, _ = headline.AUDITS[subject.of]
+    figures["output"] = (Store(subject.run).record(stage) or {}).get("output")
     if subject.of == "predictions":
         figures["also_trained_on"] = also_trained_on(subject, [texts[name] for name in answered["id"]])
-    write_text(subject.folder / "audit.json", json.dumps(figures, ensure_ascii=False, indent=1))
+    write_text(subject.folder / "audit.json", json.dumps(with_checksum(figures), ensure_ascii=False, indent=1))
     return assessment.text(figures, run=subject.run)
