@@ -142,7 +142,7 @@ def step_cell(model: Path, method: str, rows: int, length: int, *, tflops: float
 
 def curve_cell(model: Path, texts: list[str], *, captured: bool, seed: int) -> dict[str, Any]:
     """The loss after each of 200 steps on reviews, on the same 64 rows."""
-    made = training(model, "lora", texts[:3200], rows=16, words=load.tokenizer(str(model)), seed=seed)
+    made = training(model, "lora", (2 * texts)[:3200], rows=16, words=load.tokenizer(str(model)), seed=seed)
     if not captured:
         made.graphs.reason = "asked for"
     losses = []
@@ -171,7 +171,8 @@ def epoch_cell(model: Path, texts: list[str], *, rows: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     graphs = getattr(made, "graphs", None)
     return {
-        "seconds": seconds, "reviews": len(texts), "steps": made.total, "tokens_per_second": sum(made.lengths) / seconds,
+        "seconds": seconds, "reviews": len(texts), "steps": made.total,
+        "tokens_per_second": sum(made.lengths) / seconds,
         "graphs": len(graphs) if graphs is not None else 0,
         "capture_s": graphs.seconds if graphs is not None else 0.0,
         "eager_because": graphs.reason if graphs is not None else None,
@@ -235,6 +236,38 @@ def pipeline_cell(model: Path, texts: list[str], *, batch: int) -> dict[str, Any
     return {"reviews_per_second": len(texts) / seconds, "seconds": seconds, "reviews": len(texts)}
 
 
+def predict_cell(model: Path, texts: list[str]) -> dict[str, Any]:
+    """Reviews a second by a classifier."""
+    network = load.judge(str(model), head=load.CLASSIFIER, precision="auto")
+    words = load.tokenizer(str(model))
+    encode.logits(network, words, texts[:20], max_length=256, half=None)
+    wait()
+    start = time.perf_counter()
+    encode.logits(network, words, texts, max_length=256, half=None)
+    seconds = time.perf_counter() - start
+    return {"reviews_per_second": len(texts) / seconds, "seconds": seconds}
+
+
+def resume_cell(model: Path, texts: list[str]) -> dict[str, Any]:
+    """The largest difference of a trained weight: 40 steps at once, and 20 that another training goes on from."""
+    from tsirius.models import checkpoint
+
+    words, kept, weights = load.tokenizer(str(model)), Path(tempfile.mkdtemp()), []
+    for parts in ([range(40)], [range(20), range(20, 40)]):
+        for steps in parts:
+            made = training(model, "lora", texts[:1600], rows=16, words=words)
+            if steps.start:
+                checkpoint.resume(kept, made.model, optimiser=made.optimiser, scaler=made.scaler, device=made.device)
+            with shortened(made.model):
+                for step in steps:
+                    made.step(step)
+            state = checkpoint.State(step=steps.stop, scale=made.scaler.state_dict())
+            checkpoint.save(kept / checkpoint.LAST, made.trained, optimiser=made.optimiser, state=state)
+        weights.append({name: part.detach().clone() for name, part in made.trained.items()})
+    first, second = weights
+    return {"largest_difference": max(float((first[name] - second[name]).abs().max()) for name in first)}
+
+
 def cells(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """What is measured: names, and what measures."""
     texts: list[str] = []
@@ -246,18 +279,24 @@ def cells(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[st
         return folder(given.size or size, given.tokenizer)
 
     for size, method, rows, length in STEPS:
-        yield f"steps {method} {size} {rows} × {length}", lambda a=size, b=method, c=rows, d=length: step_cell(
-            at(a), b, c, d, tflops=given.tflops, steps=given.steps
+        yield (
+            f"steps {method} {size} {rows} × {length}",
+            lambda a=size, b=method, c=rows, d=length: step_cell(
+                at(a), b, c, d, tflops=given.tflops, steps=given.steps
+            ),
         )
     yield "epoch lora base", lambda: epoch_cell(at("base"), texts, rows=16)
     yield "trainer lora base", lambda: trainer_cell(at("base"), texts, rows=16)
     yield "label large", lambda: label_cell(at("large"), texts[:1692], tflops=given.tflops)
+    yield "predict base", lambda: predict_cell(at("base"), texts[:1692])
+    yield "resume", lambda: resume_cell(at("base"), texts)
     for batch in (64, 256):
         yield f"pipeline large {batch}", lambda b=batch: pipeline_cell(at("large"), texts[:200], batch=b)
     for seed in range(3):
         for captured in (True, False):
-            yield f"curve {'graphs' if captured else 'eager'} {seed}", lambda c=captured, s=seed: curve_cell(
-                at("base"), texts, captured=c, seed=s
+            yield (
+                f"curve {'graphs' if captured else 'eager'} {seed}",
+                lambda c=captured, s=seed: curve_cell(at("base"), texts, captured=c, seed=s),
             )
 
 
@@ -292,10 +331,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--tflops", type=float, default=989.0)
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--no-cudnn", action="store_true", help="attention without cuDNN's kernels")
     given = parser.parse_args()
-    if given.no_cudnn:
-        torch.backends.cuda.enable_cudnn_sdp(False)
     if not given.table:
         done = {(line["cell"], line["name"]) for line in read(given.out)}
         wanted = tuple(given.cells.split(","))

@@ -11,6 +11,8 @@ fewer rows (``auto_find_batch_size``); here the same step is taken again in smal
 global random state, which a run that resumes within an epoch no longer has. It is slower too: see
 benchmarks/training.py.
 
+On a GPU the steps are captured as CUDA graphs (see :mod:`tsirius.models.graphs`): rows then have one of a few shapes.
+
 Where several processes train (see :mod:`tsirius.models.distributed`), each takes its share of every step's rows, and
 the gradients are summed: the rows of a step, and what is learned, do not depend on the number of GPUs.
 """
@@ -32,7 +34,19 @@ from scipy.special import log_softmax
 
 from tsirius.errors import UserError
 from tsirius.metrics import weighted_f1
-from tsirius.models import adapters, batching, checkpoint, distributed, encode, graphs, load, lora, loss, micro_batches
+from tsirius.models import (
+    adapters,
+    batching,
+    checkpoint,
+    distributed,
+    encode,
+    estimate,
+    graphs,
+    load,
+    lora,
+    loss,
+    micro_batches,
+)
 from tsirius.models.adapters import Method
 from tsirius.models.checkpoint import BEST, LAST, WEIGHTS, State
 from tsirius.models.loss import Imbalance
@@ -163,7 +177,7 @@ def fit(job: Job) -> tuple[Any, dict[str, Any]]:
     Returns:
         The model, a transformers or peft one on :func:`tsirius.models.load.device`, and notes: ``max_length`` (tokens
         that are read), ``steps``, ``trainable`` (parameters), ``evaluations``, ``tokens_per_second``, and on a GPU
-        ``peak_gpu_mib``.
+        ``peak_gpu_mib``, ``mfu`` (see :func:`tsirius.models.estimate.mfu`) and ``cuda_graphs``.
 
     Raises:
         UserError: the model cannot be trained so, or training diverged.
@@ -231,7 +245,30 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     }
     if device.type == "cuda":
         notes["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        notes |= _use_of_the_card(job, training, notes["tokens_per_second"])
     return model.eval(), notes
+
+
+def _use_of_the_card(job: Job, training: Training, speed: float | None) -> dict[str, Any]:
+    """What the record says of the GPU's use, said aloud too: ``mfu``, a share, and ``cuda_graphs``, how many."""
+    recipe, notes = job.recipe, dict[str, Any]()
+    mean = round(sum(training.lengths) / max(1, len(training.lengths)))
+    use = estimate.Use(recipe.method, recipe.r, recipe.batch_size, mean, recipe.gradient_checkpointing,
+                       len(job.names), False)  # fmt: skip
+    share = None
+    with contextlib.suppress(UserError):  # not BERT-like: its shape says nothing
+        card = torch.cuda.get_device_name()
+        share = estimate.mfu(estimate.shape(job.model), use, tokens_per_second=speed or 0.0, card=card)
+    said = [f"{speed:,} tokens/s"] if speed else []
+    if share:
+        notes["mfu"] = round(share, 4)
+        said.append(f"{share:.1%} of the card's arithmetic")
+    if training.graphs is not None:
+        notes["cuda_graphs"] = len(training.graphs)
+        said.append(f"{len(training.graphs)} CUDA graphs captured in {training.graphs.seconds:.1f} s")
+    if said:
+        say(f"  {', '.join(said)}")
+    return notes
 
 
 class Training:
@@ -372,9 +409,7 @@ class Training:
         rows = graphs.fixed_rows(len(members), most=most)
         return graphs.fill_up(ids, mask, targets, weights, rows=rows, length=length, pad=self.pad)
 
-    def _learn(
-        self, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-    ) -> None:
+    def _learn(self, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> None:
         """Add the gradients of a micro-batch."""
         # A cast of a weight that one graph keeps would be freed with it.
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None,

@@ -87,7 +87,7 @@ class Graphs:
 
     def __init__(self) -> None:
         self.seconds, self.reason = 0.0, None if torch.cuda.is_available() else "no CUDA"
-        self._stream: Any = torch.cuda.Stream() if self.reason is None else None
+        self._stream: Any = torch.cuda.Stream() if self.reason is None else None  # type: ignore[no-untyped-call]
         self._pool: Any = torch.cuda.graph_pool_handle() if self.reason is None else None
         self._met: Counter[Hashable] = Counter()
         self._held: dict[Hashable, tuple[Any, Tensors]] = {}
@@ -100,17 +100,22 @@ class Graphs:
             work: must not wait for the GPU, nor depend on anything but ``given`` and tensors that stay where they are.
             given: on the GPU, or pinned.
         """
-        if self.reason is not None:
+        if self._stream is None:
             work(*given)
             return
         here = torch.cuda.current_stream()
         self._stream.wait_stream(here)
-        with torch.cuda.stream(self._stream):
-            self._run(key, work, given)
+        # With few shapes cuDNN's attention is worth its plans; see :func:`tsirius.models.load.device`.
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        try:
+            with torch.cuda.stream(self._stream):
+                self._run(key, work, given)
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(False)
         here.wait_stream(self._stream)
 
     def _run(self, key: Hashable, work: Callable[..., None], given: Tensors) -> None:
-        if key not in self._held and self._met[key] >= WARM:
+        if key not in self._held and self._met[key] >= WARM and self.reason is None:
             self._capture(key, work, given)
         if key not in self._held:
             self._met[key] += 1
@@ -133,6 +138,9 @@ class Graphs:
                 raise torch.cuda.OutOfMemoryError(str(error)) from None
             self.reason = str(error).strip().splitlines()[0]
             self._held.clear()
+            # The random numbers would stay those of a capture.
+            drawn = torch.cuda.default_generators[torch.cuda.current_device()]
+            drawn.graphsafe_set_state(drawn.clone_state())
             say(f"  steps are not captured as CUDA graphs: {self.reason}")
             return
         self._held[key] = (graph, inputs)

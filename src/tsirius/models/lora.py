@@ -83,6 +83,66 @@ def _rate(layer: Any) -> float:
     return float(getattr(layer.lora_dropout[layer.active_adapters[0]], "p", 0.0))
 
 
+class _Product(torch.autograd.Function):
+    """Layers side by side: x Wᵀ + b + s (d Aᵀ) Bᵀ with x dropped out as d, each sum part of a product.
+
+    What autograd would make of the same keeps x beside d, copies every sum before it adds to it, and adds up the
+    gradient of x in a pass of its own.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        rate: float,
+        scales: Sequence[float],
+        *halves: torch.Tensor,
+    ) -> torch.Tensor:
+        """[N, in] → [N, out of all layers]; ``halves``: every layer's A, [r, in], then every layer's B, [out, r]."""
+        firsts, seconds = halves[: len(scales)], halves[len(scales) :]
+        dropped, kept = torch.native_dropout(states, rate, True) if rate else (states, None)
+        table = (firsts[0] if len(firsts) == 1 else torch.cat(firsts)).to(states.dtype)
+        scaled = [second.to(states.dtype) * scale for second, scale in zip(seconds, scales, strict=True)]
+        inner = dropped @ table.t()
+        result = functional.linear(states, weight, bias)
+        columns = zip(_split(result, seconds), _split(inner, firsts), scaled, strict=True)
+        for part, own, second in columns:
+            part.addmm_(own, second.t())
+        ctx.rate, ctx.scales, ctx.halves = rate, scales, halves
+        ctx.save_for_backward(dropped, kept, inner, weight, table, *scaled)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """The gradients of the states and of every half; the frozen weights have none."""
+        dropped, kept, inner, weight, table, *scaled = ctx.saved_tensors
+        firsts, seconds = ctx.halves[: len(ctx.scales)], ctx.halves[len(ctx.scales) :]
+        parts = _split(grad, seconds)
+        back = torch.empty_like(inner)
+        for own, part, second in zip(_split(back, firsts), parts, scaled, strict=True):
+            torch.mm(part, second, out=own)
+        of_firsts = (back.t() @ dropped).float().split([len(first) for first in firsts])
+        of_seconds = [
+            (part.t() @ own).float() * scale
+            for part, own, scale in zip(parts, _split(inner, firsts), ctx.scales, strict=True)
+        ]
+        of_states = None
+        if ctx.needs_input_grad[0]:
+            of_states = grad @ weight
+            if kept is None:
+                of_states.addmm_(back, table)
+            else:
+                of_states.addcmul_(back @ table, kept, value=1 / (1 - ctx.rate))
+        return of_states, None, None, None, None, *of_firsts, *of_seconds
+
+
+def _split(table: torch.Tensor, rows_of: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """The columns of ``table`` that belong to each: as many as it has rows."""
+    return torch.split(table, [len(one) for one in rows_of], dim=1)
+
+
 class _Group:
     """Layers that read the same states; the first that is called computes for all."""
 
@@ -111,22 +171,15 @@ class _Group:
         return result
 
     def _all(self, states: torch.Tensor) -> list[torch.Tensor]:
-        kind = self._kind(states)
+        kind, first = self._kind(states), self.layers[0]
+        rate = _rate(first) if first.training else 0.0
+        halves = [layer.lora_A[self.name].weight for layer in self.layers]
+        others = [layer.lora_B[self.name].weight for layer in self.layers]
         with torch.autocast(states.device.type, enabled=False):
-            given = states.to(kind).flatten(0, -2)
             bias = None if self.bias is None else self.bias.to(kind)
-            plain = functional.linear(given, self.weight.to(kind), bias).split(self.sizes, dim=1)
-            first = self.layers[0]
-            dropped = functional.dropout(given, _rate(first), training=first.training)
-            halves = [layer.lora_A[self.name].weight for layer in self.layers]
-            table = halves[0] if len(halves) == 1 else torch.cat(halves)
-            inner = functional.linear(dropped, table.to(kind)).split([half.shape[0] for half in halves], dim=1)
-            return [
-                torch.addmm(base, part, layer.lora_B[self.name].weight.to(kind).t(), alpha=scale).unflatten(
-                    0, states.shape[:-1]
-                )
-                for base, part, layer, scale in zip(plain, inner, self.layers, self.scales, strict=True)
-            ]
+            given = states.to(kind).flatten(0, -2)
+            made = _Product.apply(given, self.weight.to(kind), bias, rate, self.scales, *halves, *others)  # type: ignore[no-untyped-call]
+        return [part.unflatten(0, states.shape[:-1]) for part in made.split(self.sizes, dim=1)]
 
     def _kind(self, states: torch.Tensor) -> torch.dtype:
         """The floats to compute in: autocast's where it is on."""
@@ -148,6 +201,6 @@ def _forward(group: _Group, number: int, plain: Any) -> Any:
 def _one_table(parts: Sequence[torch.nn.Parameter]) -> torch.Tensor:
     """Frozen parameters in one table, of which each is a part from now on: none is held twice."""
     table = torch.cat([part.data for part in parts])
-    for part, piece in zip(parts, table.split([len(part) for part in parts]), strict=True):
+    for part, piece in zip(parts, torch.split(table, [len(part) for part in parts]), strict=True):
         part.data = piece
     return table
