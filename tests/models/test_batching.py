@@ -116,3 +116,34 @@ def test_the_padding_token_is_the_tokenizers_then_the_models() -> None:
 def test_a_gpu_takes_more_tokens() -> None:
     cpu, gpu = (batching.batch_size(1024, device=torch.device(name)) for name in ("cpu", "cuda"))
     assert cpu == 1024 and gpu == batching.GPU_TIMES * cpu
+    budgets = [batching.budget_on(torch.device(name), 1024) for name in ("cpu", "cuda")]
+    assert [(one.tokens, one.probing) for one in budgets] == [(cpu, False), (gpu, True)]
+
+
+def probed(fits: int, *, busy: int) -> list[int]:
+    """The tokens of a budget before each of 30 batches, on a card that is busy at so many and holds so many."""
+    budget, tried = Budget(100, probed=True), list[int]()
+    for _ in range(30):
+        tried.append(budget.tokens)
+        if budget.tokens > fits:
+            budget.ran_out(budget.tokens)
+            continue
+        budget.fitted()
+        budget.measured(budget.tokens, max(budget.tokens, busy) / 1000)
+    return tried
+
+
+def test_a_probed_budget_doubles_until_the_rate_stops_growing() -> None:
+    assert probed(10**6, busy=400) == [100, 100, 200, 400, *[800] * 26]
+
+
+def test_a_probed_budget_stays_within_what_fits() -> None:
+    assert probed(300, busy=10**6) == [100, 100, 200, 400, *[200] * 26]
+
+
+def test_the_last_rows_say_nothing_of_a_probed_budget() -> None:
+    budget = Budget(100, probed=True)
+    for tokens in (100, 100, 90, 200):
+        budget.fitted()
+        budget.measured(tokens, 1.0)
+    assert budget.probing and budget.tokens == 400

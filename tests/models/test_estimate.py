@@ -48,7 +48,8 @@ def test_known_shapes_have_their_published_sizes() -> None:
     assert LARGE.linear + LARGE.others == pytest.approx(559.0e6, rel=0.01)
 
 
-def test_what_a_layer_keeps_is_what_autograd_keeps() -> None:
+@pytest.mark.parametrize("own_layers", [False, True], ids=["peft's", "own"])
+def test_what_a_layer_keeps_is_what_autograd_keeps(own_layers: bool) -> None:
     """In 32-bit floats on a CPU every tensor kept by one layer more is counted, and compared by their number and width.
 
     There the masks of dropout are as wide as what they mask, the inputs of linear layers need no copies, and attention
@@ -56,9 +57,9 @@ def test_what_a_layer_keeps_is_what_autograd_keeps() -> None:
     """
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-    from tsirius.models import adapters
+    from tsirius.models import adapters, lora
 
-    rows, length, h, i, heads, r = 2, 24, 64, 256, 4, 4
+    rows, length, h, i, heads, r = 40, 24, 64, 256, 4, 4
 
     def kept(layers: int) -> float:
         base = XLMRobertaForSequenceClassification(
@@ -69,7 +70,6 @@ def test_what_a_layer_keeps_is_what_autograd_keeps() -> None:
         )  # fmt: skip
         base.requires_grad_(False)
         made = adapters._adapted(base, ["classifier"], ["dense", "key", "query", "value"], r=r, alpha=8, dropout=0.05)
-        own = {part.untyped_storage().data_ptr() for part in made.parameters()}
         found: dict[int, torch.UntypedStorage] = {}
 
         def pack(part: torch.Tensor) -> torch.Tensor:
@@ -79,7 +79,11 @@ def test_what_a_layer_keeps_is_what_autograd_keeps() -> None:
             return part
 
         made.train()
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda part: part):
+        with (
+            lora.shortened(made, when=own_layers),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda part: part),
+        ):
+            own = {part.untyped_storage().data_ptr() for part in made.parameters()}
             made(input_ids=torch.full((rows, length), 7))
         return sum(storage.nbytes() for storage in found.values()) / (rows * length)
 
@@ -87,6 +91,8 @@ def test_what_a_layer_keeps_is_what_autograd_keeps() -> None:
     # of 4 bytes each: query, key, value, result; the inputs of two normalisations with two numbers each; two masks;
     # five adapters' inputs and masks of width h, one's of width i; what six first halves give; the input of GELU
     expected = 4 * (4 * h + 2 * h + 4 + 2 * h + 5 * 2 * h + 2 * i + 6 * r + i)
+    if own_layers:  # three inputs of width h, as query, key and value share one; masks of a byte
+        expected = 4 * (4 * h + 2 * h + 4 + 2 * h + 3 * h + i + 6 * r + i) + 3 * h + i
     assert added == pytest.approx(expected + 4 * heads, rel=0.02)
 
 
@@ -150,3 +156,13 @@ def test_the_shape_of_a_folder_is_read(tiny_model: Path, tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
     with pytest.raises(UserError, match="num_hidden_layers"):
         estimate.shape(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("card", "best"), [("NVIDIA H100 80GB HBM3", 989e12), ("Tesla T4", 65e12), ("NVIDIA GeForce RTX 3060", 51e12)]
+)
+def test_the_share_of_a_cards_arithmetic(card: str, best: float) -> None:
+    use = estimate.Use("lora", 16, 32, 48, False, 9, False)
+    speed = best / estimate.flops(BASE, use)
+    assert estimate.mfu(BASE, use, tokens_per_second=speed / 4, card=card) == pytest.approx(0.25)
+    assert estimate.mfu(BASE, use, tokens_per_second=speed, card="NVIDIA L40S") is None

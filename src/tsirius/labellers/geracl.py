@@ -20,7 +20,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material, Votes
 from tsirius.labellers.hypotheses import descriptions
 from tsirius.models import hub
-from tsirius.models.batching import HALF, Budget, batch_size, check_alone, does_not_fit, in_batches, padded_with_mask
+from tsirius.models.batching import HALF, Budget, budget_on, check_alone, does_not_fit, in_batches, padded_with_mask
 from tsirius.models.load import Precision
 from tsirius.progress import Advance
 from tsirius.section import Section
@@ -106,7 +106,7 @@ class Geracl:
         tokens: texts → their token ids, without special ones, cut to what fits.
         score: token ids of texts → the score of each category, [B, K].
         around: tokens of a sequence beside the text's.
-        batch_tokens: tokens of a batch.
+        budget: tokens of a batch, padding included.
     """
 
     model: str
@@ -114,7 +114,7 @@ class Geracl:
     tokens: Callable[[Sequence[str]], list[list[int]]]
     score: Callable[[list[list[int]]], NDArray[np.float32]]
     around: int
-    batch_tokens: int
+    budget: Budget
 
     @property
     def name(self) -> str:
@@ -132,7 +132,7 @@ class Geracl:
         def compute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             return self.score([tokens[spoken[row]] for row in rows])
 
-        for rows, scores in in_batches(lengths, compute, budget=Budget(self.batch_tokens)):
+        for rows, scores in in_batches(lengths, compute, budget=self.budget):
             if scores is None:
                 raise does_not_fit(lengths[rows[0]], where=self.model)
             result[[spoken[row] for row in rows]] = softmax(scores, axis=1)
@@ -189,8 +189,8 @@ def geracl(
         return [ids[:room] for ids in result]
 
     check_alone(score, tokens(encode.NEIGHBOURS), rounding=HALF, where=model)
-    size = batch_size(batch_tokens, device=encoder.device)
-    return Geracl(model, shown, tokens, score, len(before) + 2, size)
+    budget = budget_on(encoder.device, batch_tokens)
+    return Geracl(model, shown, tokens, score, len(before) + 2, budget)
 
 
 def _check(config: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
 from tsirius.models import hub, onnx
-from tsirius.models.batching import HALF, batch_size, check_alone, padded_with_mask, padding
+from tsirius.models.batching import HALF, Budget, budget_on, check_alone, padded_with_mask, padding
 from tsirius.models.hub import EMBEDDED
 from tsirius.models.load import Precision
 from tsirius.section import Section
@@ -138,7 +138,7 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     around = frame("Отзыв.")
     pairs = [around.before + text[: length // 2] + around.after for text in tokens(encode.NEIGHBOURS)]
     check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF, where=model)
-    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
+    return Scorer(model, tokens, frame, forward, length, budget_on(network.device, batch_tokens))
 
 
 def _built_in(*, max_length: int, batch_tokens: int) -> Scorer:
@@ -161,7 +161,7 @@ def _built_in(*, max_length: int, batch_tokens: int) -> Scorer:
         result: NDArray[np.float32] = logits[:, columns]
         return result
 
-    return Scorer(EMBEDDED, tokens, frame, forward, length, batch_tokens)
+    return Scorer(EMBEDDED, tokens, frame, forward, length, Budget(batch_tokens))
 
 
 def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:

@@ -54,7 +54,7 @@ class Scorer:
         frame: a hypothesis → the tokens around a text.
         forward: a batch of B pairs → their logits against and for the hypothesis, [B, 2].
         max_length: tokens of a pair; the text is cut at its end, never the hypothesis.
-        batch_tokens: tokens of a batch, its padding counted.
+        budget: tokens of a batch, padding included.
     """
 
     model: str
@@ -62,7 +62,7 @@ class Scorer:
     frame: Callable[[str], Frame]
     forward: Callable[[Batch], NDArray[np.float32]]
     max_length: int
-    batch_tokens: int
+    budget: Budget
 
     def logits(
         self, texts: Sequence[str], hypotheses: Sequence[str], *, advance: Advance | None
@@ -116,7 +116,7 @@ class Scorer:
             rows, columns = np.divmod(pairs[batch], len(frames))
             return self.forward(self._batch([tokens[row] for row in rows], [frames[column] for column in columns]))
 
-        for batch, logits in in_batches(lengths.flat[pairs], forward, budget=Budget(self.batch_tokens)):
+        for batch, logits in in_batches(lengths.flat[pairs], forward, budget=self.budget):
             rows, columns = np.divmod(pairs[batch], len(frames))
             if logits is None:
                 raise does_not_fit(int(lengths[rows[0], columns[0]]), where=self.model)

@@ -17,7 +17,7 @@ from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
-from tsirius.models.batching import HALF, batch_size, check_alone, padding
+from tsirius.models.batching import HALF, budget_on, check_alone, padding
 from tsirius.models.load import Precision
 from tsirius.section import Section
 
@@ -154,7 +154,7 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
 
     prompts = [row[: length // 2] + after for row in tokens(encode.NEIGHBOURS)]
     check_alone(lambda rows: forward(Batch(rows, [])), prompts, rounding=HALF, where=model)
-    return Scorer(model, tokens, frame, forward, length, batch_size(batch_tokens, device=network.device))
+    return Scorer(model, tokens, frame, forward, length, budget_on(network.device, batch_tokens))
 
 
 def _columns(words: Any, *, where: str) -> list[int]:

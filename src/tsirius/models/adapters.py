@@ -228,6 +228,23 @@ def groups(model: Any, *, learning_rate: float, weight_decay: float, layer_decay
     ]
 
 
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the learning rate of an optimiser's group, where it is: a number, or a tensor on the GPU."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def captures(method: Method, gradient_checkpointing: bool) -> bool:
+    """Whether a step can be captured as CUDA graphs.
+
+    The 8-bit optimiser of qlora waits for the GPU; and activations that are computed again bring back the state of the
+    random numbers, which a graph has on the GPU.
+    """
+    return method != "qlora" and not gradient_checkpointing
+
+
 def optimiser(groups: list[dict[str, Any]], *, method: Method) -> torch.optim.Optimizer:
     """AdamW: fused where torch has it so; for qlora with an 8-bit state that can leave the GPU when memory is short."""
     if method == "qlora":
@@ -235,6 +252,10 @@ def optimiser(groups: list[dict[str, Any]], *, method: Method) -> torch.optim.Op
 
         small: torch.optim.Optimizer = (PagedAdamW8bit if load.device().type == "cuda" else AdamW8bit)(groups)
         return small
+    if load.device().type == "cuda":  # its numbers are on the GPU, so that a step can be captured
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=load.device())
+        return torch.optim.AdamW(groups, fused=True, capturable=True)
     try:
         return torch.optim.AdamW(groups, fused=True)
     except (RuntimeError, ValueError):  # not for this device

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,8 @@ OUT_OF_MEMORY = (
 GPU_TIMES = 16
 """A GPU takes this many times the tokens in a batch: on a CPU a small batch stays in the cache (1,024 tokens of a
 base-sized model were 1.2 times as fast as 4,096), a GPU needs a large one to be busy."""
+FASTER = 1.1
+"""While a batch of twice the tokens makes this many times the tokens a second, a GPU is given more."""
 
 EXACT, HALF = 1e-3, 2e-2
 """How far scores of a text may differ by what is beside it, of the largest: 32-bit and 16-bit floats round less."""
@@ -47,12 +50,16 @@ class Budget:
     """How many tokens a batch may have.
 
     Args:
-        tokens: to begin with, and at most.
+        tokens: to begin with, and at most, unless it is probed.
+        probed: as long as a batch of twice the tokens is so much faster (:data:`FASTER`), the budget is doubled: a GPU
+            is not busy with less than its own, which hangs on its arithmetic, its memory and the model. See
+            :meth:`measured`.
     """
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, *, probed: bool = False) -> None:
         self._most = self.tokens = tokens
         self._good, self._patience, self._grown = 0, GOOD_BATCHES, False
+        self.probing, self._rate = probed, 0.0
 
     def rows(self, tokens: int) -> int:
         """How many rows of ``tokens`` tokens each a batch takes: one at least."""
@@ -64,8 +71,26 @@ class Budget:
         if self._good >= self._patience and self.tokens < self._most:
             self.tokens, self._good, self._grown = min(2 * self.tokens, self._most), 0, True
 
+    def measured(self, tokens: int, seconds: float) -> None:
+        """A batch of ``tokens`` tokens took ``seconds``: while it is probed, try twice as many or stay.
+
+        The first batch of all is none to compare with: a GPU's libraries start with it.
+        """
+        if not self.probing or 2 * tokens <= self.tokens:  # the last rows say nothing
+            return
+        rate = tokens / max(seconds, 1e-9)
+        if self._rate and rate < FASTER * self._rate:
+            self.probing = False
+            return
+        if self._rate or self._good > 1:
+            self._rate = max(rate, self._rate)
+            self._most = max(self._most, 2 * self.tokens)
+            self.tokens = 2 * self.tokens
+
     def ran_out(self, tokens: int) -> None:
         """A batch of ``tokens`` tokens did not fit."""
+        if self.probing:
+            self.probing, self._most = False, max(1, tokens // 2)
         self.tokens, self._good = max(1, tokens // 2), 0
         self._patience, self._grown = self._patience * (1 + self._grown), False
 
@@ -106,9 +131,11 @@ def in_batches(
     while start < len(order):
         longest = int(lengths[order[start]])
         rows = order[start : start + budget.rows(longest)]
+        begun = time.perf_counter()
         result = attempt(partial(compute, rows))
         if result is not None:
             budget.fitted()
+            budget.measured(len(rows) * longest, time.perf_counter() - begun)
         else:
             budget.ran_out(max(2, len(rows) * longest))
             if len(rows) > 1:
@@ -170,8 +197,13 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def batch_size(batch_tokens: int, *, device: torch.device) -> int:
-    """The tokens of a batch on ``device``, where ``batch_tokens`` are those of a CPU."""
+    """The tokens of a batch on ``device`` to begin with, where ``batch_tokens`` are those of a CPU."""
     return batch_tokens * (GPU_TIMES if device.type == "cuda" else 1)
+
+
+def budget_on(device: torch.device, batch_tokens: int) -> Budget:
+    """The budget of a batch on ``device``: ``batch_tokens`` on a CPU; on a GPU more, as many as it gains from."""
+    return Budget(batch_size(batch_tokens, device=device), probed=device.type == "cuda")
 
 
 def padding(tokenizer: Any, config: Any) -> int:

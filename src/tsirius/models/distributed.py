@@ -84,15 +84,20 @@ def from_first(value: T) -> T:
 
 
 def add_up(parameters: Iterable[torch.Tensor]) -> None:
-    """Sum each gradient over all processes."""
+    """Sum each gradient over all processes, all of them in one message."""
     import torch
 
     if processes() < 2:
         return
-    for one in parameters:
+    parts = list(parameters)
+    for one in parts:
         if one.grad is None:
             one.grad = torch.zeros_like(one)
-        torch.distributed.all_reduce(one.grad)
+    grads = [one.grad for one in parts if one.grad is not None]
+    flat = torch.cat([grad.flatten() for grad in grads])
+    torch.distributed.all_reduce(flat)
+    for grad, summed in zip(grads, torch.split(flat, [grad.numel() for grad in grads]), strict=True):
+        grad.copy_(summed.view_as(grad))
 
 
 def _joined() -> bool:

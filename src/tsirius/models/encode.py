@@ -14,8 +14,7 @@ from tsirius.models.batching import (
     BATCH_TOKENS,
     EXACT,
     HALF,
-    Budget,
-    batch_size,
+    budget_on,
     check_alone,
     filled,
     padded_with_mask,
@@ -218,7 +217,7 @@ def _read(
     import torch
 
     model.eval()
-    pad, tokens = padding(tokenizer, model.config), batch_size(BATCH_TOKENS, device=model.device)
+    pad, budget = padding(tokenizer, model.config), budget_on(model.device, BATCH_TOKENS)
 
     def compute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         table = padded_with_mask([given[row] for row in rows], pad, left=False, multiple=1)
@@ -227,7 +226,7 @@ def _read(
         return result
 
     lengths = [len(ids) for ids in given]
-    return filled(lengths, compute, width=width, budget=Budget(tokens), where=model.config.name_or_path)
+    return filled(lengths, compute, width=width, budget=budget, where=model.config.name_or_path)
 
 
 def longest(model: Any, tokenizer: Any, max_length: int) -> int:

@@ -5,8 +5,10 @@ The counts are of a BERT-like encoder (XLM-R) trained as :mod:`tsirius.models.ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from tsirius.errors import UserError, nearest
@@ -144,7 +146,8 @@ def kept(of: Shape, use: Use) -> float:
         return shared + 8 * h + 4 * i
     # Each adapter keeps its input after dropout, the mask, and what its first half gives. What bitsandbytes' layers
     # give is in 32 bits where their input is.
-    adapters = 5 * 3 * h + 3 * i + 6 * 2 * use.r
+    # Query, key and value share theirs (see :mod:`tsirius.models.lora`), but not on layers of bitsandbytes.
+    adapters = (5 if use.method == "qlora" else 3) * 3 * h + 3 * i + 6 * 2 * use.r
     return shared + adapters + (4 * i if use.method == "qlora" else 2 * i)
 
 
@@ -166,8 +169,9 @@ def peak(of: Shape, use: Use) -> dict[str, float]:
     working = tokens * (8.0 * of.hidden + 6.0 * of.inner)
     if use.method == "qlora":
         working += 2.0 * of.hidden * of.inner  # one layer's weights, unpacked
-    # In a step's only pass gradients come as activations go: what is more of the two counts.
-    gradients = 4.0 * own if use.several else max(0.0, 4.0 * own - activations)
+    # Where steps are captured as CUDA graphs, gradients stay. Else in a step's only pass they come as activations go:
+    # what is more of the two counts.
+    gradients = 4.0 * own if use.several or not again else max(0.0, 4.0 * own - activations)
     return {
         "frozen weights": weights,
         "trained weights": 4.0 * own,
@@ -198,6 +202,23 @@ def flops(of: Shape, use: Use) -> float:
     again = forward if use.checkpointing or use.method == "qlora" else 0
     adapters = 0 if use.method == "full" else 6 * of.layers * use.r * (10 * of.hidden + 2 * of.inner)
     return forward + again + matrices * (2 if use.method == "full" else 1) + 2 * attention + adapters
+
+
+def mfu(of: Shape, use: Use, *, tokens_per_second: float, card: str) -> float | None:
+    """Model FLOPs utilisation: the share of a card's best that the tokens of the texts are worth.
+
+    Chowdhery et al. 2022, "PaLM" (arXiv 2204.02311), appendix B.
+
+    Args:
+        of: the model's shape.
+        use: how it is trained; its ``length`` is the mean of the texts.
+        tokens_per_second: padding not counted.
+        card: its name, as CUDA has it; None is returned for one that is not known.
+    """
+    words = re.split(r"[^a-z0-9]+", card.lower())
+    names = {*words, *(first + second for first, second in pairwise(words))}
+    known = next((one for name, one in DEVICES.items() if name in names), None)
+    return None if known is None else tokens_per_second * flops(of, use) / (known.tflops * 1e12)
 
 
 def _with_rows(use: Use, rows: int) -> Use:

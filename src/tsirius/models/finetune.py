@@ -11,6 +11,8 @@ fewer rows (``auto_find_batch_size``); here the same step is taken again in smal
 global random state, which a run that resumes within an epoch no longer has. It is slower too: see
 benchmarks/training.py.
 
+On a GPU the steps are captured as CUDA graphs (see :mod:`tsirius.models.graphs`): rows then have one of a few shapes.
+
 Where several processes train (see :mod:`tsirius.models.distributed`), each takes its share of every step's rows, and
 the gradients are summed: the rows of a step, and what is learned, do not depend on the number of GPUs.
 """
@@ -33,7 +35,20 @@ from scipy.special import log_softmax
 from tsirius.errors import UserError
 from tsirius.headline import AGREEMENT
 from tsirius.metrics import weighted_f1
-from tsirius.models import adapters, batching, checkpoint, distributed, encode, load, loss, micro_batches, trackers
+from tsirius.models import (
+    adapters,
+    batching,
+    checkpoint,
+    distributed,
+    encode,
+    estimate,
+    graphs,
+    load,
+    lora,
+    loss,
+    micro_batches,
+    trackers,
+)
 from tsirius.models.adapters import Method
 from tsirius.models.checkpoint import BEST, LAST, WEIGHTS, State
 from tsirius.models.loss import Imbalance
@@ -167,7 +182,7 @@ def fit(job: Job) -> tuple[Any, dict[str, Any]]:
     Returns:
         The model, a transformers or peft one on :func:`tsirius.models.load.device`, and notes: ``max_length`` (tokens
         that are read), ``steps``, ``trainable`` (parameters), ``evaluations``, ``tokens_per_second``, and on a GPU
-        ``peak_gpu_mib``.
+        ``peak_gpu_mib``, ``mfu`` (see :func:`tsirius.models.estimate.mfu`) and ``cuda_graphs``.
 
     Raises:
         UserError: the model cannot be trained so, or training diverged.
@@ -214,7 +229,11 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
         if state.step:
             say(f"  resumes after step {state.step:,}")
         told = job.trackers if distributed.process() == 0 else None
-        with progress("train", total=training.total) as advance, trackers.opened(told, scratch.name) as track:
+        with (
+            progress("train", total=training.total) as advance,
+            trackers.opened(told, scratch.name) as track,
+            lora.shortened(model, when=device.type == "cuda"),
+        ):
             advance(state.step)
             _train(training, state, judge, scratch, advance, track)
     distributed.meet()  # the first process writes the checkpoints
@@ -236,7 +255,30 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
     }
     if device.type == "cuda":
         notes["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+        notes |= _use_of_the_card(job, training, notes["tokens_per_second"])
     return model.eval(), notes
+
+
+def _use_of_the_card(job: Job, training: Training, speed: float | None) -> dict[str, Any]:
+    """What the record says of the GPU's use, said aloud too: ``mfu``, a share, and ``cuda_graphs``, how many."""
+    recipe, notes = job.recipe, dict[str, Any]()
+    mean = round(sum(training.lengths) / max(1, len(training.lengths)))
+    use = estimate.Use(recipe.method, recipe.r, recipe.batch_size, mean, recipe.gradient_checkpointing,
+                       len(job.names), False)  # fmt: skip
+    share = None
+    with contextlib.suppress(UserError):  # not BERT-like: its shape says nothing
+        card = torch.cuda.get_device_name()
+        share = estimate.mfu(estimate.shape(job.model), use, tokens_per_second=speed or 0.0, card=card)
+    said = [f"{speed:,} tokens/s"] if speed else []
+    if share:
+        notes["mfu"] = round(share, 4)
+        said.append(f"{share:.1%} of the card's arithmetic")
+    if training.graphs is not None:
+        notes["cuda_graphs"] = len(training.graphs)
+        said.append(f"{len(training.graphs)} CUDA graphs captured in {training.graphs.seconds:.1f} s")
+    if said:
+        say(f"  {', '.join(said)}")
+    return notes
 
 
 class Training:
@@ -256,6 +298,7 @@ class Training:
         total: steps of the whole training.
         every: steps between two evaluations.
         budget: tokens of a micro-batch.
+        graphs: captures the steps on a GPU, see :mod:`tsirius.models.graphs`; None: shapes are as the rows have it.
     """
 
     def __init__(
@@ -291,6 +334,13 @@ class Training:
         self.total = self.per_epoch * recipe.epochs
         self.every = recipe.evaluation_steps or math.ceil(self.per_epoch / recipe.evaluations_per_epoch)
         self.budget = batching.Budget(recipe.batch_tokens)
+        self.graphs: graphs.Graphs | None = None
+        if self.device.type == "cuda" and adapters.captures(recipe.method, recipe.gradient_checkpointing):
+            self.graphs = graphs.Graphs()
+        self.padded = self.lengths
+        if self.graphs is not None:
+            longest = max(self.lengths, default=1)
+            self.padded = [graphs.bucket(length, longest=longest) for length in self.lengths]
         self._epoch, self._order = -1, list[list[int]]()
 
     def rows(self, step: int) -> list[int]:
@@ -305,10 +355,10 @@ class Training:
         """Learn from one step's rows; where memory is short, from fewer of them at a time."""
         rate = _rate(step, total=self.total, warmup=self.recipe.warmup)
         for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * rate
+            adapters.set_rate(group, group["peak"] * rate)
         while True:
             torch.manual_seed(self.seed * 1_000_003 + step * distributed.processes() + distributed.process())
-            self.optimiser.zero_grad(set_to_none=True)
+            self._clear()
             try:
                 self.gradients(self.rows(step))
                 break
@@ -316,43 +366,74 @@ class Training:
                 if self.budget.tokens // 2 < SMALLEST or distributed.processes() > 1:  # others would wait for this one
                     raise
                 self.budget.ran_out(self.budget.tokens)
+            if self.graphs is not None:
+                self.graphs.forget()
             torch.cuda.empty_cache()
             say(f"  out of memory: micro-batches of {self.budget.tokens:,} tokens from here on")
+        self._run("update", self._update)
+
+    def _clear(self) -> None:
+        """Gradients are 0 again; where graphs add to them, they stay where they are."""
+        if self.graphs is None:
+            self.optimiser.zero_grad(set_to_none=True)
+            return
+        for part in self.trained.values():
+            if part.grad is None:
+                part.grad = torch.zeros_like(part)
+        torch._foreach_zero_([part.grad for part in self.trained.values()])
+
+    def _update(self) -> None:
+        """Take the step that the gradients say."""
         self.scaler.unscale_(self.optimiser)
         if self.recipe.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self.trained.values(), self.recipe.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
+    def _run(self, key: Any, work: Callable[..., None], *given: torch.Tensor) -> None:
+        if self.graphs is None:
+            work(*given)
+        else:
+            self.graphs.run(key, work, *given)
+
     def gradients(self, rows: Sequence[int]) -> None:
         """Accumulate the gradients of the mean loss of ``rows``, in as many micro-batches as the budget asks for."""
         self.model.train()
         divisor = float(self.weights[list(rows)].sum()) or 1.0
         own = sorted(rows, key=lambda row: self.lengths[row])[distributed.process() :: distributed.processes()]
-        for members in micro_batches.split(own, self.lengths, budget=self.budget):
-            table = batching.padded_with_mask(
-                [self.ids[row] for row in members],
-                self.pad,
-                left=False,
-                multiple=8 if self.device.type == "cuda" else 1,
-            )
-            ids, mask = map(torch.from_numpy, table)
-            targets = torch.from_numpy(self.targets[members])
-            weights = torch.tensor(self.weights[members] / divisor, dtype=torch.float32)
-            ids, mask, targets, weights = (self._there(part) for part in (ids, mask, targets, weights))
-            with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
-                logits = self.model(input_ids=ids, attention_mask=mask).logits
-            result = loss.total(
-                logits, targets, weights, smoothing=self.recipe.label_smoothing, adjustment=self.adjustment
-            )
-            self.scaler.scale(result).backward()  # type: ignore[no-untyped-call]  # torch's
+        for members in micro_batches.split(own, self.padded, budget=self.budget):
+            given = self._there(*self.micro_batch(members, divisor))
+            self._run(given[0].shape, self._learn, *given)
         distributed.add_up(self.trained.values())
 
-    def _there(self, part: torch.Tensor) -> torch.Tensor:
-        """``part`` on the device, without waiting until it is there."""
+    def micro_batch(self, members: Sequence[int], divisor: float) -> tuple[NDArray[Any], ...]:
+        """Tokens, mask, targets and weights of some rows, [B, L], [B, L], [B, K], [B]; for graphs in a fixed shape."""
+        ids, mask = batching.padded_with_mask(
+            [self.ids[row] for row in members], self.pad, left=False, multiple=8 if self.device.type == "cuda" else 1
+        )
+        targets, weights = self.targets[members], (self.weights[members] / divisor).astype(np.float32)
+        if self.graphs is None:
+            return ids, mask, targets, weights
+        length = max(ids.shape[1], max(self.padded[row] for row in members))
+        most = min(-(-self.recipe.batch_size // distributed.processes()), self.budget.rows(length))
+        rows = graphs.fixed_rows(len(members), most=most)
+        return graphs.fill_up(ids, mask, targets, weights, rows=rows, length=length, pad=self.pad)
+
+    def _learn(self, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> None:
+        """Add the gradients of a micro-batch."""
+        # A cast of a weight that one graph keeps would be freed with it.
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None,
+                            cache_enabled=self.graphs is None):  # fmt: skip
+            logits = self.model(input_ids=ids, attention_mask=mask).logits
+        result = loss.total(logits, targets, weights, smoothing=self.recipe.label_smoothing, adjustment=self.adjustment)
+        self.scaler.scale(result).backward()  # type: ignore[no-untyped-call]  # torch's
+
+    def _there(self, *parts: NDArray[Any]) -> list[torch.Tensor]:
+        """``parts`` on the device, without waiting until they are there."""
+        tensors = [torch.from_numpy(part) for part in parts]
         if self.device.type != "cuda":
-            return part
-        return part.pin_memory().to(self.device, non_blocking=True)
+            return tensors
+        return [part.pin_memory().to(self.device, non_blocking=True) for part in tensors]
 
 
 def _train(

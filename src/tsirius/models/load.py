@@ -43,7 +43,11 @@ def device() -> torch.device:
     """The GPU where torch can use one, else the CPU."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # cuDNN's attention builds a plan for every new shape, some 0.2 s each, and reviews come in many shapes.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda")
 
 
 @contextmanager

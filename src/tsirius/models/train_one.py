@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 1000
 """Resamples for the intervals on the model's card."""
-MEASURED = ("tokens_per_second", "peak_gpu_mib")
+MEASURED = ("tokens_per_second", "peak_gpu_mib", "mfu", "cuda_graphs")
 """Notes that differ between equal trainings: the stage's record has them, the card, which is fingerprinted, has not."""
 SMALL = 0.02
 """Learned from shares by a linear model, a category with less of a row's label is left out."""

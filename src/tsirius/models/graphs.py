@@ -1,0 +1,156 @@
+"""Training steps as CUDA graphs: a GPU runs a whole step at one call of the processor.
+
+A step of a small encoder is some thousand short kernels, and Python takes longer to start them than the GPU to run
+them. A CUDA graph records them once and starts them all together. It repeats what it recorded, on the same memory: so
+its shape is fixed. Micro-batches are therefore padded to a few lengths (:data:`LENGTHS`) and to a fixed number of rows,
+dummy rows of weight 0 among them, and each shape has a graph of its own, all of them in one memory pool. One more
+graph holds the update: clipping, AdamW, the learning rate, the loss scale of fp16.
+
+A shape that is met for the first times is computed as ever: that is the warm-up which a capture needs, and a rare shape
+never costs one. Dropout draws from the seed that is set before each step, replayed or not.
+
+See Ng et al., "Accelerating PyTorch with CUDA Graphs" (pytorch.org, 2021).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from tsirius.models import batching
+from tsirius.progress import say
+
+LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Tokens that rows are padded to: at most a third of a row is padding, a sixth on average."""
+WARM = 3
+"""A shape is computed so many times before it is captured: libraries choose and allocate at first use."""
+
+Tensors = tuple[torch.Tensor, ...]
+T = TypeVar("T")
+
+
+def bucket(tokens: int, *, longest: int) -> int:
+    """The length that rows of ``tokens`` tokens are padded to: of :data:`LENGTHS`, but no longer than ``longest``."""
+    longest = -(-longest // 8) * 8  # a GPU's matrix units like 8
+    return max(tokens, min(longest, next((length for length in LENGTHS if length >= tokens), longest)))
+
+
+def fixed_rows(rows: int, *, most: int) -> int:
+    """How many rows a micro-batch of ``rows`` is filled up to: a power of two, or ``most``."""
+    return max(rows, min(most, 1 << (rows - 1).bit_length()))
+
+
+def fill_up(
+    ids: np.ndarray[Any, Any],
+    mask: np.ndarray[Any, Any],
+    targets: np.ndarray[Any, Any],
+    weights: np.ndarray[Any, Any],
+    *,
+    rows: int,
+    length: int,
+    pad: int,
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """A micro-batch in a fixed shape: its rows padded to ``length``, and dummy rows that weigh nothing after them.
+
+    Args:
+        ids, mask: tokens and attention mask, [B, L].
+        targets: shares of the categories, [B, K].
+        weights: of the rows, [B].
+        rows: of the result; at least B.
+        length: of the result's rows; at least L.
+        pad: the token for padding.
+
+    Returns:
+        The same four, [rows, length], [rows, length], [rows, K] and [rows]. A dummy row attends to its first token:
+        attention over nothing is NaN.
+    """
+    more, wider = rows - len(ids), length - ids.shape[1]
+    ids = np.pad(ids, ((0, more), (0, wider)), constant_values=pad)
+    mask = np.pad(mask, ((0, more), (0, wider)))
+    mask[len(mask) - more :, 0] = 1
+    targets = np.pad(targets, ((0, more), (0, 0)), constant_values=1 / targets.shape[1])
+    return ids, mask, targets, np.pad(weights, (0, more))
+
+
+class Graphs:
+    """Work on a GPU, captured once for each shape and then replayed.
+
+    Attributes:
+        seconds: that captures took.
+        reason: why nothing is captured any more; None: it is.
+    """
+
+    def __init__(self) -> None:
+        self.seconds, self.reason = 0.0, None if torch.cuda.is_available() else "no CUDA"
+        self._stream: Any = torch.cuda.Stream() if self.reason is None else None  # type: ignore[no-untyped-call]
+        self._pool: Any = torch.cuda.graph_pool_handle() if self.reason is None else None
+        self._met: Counter[Hashable] = Counter()
+        self._held: dict[Hashable, tuple[Any, Tensors]] = {}
+
+    def run(self, key: Hashable, work: Callable[..., None], *given: torch.Tensor) -> None:
+        """``work(*given)``, which reads tensors and changes others in place.
+
+        Args:
+            key: names the work and its shape: with the same key it is the same work, on ``given`` of the same shapes.
+            work: must not wait for the GPU, nor depend on anything but ``given`` and tensors that stay where they are.
+            given: on the GPU, or pinned.
+        """
+        if self._stream is None:
+            work(*given)
+            return
+        here = torch.cuda.current_stream()
+        self._stream.wait_stream(here)
+        # With few shapes cuDNN's attention is worth its plans; see :func:`tsirius.models.load.device`.
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        try:
+            with torch.cuda.stream(self._stream):
+                self._run(key, work, given)
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(False)
+        here.wait_stream(self._stream)
+
+    def _run(self, key: Hashable, work: Callable[..., None], given: Tensors) -> None:
+        if key not in self._held and self._met[key] >= WARM and self.reason is None:
+            self._capture(key, work, given)
+        if key not in self._held:
+            self._met[key] += 1
+            work(*given)
+            return
+        graph, inputs = self._held[key]
+        for mine, new in zip(inputs, given, strict=True):
+            mine.copy_(new, non_blocking=True)
+        graph.replay()
+
+    def _capture(self, key: Hashable, work: Callable[..., None], given: Tensors) -> None:
+        """Record the work; where that fails, nothing is captured from here on."""
+        start, graph = time.monotonic(), torch.cuda.CUDAGraph()
+        inputs = tuple(part.clone() for part in given)
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                work(*inputs)
+        except (RuntimeError, torch.AcceleratorError) as error:
+            if batching.is_out_of_memory(error):
+                raise torch.cuda.OutOfMemoryError(str(error)) from None
+            self.reason = str(error).strip().splitlines()[0]
+            self._held.clear()
+            # The random numbers would stay those of a capture.
+            drawn = torch.cuda.default_generators[torch.cuda.current_device()]
+            drawn.graphsafe_set_state(drawn.clone_state())
+            say(f"  steps are not captured as CUDA graphs: {self.reason}")
+            return
+        self._held[key] = (graph, inputs)
+        self.seconds += time.monotonic() - start
+
+    def forget(self) -> None:
+        """Give back the memory of all graphs; shapes are captured anew."""
+        torch.cuda.synchronize()
+        self._held.clear()
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __len__(self) -> int:
+        return len(self._held)
