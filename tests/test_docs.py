@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
@@ -63,7 +64,7 @@ def test_the_readme_names_the_two_commands_and_shows_a_picture(name: str) -> Non
 
 
 PAGES = sorted((PROJECT / "docs").glob("*.md"))
-LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
 def anchors(path: Path) -> set[str]:
@@ -159,10 +160,17 @@ def beside_a_run(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def command_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a line of a shell block that begins with tsirius, in this process."""
-    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
-    with pytest.raises(SystemExit) as end:
-        cli.main()
+    """Run a line of a shell block that begins with tsirius, here; ``<`` and ``>`` name files as in a shell."""
+    words = shlex.split(line, comments=True)
+    with ExitStack() as opened, monkeypatch.context() as patch:
+        for sign, stream, mode in (("<", "stdin", "r"), (">", "stdout", "w")):
+            if sign in words:
+                place = words.index(sign)
+                patch.setattr(sys, stream, opened.enter_context(Path(words[place + 1]).open(mode, encoding="utf-8")))
+                del words[place : place + 2]
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
     assert end.value.code == 0, line
 
 

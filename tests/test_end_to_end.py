@@ -76,7 +76,7 @@ def test_no_labeller_ever_saw_an_answer(finished: Path) -> None:
 def test_a_second_run_skips_everything(finished: Path, here: Here) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "runs/shop").rglob("*") if path.is_file()}
     done = here("run", "shop.toml")
-    assert done.stderr.count("skipped") == 10
+    assert done.stderr.count("skipped") == len(list((finished / "runs/shop").glob("*/record.json")))
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} <= {"config.json", ".lock"}
 
@@ -84,7 +84,7 @@ def test_a_second_run_skips_everything(finished: Path, here: Here) -> None:
 def test_a_changed_setting_runs_only_what_comes_after(finished: Path, here: Here) -> None:
     done = here("plan", "shop.toml", "select.sure=0.7")
     decisions = dict(line.split()[:2] for line in done.stdout.splitlines())
-    assert decisions.pop("ingest") == decisions.pop("label") == "skip"
+    assert {decisions.pop(stage) for stage in ("ingest", "label", "answers")} == {"skip"}
     assert set(decisions.values()) == {"run"}
     assert "sure changed from" in done.stdout
 
