@@ -74,7 +74,9 @@ def test_a_setting_is_a_field_with_a_docstring(load: Callable[..., config.Config
         ("letter", '"а"', "The letter that is counted."),
         ("rows", "100", "Rows at a time; changes no result."),
     ]
-    assert "# The letter that is counted.\n# letter" in config.starter("shop", train="a", test=None, categories="b")
+    assert "# The letter that is counted.\n# letter" in config.starter(
+        "shop", train=[Path("a")], test=None, categories=Path("b"), found={}
+    )
     with pytest.raises(UserError, match=r"letters\.leter: unknown key; did you mean 'letter'"):
         load("letters.leter=о")
     with pytest.raises(UserError, match=r"letters\.letter: string should have at most 1 character"):

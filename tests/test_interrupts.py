@@ -26,7 +26,7 @@ def test_while_the_libraries_load(tmp_path: Path, seed: int) -> None:
         [sys.executable, "-X", "importtime", "-m", "tsirius", "run", "shop.toml"], cwd=tmp_path, text=True,
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    left = random.Random(seed).randrange(900)
+    left = random.Random(seed).randrange(700)
     assert process.stderr is not None
     for line in process.stderr:
         if left and line.rpartition(" ")[2].strip() == "tsirius.interrupts":

@@ -100,6 +100,7 @@ test = "test.csv"
 categories = "categories.toml"
 [label]
 use = ["lexicon"]
+encoder = "tsirius-mini"
 lexicon.widen = false
 [train]
 linear_encoder = ""

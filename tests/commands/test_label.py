@@ -11,7 +11,7 @@ import tsirius
 NAMES = ["посуда", "обувь", "нет товара"]
 DESCRIBED = {"посуда": "тарелки, кружки", "обувь": "тапочки, сапоги", "прочее": "доставка, продавец"}
 REVIEWS = ["Кружка со сколом", None, "Тапочки жмут", "Кружка со сколом", "&nbsp;", "Доставили быстро"]
-FAST: dict[str, Any] = {"use": ["matcher"], "doubt": False}
+FAST: dict[str, Any] = {"use": ["matcher"], "doubt": False, "encoder": "tsirius-mini"}
 
 
 def test_every_text_has_a_row_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,13 +40,13 @@ def test_categories_come_as_a_file_names_or_descriptions(tmp_path: Path) -> None
 
 
 def test_an_abstention_is_null() -> None:
-    found = tsirius.label(["Ок", "Кружка и тарелки"], DESCRIBED, none="прочее", use=["lexicon"], doubt=False)
+    found = tsirius.label(["Ок", "Кружка и тарелки"], DESCRIBED, none="прочее", **{**FAST, "use": ["lexicon"]})
     assert found["lexicon"][0] is None and found["label"][0] is None and found["confidence"][0] is None
 
 
 @pytest.mark.parametrize("texts", [[], [None, ""]])
 def test_without_a_text_the_columns_are_the_same(texts: list[Any]) -> None:
-    settings = {"use": ["matcher", "lexicon"], "doubt": False}
+    settings: dict[str, Any] = {**FAST, "use": ["matcher", "lexicon"]}
     found = tsirius.label(texts, NAMES, **settings)
     assert list(found.schema.items()) == list(tsirius.label(["Тапочки жмут"], NAMES, **settings).schema.items())
     assert found["label"].to_list() == ["нет товара"] * len(texts)

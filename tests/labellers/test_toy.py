@@ -29,6 +29,7 @@ categories = "categories.toml"
 near_duplicate = 1.0
 [label]
 use = ["toy", "lexicon"]
+encoder = "tsirius-mini"
 doubt = false
 toy.trust = 0.9
 lexicon.widen = false

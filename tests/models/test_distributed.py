@@ -21,6 +21,7 @@ test = "reviews.csv"
 categories = "categories.toml"
 [label]
 use = ["lexicon"]
+encoder = "tsirius-mini"
 [train]
 use = "lora"
 model = "encoder"

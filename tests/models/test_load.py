@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,17 @@ def test_what_is_read_from_the_cache_is_checked_as_a_folder_is(
     weights.write_bytes(weights.read_bytes()[:-3])
     with pytest.raises(UserError, match="the weights are broken"):
         hub.check("nobody/nothing")
+
+
+def test_threads_that_load_at_once_leave_transformers_as_it_was(tiny_model: Path) -> None:
+    from transformers import PreTrainedModel
+
+    whole, begin = PreTrainedModel.tie_weights, threading.Barrier(4)
+
+    def read(_: int) -> int:
+        begin.wait()
+        return len([load.read("AutoModel", str(tiny_model)) for _ in range(4)])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(4))) == [4] * 4
+    assert PreTrainedModel.tie_weights is whole

@@ -50,7 +50,7 @@ def test_a_member_killed_as_it_scores_goes_on_and_shows_how_far_it_is(
 
 def test_soft_labels_are_those_of_members_that_had_not_seen_the_row() -> None:
     rows = pl.DataFrame({"clean": ["кружка", "тапочки"], "group": [0, 1], "label": ["посуда", "посуда"]})
-    how = train_one.Regression(c=1.0, rounds=1, embed=None, max_length=None)
+    how = train_one.Regression(c=1.0, rounds=1, embed=None, max_length=None, pooling=None)
     task = train_one.Task(how, NAMES, "нет товара", [], [0.0] * 4, rows, False, None, None, "truncate", False, {})
     mean = np.array([[2.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]], dtype=np.float32)
     shares = train_ensemble._soft(

@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,10 @@ def check(model: str) -> None:
     """
     if model in OWN:
         for part in parts(model):
-            for file, sha256 in SHA256[part].items():
-                _check_embedded(folder(part) / file, sha256)
-        if model == EMBEDDED:
-            _check_folder(EMBEDDED_FOLDER)
+            place = folder(part)
+            states = [path.stat() for path in sorted(place.iterdir())] if place.is_dir() else []
+            state = tuple((one.st_size, one.st_mtime_ns) for one in states)
+            _check_embedded(place, tuple(SHA256[part].items()), state)
         return
     extras.need_training("a model that does not come with the package", where=model)
     if is_folder(model):
@@ -130,15 +131,19 @@ def folder(model: str) -> Path:
     return embedded[model] if model in embedded else Path(model).expanduser()
 
 
-def _check_embedded(weights: Path, sha256: str) -> None:
-    try:
-        with weights.open("rb") as handle:
-            intact = hashlib.file_digest(handle, "sha256").hexdigest() == sha256
-    except FileNotFoundError:
-        intact = False
-    if not intact:
-        raise UserError("its weights are not those that the package came with", where=weights.parent,
-                        remedy="Install tsirius again.")  # fmt: skip
+@cache  # once per process, as long as sizes and times of the folder's files (state) stay
+def _check_embedded(place: Path, sums: tuple[tuple[str, str], ...], state: tuple[tuple[int, int], ...]) -> None:
+    for name, sha256 in sums:
+        try:
+            with (place / name).open("rb") as handle:
+                intact = hashlib.file_digest(handle, "sha256").hexdigest() == sha256
+        except FileNotFoundError:
+            intact = False
+        if not intact:
+            raise UserError("its weights are not those that the package came with", where=place,
+                            remedy="Install tsirius again.")  # fmt: skip
+    if place == EMBEDDED_FOLDER:
+        _check_folder(place)
 
 
 def cached(model: str) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,9 +51,16 @@ def device() -> torch.device:
     return torch.device("cuda")
 
 
+_ALONE = threading.RLock()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' notices and bars to itself: a new head is meant to be new, and stdout is ours."""
+    """Keep transformers' notices and bars to itself: a new head is meant to be new, and stdout is ours.
+
+    One thread at a time: while it reads a model, transformers replaces functions of torch and of its own classes, and
+    of two threads the second would put the replacements back for good.
+    """
     import logging as standard
 
     from transformers.utils import logging
@@ -60,17 +68,18 @@ def quiet() -> Iterator[None]:
     # Where it is installed, peft imports it, and on a CPU it recommends a package that fetches code.
     standard.getLogger("bitsandbytes").setLevel(standard.ERROR)
 
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers'
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of transformers about itself
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
+    with _ALONE:
+        level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers'
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of transformers about itself
+                yield
+        finally:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
 
 
 def read(head: str, model: str, **settings: Any) -> Any:
