@@ -107,6 +107,20 @@ class Store:
             raise UserError("was altered or damaged", where=self.root / CONFIG, remedy="'tsirius run' writes it again.")
         return text
 
+    def settings(self, section: str) -> dict[str, Any]:
+        """A section of the settings that the run was made with; {} where there is none, or no run.
+
+        Raises:
+            UserError: ``config.json`` was altered or damaged.
+        """
+        if not (self.root / CONFIG).is_file():
+            return {}
+        try:
+            found = json.loads(self.config())[section]
+        except (ValueError, KeyError, TypeError):
+            found = None
+        return found if isinstance(found, dict) else {}
+
     def folder(self, stage: str) -> Path:
         """The folder of ``stage``, whatever is in it; :meth:`read` verifies that."""
         return self.root / stage

@@ -6,6 +6,8 @@ import lzma
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -18,7 +20,7 @@ from tsirius.errors import UserError
 from tsirius.io.ids import Unique, read_unique
 from tsirius.io.names import is_usual
 from tsirius.io.readers import LONGEST_CELL
-from tsirius.io.source import SAMPLE_BYTES, describe_source, open_other, open_source, read_batches
+from tsirius.io.source import SAMPLE_BYTES, describe_source, open_alike, open_other, open_source, read_batches
 from tsirius.language.clean import LONGEST
 
 TEXTS = ["Тёплый свитер", 'Сказали "пух", а там; синтепон', "две\nстроки", "👍\tтаб, запятая", "", "  пробелы  ", "'"]
@@ -373,3 +375,27 @@ def test_ids_are_checked_across_files(tmp_path):
     list(read_unique(one, rows=10, unique=unique))
     with pytest.raises(UserError, match=r"two\.csv, row 2: repeats the id 'x' of row 1 of .*one\.csv"):
         list(read_unique(two, rows=10, unique=unique))
+
+
+@pytest.mark.parametrize(
+    ("header", "texts", "id"),
+    [
+        ("ключ,id,плюсы,минусы,text", ["плюсы", "минусы"], "ключ"),
+        ("ключ,text", ["text"], "ключ"),
+        ("id,минусы,плюсы", ["плюсы", "минусы"], "id"),
+        ("id,text", ["text"], "id"),
+    ],
+)
+def test_a_later_file_is_read_by_the_columns_of_an_earlier_one(
+    tmp_path: Path, header: str, texts: list[str], id: str
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(f"{header}\n" + ",".join("абвгд"[: header.count(",") + 1]) + "\n", encoding="utf-8")
+    before = {"text_column": ["плюсы", "минусы"], "id_column": "ключ"}
+    auto: dict[str, Any] = {"text_column": "auto", "id_column": "auto", "encoding": "auto", "text_required": True}
+    source = open_alike(path, before, **auto)
+    assert (list(source.text_columns), source.id_column) == (texts, id)
+    named = open_alike(path, before, **{**auto, "id_column": "none"})
+    assert (list(named.text_columns), named.id_column) == (texts, None)
+    with pytest.raises(UserError, match="нет"):
+        open_alike(path, before, **{**auto, "text_column": "нет"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tsirius.errors import UserError
@@ -33,10 +32,9 @@ def check_submission(
         UserError: it does not answer the test file, or the run has none.
     """
     store = Store(run)
-    try:
-        config = json.loads(store.config())["ingest"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError("holds no run", where=run, remedy="Name a folder that 'tsirius run' made.") from None
+    config = store.settings("ingest")
+    if not config:
+        raise UserError("holds no run", where=run, remedy="Name a folder that 'tsirius run' made.")
     store.read("label")
     model = find(run)
     verify(model)

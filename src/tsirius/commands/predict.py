@@ -17,13 +17,13 @@ from typing import Any
 
 from tsirius.errors import UserError
 from tsirius.io import ids, spreadsheet, workbook, writers
-from tsirius.io.source import Source, TextColumns, describe_source, open_source
+from tsirius.io.source import Source, TextColumns, describe_source, open_alike
 from tsirius.models.classifier import Classifier, find
 from tsirius.progress import say
 from tsirius.publish import locked, replacing, write_text
 from tsirius.shards import Shards
 from tsirius.stages import predict
-from tsirius.store import fingerprint, fingerprint_once, versions
+from tsirius.store import Store, fingerprint, fingerprint_once, versions
 
 
 def split(columns: str) -> list[str]:
@@ -71,7 +71,8 @@ def predict_file(
 
     The name of the output says its format, as an input's does. It appears whole or not at all, once it was compared
     with the reviews; finished windows are kept beside it until then, so that the same command resumes after a kill. To
-    standard output (``output`` is None), or into a pipe, each window of rows goes as it is done.
+    standard output (``output`` is None), or into a pipe, each window of rows goes as it is done. Columns that are
+    "auto" are those that the run's settings name, where the file has them.
 
     Raises:
         UserError: the model or the file cannot be read, or the output is the file itself or of an unsupported
@@ -80,8 +81,9 @@ def predict_file(
     model, output = Path(model), None if output is None else Path(output)
     with _ordinary(Path(reviews)) as file:
         _check_output(output, file)
-        source = open_source(
-            file, text_column=text_column, id_column=id_column, encoding=encoding, text_required=True, sheet=sheet
+        read_as = {"encoding": encoding, "text_required": True, "sheet": sheet}
+        source = open_alike(
+            file, Store(model).settings("ingest"), text_column=text_column, id_column=id_column, **read_as
         )
         _predict(model, source, output, table.layout(output, source))
 

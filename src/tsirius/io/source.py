@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -183,6 +185,26 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     if twice is not None:
         raise UserError("is named twice", where=twice, remedy="Name it once.")
     return found
+
+
+def open_alike(
+    path: Path, before: Mapping[str, Any], *, text_column: TextColumns, id_column: str, **read_as: Any
+) -> Source:
+    """Like :func:`open_source`, but a column that is "auto" is that of an earlier file, where this one has it.
+
+    Args:
+        before: ``text_column`` and ``id_column`` of that file.
+        read_as: the rest of :func:`open_source`'s.
+
+    Raises:
+        UserError: as of :func:`open_source`.
+    """
+    texts = [before["text_column"]] if text_column == "auto" and "text_column" in before else []
+    ids = [before["id_column"]] if id_column == "auto" and "id_column" in before else []
+    for text, identity in list(product([*texts, text_column], [*ids, id_column]))[:-1]:
+        with suppress(UserError):
+            return open_source(path, text_column=text, id_column=identity, **read_as)
+    return open_source(path, text_column=text_column, id_column=id_column, **read_as)
 
 
 def open_sources(

@@ -121,7 +121,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if taught.rounds or config.doubt:
         views = [own()]
         if taught.hide:
-            views.append(embed(_masked(texts, categories, encoder=config.encoder)))
+            views.append(_masked(own(), texts, categories, embed, encoder=config.encoder))
         learn = partial(_learn, taught, views, unique["group"].to_list(), seed=seed)
         consensus, agreed = _rounds(votes, consensus, reconcile, learn, rounds=taught.rounds)
         if config.doubt:
@@ -225,10 +225,22 @@ def _learn(
     )
 
 
-def _masked(texts: pl.Series, categories: Categories, *, encoder: str) -> pl.Series:
-    """The texts with the words of the categories file masked."""
+def _masked(
+    embedded: NDArray[np.float32],
+    texts: pl.Series,
+    categories: Categories,
+    embed: Callable[[pl.Series], NDArray[np.float32]],
+    *,
+    encoder: str,
+) -> NDArray[np.float32]:
+    """The embeddings of the texts with the words of the categories file masked, [N, W]; ``embedded`` where none is."""
     words = {word for category in categories for word in lemmas(f"{category.plain} {category.plain_description}")}
-    return pl.Series(student.hide(texts.to_list(), words, mask=encode.mask_token(encoder)))
+    masked = pl.Series(student.hide(texts.to_list(), words, mask=encode.mask_token(encoder)))
+    changed = masked != texts
+    result = embedded.copy()
+    if changed.any():
+        result[changed.to_numpy()] = embed(masked.filter(changed))
+    return result
 
 
 def _agreement(answers: NDArray[np.float32], consensus: NDArray[np.float64]) -> float:

@@ -10,9 +10,10 @@ Each comparison is kept in ``RUN/drift``, with a page that shows them one below 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from tsirius import tables
 from tsirius.commands.drift import measures, page
 from tsirius.commands.drift.measures import Measure
 from tsirius.errors import UserError
-from tsirius.io.source import describe_source, open_source, read_batches
+from tsirius.io.source import describe_source, open_alike, read_batches
 from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
 from tsirius.progress import progress, say
@@ -119,9 +120,10 @@ def check_file(run: Path, reviews: Path, *, reference: Path | None, alpha: float
     """
     store = Store(run)
     known = _known_texts(store)
-    new = _texts(reviews, columns)
+    read = partial(_texts, columns=columns, before=store.settings("ingest"))
+    new = read(reviews)
     classifier = Classifier.load(run)
-    before = _predictions(store, classifier, reference, columns)
+    before = _predictions(store, classifier, reference, read)
     with progress("predict", total=len(new)) as advance:
         after = classifier.predict_proba(new, advance=advance)
     drift = compare(known, new, before, (after.argmax(axis=1), after.max(axis=1)), names=classifier.names,
@@ -181,14 +183,14 @@ def _known_texts(store: Store) -> list[str]:
     return tables.read(folder / "reviews.parquet", tables.REVIEWS)["clean"].to_list()
 
 
-def _texts(path: Path, columns: Columns) -> list[str]:
+def _texts(path: Path, *, columns: Columns, before: Mapping[str, Any]) -> list[str]:
     """The cleaned texts of a file; those of which nothing is left count as well.
 
     Raises:
         UserError: it cannot be read, or has too few reviews.
     """
-    source = open_source(path, text_column=columns.text_column, id_column="none", encoding=columns.encoding,
-                         text_required=True)  # fmt: skip
+    source = open_alike(path, before, text_column=columns.text_column, id_column="none", encoding=columns.encoding,
+                        text_required=True)  # fmt: skip
     say(describe_source(source))
     texts = [normalise(text) for batch in read_batches(source, rows=BATCH) for text in batch["text"]]
     if len(texts) < FEWEST:
@@ -197,10 +199,12 @@ def _texts(path: Path, columns: Columns) -> list[str]:
     return texts
 
 
-def _predictions(store: Store, classifier: Classifier, reference: Path | None, columns: Columns) -> Predictions | None:
+def _predictions(
+    store: Store, classifier: Classifier, reference: Path | None, read: Callable[[Path], list[str]]
+) -> Predictions | None:
     """What the model says of reviews that it did not learn from."""
     if reference is not None:
-        probabilities = classifier.predict_proba(_texts(reference, columns))
+        probabilities = classifier.predict_proba(read(reference))
         return probabilities.argmax(axis=1), probabilities.max(axis=1)
     if not (store.folder("predict") / "predictions.parquet").is_file():
         say("  the run has no test file: mix and confidence are compared with a file named by --reference only")
