@@ -152,7 +152,7 @@ WITH_EXAMPLES = [
 def beside_a_run(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples name, and a finished run."""
     folder = Path(shutil.copytree(shop, tmp_path / "shop"))
-    shutil.copy(folder / "test.csv", folder / "more.csv")
+    pl.read_csv(folder / "test.csv").head(120).write_csv(folder / "more.csv")
     shutil.copy(PROJECT / "configs" / "demo.toml", folder)
     transcript.lay_out(folder)
     monkeypatch.chdir(folder)

@@ -17,6 +17,8 @@ from . import net
 BATCH_TOKENS = 1024
 OPSET = 18
 BLOCK = 32
+PIECES = 1000
+"""Rows from which a table of embeddings is worth rounding."""
 TOKENS = {
     "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>",
     "pad_token": "<pad>", "mask_token": "<mask>",
@@ -122,45 +124,54 @@ def onnx(encoder: Any, folder: Path, *, int8: bool = True) -> None:
 
 
 def quantise(exact: Path, file: Path) -> None:
-    """Weights in 8-bit integers: products in blocks of ``BLOCK`` with a scale each, piece embeddings with one a row.
+    """Weights in 8-bit integers: those of products with a scale for each ``BLOCK`` of a row, piece embeddings a row.
 
-    Activations are rounded by blocks as well. One scale for all of a batch's activations, as dynamic quantisation has
-    it, ruins this family of encoders: a few of their inner dimensions are hundreds of times larger than the others.
+    onnxruntime turns the products' weights into 32-bit floats once, when it loads them (it folds what hangs on
+    constants alone), so that activations are never rounded. One scale for all of a batch's activations, as dynamic
+    quantisation has it, ruins this family of encoders: a few of their inner dimensions are hundreds of times larger
+    than the others. Rounding them by blocks (``MatMulNBits``) is right to .999, and slower: see the README.
     """
     import onnx as proto
-    from onnxruntime.quantization import matmul_nbits_quantizer as by_block
 
-    config = by_block.DefaultWeightOnlyQuantConfig(block_size=BLOCK, is_symmetric=True, accuracy_level=4, bits=8)
-    made = by_block.MatMulNBitsQuantizer(proto.load(str(exact)), algo_config=config)
-    made.process()
-    model = made.model.model
-    graph = model.graph
-    tables = {table.name: table for table in graph.initializer}
-    for place, node in enumerate(list(graph.node)):
-        table = tables.get(node.input[0]) if node.op_type == "Gather" and node.input else None
-        if table is None or len(table.dims) != 2 or table.dims[0] < 1000:
+    model = proto.load(str(exact))
+    tables = {table.name: table for table in model.graph.initializer}
+    nodes, stored = list[Any](), dict[str, Any]()
+
+    def integers(name: str, values: Any) -> None:
+        """Store the last axis of ``values`` as integers and a scale."""
+        scales = (np.abs(values).max(axis=-1, keepdims=True) / 127 + 1e-12).astype(np.float32)
+        for part, tensor in (("int8", np.round(values / scales).astype(np.int8)), ("scale", scales)):
+            stored[f"{name}_{part}"] = proto.numpy_helper.from_array(tensor, f"{name}_{part}")
+
+    def add(kind: str, inputs: list[str], out: str, **settings: Any) -> None:
+        nodes.append(proto.helper.make_node(kind, inputs, [out], **settings))
+
+    for node in model.graph.node:
+        table = next((tables[name] for name in node.input if name in tables and len(tables[name].dims) == 2), None)
+        if table is None or not (node.op_type == "MatMul" or (node.op_type == "Gather" and table.dims[0] >= PIECES)):
+            nodes.append(node)
             continue
+        name, out = table.name, node.output[0]
         values = proto.numpy_helper.to_array(table).astype(np.float32)
-        scales = (np.abs(values).max(axis=1, keepdims=True) / 127 + 1e-12).astype(np.float32)
-        small = np.round(values / scales).astype(np.int8)
-        name, ids, out = table.name, node.input[1], node.output[0]
-        graph.initializer.remove(table)
-        graph.initializer.extend(
-            [
-                proto.numpy_helper.from_array(small, f"{name}_int8"),
-                proto.numpy_helper.from_array(scales, f"{name}_scale"),
-            ]
-        )
-        new = [
-            proto.helper.make_node("Gather", [f"{name}_int8", ids], [f"{out}_int8"]),
-            proto.helper.make_node("Cast", [f"{out}_int8"], [f"{out}_cast"], to=proto.TensorProto.FLOAT),
-            proto.helper.make_node("Gather", [f"{name}_scale", ids], [f"{out}_scale"]),
-            proto.helper.make_node("Mul", [f"{out}_cast", f"{out}_scale"], [out]),
-        ]
-        graph.node.remove(node)
-        for offset, one in enumerate(new):
-            graph.node.insert(place + offset, one)
-    del graph.value_info[:]
+        if node.op_type == "Gather":
+            integers(name, values)
+            add("Gather", [f"{name}_int8", node.input[1]], f"{out}_int8")
+            add("Cast", [f"{out}_int8"], f"{out}_cast", to=proto.TensorProto.FLOAT)
+            add("Gather", [f"{name}_scale", node.input[1]], f"{out}_scale")
+            add("Mul", [f"{out}_cast", f"{out}_scale"], out)
+        else:
+            rows, columns = values.shape
+            integers(name, values.T.reshape(columns, rows // BLOCK, BLOCK))
+            stored[f"{name}_shape"] = proto.numpy_helper.from_array(np.array([columns, rows]), f"{name}_shape")
+            add("Cast", [f"{name}_int8"], f"{name}_cast", to=proto.TensorProto.FLOAT)
+            add("Mul", [f"{name}_cast", f"{name}_scale"], f"{name}_blocks")
+            add("Reshape", [f"{name}_blocks", f"{name}_shape"], f"{name}_rows")
+            add("Transpose", [f"{name}_rows"], f"{name}_float", perm=[1, 0])
+            add("MatMul", [node.input[0], f"{name}_float"], out)
+        del tables[name]
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend([*tables.values(), *stored.values()])
     proto.save(model, str(file))
     proto.checker.check_model(str(file))
 

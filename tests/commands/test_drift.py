@@ -2,15 +2,17 @@
 
 import json
 import shutil
-import sys
+import subprocess
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import finished
 import numpy as np
+import polars as pl
 import pytest
 
-from tsirius import cli
 from tsirius.commands import drift
 from tsirius.commands.drift import measures
 from tsirius.errors import UserError
@@ -92,39 +94,28 @@ def test_chance_raises_few_alarms_and_a_change_is_found() -> None:
     assert "DRIFT" in found.table() and "the reviews have changed" in found.table()
 
 
-def run_command(*arguments: str) -> int:
-    """The exit code of the command."""
-    before, sys.argv = sys.argv, ["tsirius", "drift", *arguments]
-    try:
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-    finally:
-        sys.argv = before
-    return int(end.value.code or 0)
-
-
 def test_the_command_keeps_a_history_and_tells_by_its_exit_code(
-    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shop: Path, tmp_path: Path, call: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     run = Path(shutil.copytree(shop, tmp_path / "shop")) / "runs" / "shop"
-    english = tmp_path / "english.csv"
+    usual, english, few = (tmp_path / name for name in ("usual.csv", "english.csv", "few.csv"))
+    pl.read_csv(shop / "test.csv").gather_every(3).write_csv(usual)
     english.write_text("text\n" + "This charger <b>stopped</b> working & I want a refund\n" * 80, encoding="utf-8")
-    assert run_command(str(run), str(shop / "test.csv")) == 0
-    assert "no more than chance" in capsys.readouterr().out
-    assert run_command(str(run), str(english)) == 1
-    out = capsys.readouterr().out
-    assert "another script" in out and "charger (80)" in out
+    few.write_text("text\nчашка\n", encoding="utf-8")
+    drift = partial(call, "drift", str(run), cwd=tmp_path)
+    done = drift(str(usual))
+    assert done.returncode == 0 and "no more than chance" in done.stdout
+    done = drift(str(english))
+    assert done.returncode == 1 and "another script" in done.stdout and "charger (80)" in done.stdout
     history = json.loads((run / "drift" / "history.json").read_text(encoding="utf-8"))
     assert [entry["drifted"] for entry in history] == [False, True]
     page = finished.check_harmless((run / "drift" / "drift.html").read_text(encoding="utf-8"))
     assert page.tags["tr"] == 3 and "charger" in page.visible
-    few = tmp_path / "few.csv"
-    few.write_text("text\nчашка\n", encoding="utf-8")
-    assert run_command(str(run), str(few)) == 2
-    assert "too few to compare" in capsys.readouterr().err
+    done = drift(str(few))
+    assert done.returncode == 2 and "too few to compare" in done.stderr
     (run / "drift" / "history.json").write_text("{", encoding="utf-8")
-    assert run_command(str(run), str(english)) == 2
-    assert "history.json: was altered or damaged" in capsys.readouterr().err
+    done = drift(str(english))
+    assert done.returncode == 2 and "history.json: was altered or damaged" in done.stderr
 
 
 def test_a_run_without_a_test_file_wants_a_reference(shop: Path, tmp_path: Path) -> None:

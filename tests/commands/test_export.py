@@ -87,7 +87,10 @@ def elsewhere(code: str, folder: Path, texts: list[str]) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("form", exporting.FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=pytest.mark.slow) if form in ("merged", "onnx") else form for form in exporting.FORMS],
+)
 def test_every_form_predicts_the_same_in_a_process_of_its_own(
     run: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_no_command_opens_a_socket_or_asks(tmp_path: Path) -> None:
     for kind in (damage.NLI, damage.ENCODER, damage.WRITER):
         shutil.copytree(damage.whole(kind), tmp_path / kind)

@@ -169,6 +169,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_scores_by_every_way_in(trained: Trained) -> None:
     """Ours, plain peft (after lora: qlora's adapter belongs to the rounded encoder) and plain transformers."""
     command = [sys.executable, "-c", FRESH, json.dumps(TEXTS), str(trained.folder), str(len(NAMES)), trained.method]

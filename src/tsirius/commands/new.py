@@ -49,7 +49,8 @@ def new(
 ) -> list[Path]:
     """Look at the files of reviews and write ``NAME.toml``, with the columns that will be read.
 
-    Where ``categories`` does not exist they are asked for in a terminal; elsewhere a commented example is written.
+    Where ``categories`` does not exist, or is an example that nobody has changed, they are asked for in a terminal;
+    elsewhere a commented example is written.
 
     Returns:
         The files written.
@@ -70,7 +71,7 @@ def new(
     for source in sources:
         say(describe_source(source))
     written = [path]
-    if categories.exists():
+    if categories.exists() and not _is_example(categories):
         known = category_file.load(categories)
         say(f"{categories}: {len(known.names)} categories, {', '.join(known.names[:10])}")
     else:
@@ -94,6 +95,10 @@ def _found(source: Source) -> dict[str, object]:
     if source.format == "xlsx":
         found["sheet"] = source.sheet
     return found
+
+
+def _is_example(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= 4 * len(EXAMPLE) and path.read_bytes() == EXAMPLE.encode()
 
 
 def _terminal() -> bool:

@@ -57,7 +57,7 @@ SHA256 = {
         WEIGHTS[0]: "11c2c4208addb9d091493430b5a9d8792f1c3018282fcc237b8ecff25e5d9dfc",
         ONNX: "31d7dddd575afad216d3d3bd2603fb739b103a89a617be981a6507027d872386",
     },
-    GOODS: {ONNX: "f519f39a1b288d7fcf85c8a1f18e18722b20b918a32a11c133dba45ddcc576d1"},
+    GOODS: {ONNX: "ee314e4ef12110d154a1188a503719e3acbb20ad0afb777ee28fa784d04c262b"},
 }
 """Of the files of their weights."""
 ADAPTER, MERGED = "adapter", "merged"
