@@ -65,6 +65,7 @@ ADAPTER, MERGED = "adapter", "merged"
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
+OWN_CODE = "it needs code of its own, named by auto_map, and a model's code is never executed"
 AGAIN = "Copy or download it again."
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -470,7 +471,7 @@ def reason(error: BaseException) -> str:
     """What went wrong in one line. The advice that some libraries add, to switch their safety off, is not repeated."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text or "custom code" in text:
-        return "it needs code of its own, named by auto_map, and a model's code is never executed"
+        return OWN_CODE
     if "weights_only" in text or "weights only" in text.lower() or "torch.load" in text:
         return "its file of weights is damaged, or holds more than weights, which is never executed"
     return text[:200] or type(error).__name__

@@ -157,8 +157,9 @@ def _whole(head: str, model: str, *, new_head: bool, **settings: Any) -> tuple[A
             lacking.append(name)
     inner = [name for name in lacking if name.startswith(prefix)]
     if len(inner) > len(loaded.base_model.state_dict()) / 2 or (new_head and mismatched & set(inner)):
-        raise UserError("the weights are of another kind of model than config.json says", where=model,
-                        remedy=hub.REMEDY)  # fmt: skip
+        own = "auto_map" in hub.described(model)
+        what = hub.OWN_CODE if own else "the weights are of another kind of model than config.json says"
+        raise UserError(what, where=model, remedy=hub.REMEDY)
     if lacking:
         listed = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
         what = "weights of the right shape" if mismatched & set(lacking) else "trained weights"
