@@ -304,6 +304,11 @@ def fits(of: Shape, use: Use, device: Device) -> bool:
     return sum(peak(of, use).values()) * SLACK + CONTEXT <= device.gib * GIB
 
 
+def needed(of: Shape, use: Use, rows: int) -> float:
+    """Bytes on the card at the peak of a step that takes ``rows`` rows at a time, its libraries included."""
+    return sum(peak(of, _with_rows(use, rows)).values()) * SLACK + CONTEXT
+
+
 def rows_that_fit(of: Shape, use: Use, device: Device) -> int:
     """The most rows at a time, a power of two up to ``use.rows`` or that itself; 0 where not even one fits."""
     candidates = [use.rows, *(2**n for n in range(12, -1, -1) if 2**n < use.rows)]
@@ -390,7 +395,7 @@ def plan(
     ]
     rows = rows_that_fit(of, step, card)
     if not rows:
-        one = sum(peak(of, _with_rows(step, 1)).values()) * SLACK + CONTEXT
+        one = needed(of, step, 1)
         cure = "train.use=qlora" if use.method != "qlora" else "a smaller model"
         cure = "train.gradient_checkpointing=true or train.use=lora" if use.method == "full" else cure
         return [*lines, f"fits     not even one row of {step.length} tokens: it takes {one / GIB:.1f} GiB; try {cure}"]
