@@ -45,6 +45,8 @@ ENCODERS_ALONE = ("T5",)
 """Shapes of which a folder holds an encoder without its decoder: there is no class that classifies with it."""
 DECODERS = ("Qwen3", "Gemma3")
 """Shapes whose classifier has no bias: the prior's shift stays beside the weights, so that merged needs none."""
+RERANKERS = ("XLMRoberta", "Bert", "ModernBert", "Qwen3")
+"""Shapes that are tested as rerankers: with one score, and Qwen3 as one that says yes or no."""
 XNLI = ("contradiction", "neutral", "entailment")
 QUERY = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 
@@ -90,7 +92,7 @@ FAMILIES = {
         taken=("task: classification | query: ", "task: classification | query: "),
     ),
     "LaBSE": Family("Bert", "cls", dense=((WIDTH, True, "Tanh"),)),
-    "a name of its own": Family("Bert", "weightedmean", {"query": "q: ", "document": "d: "}, taken=("q: ", "d: "),
+    "any other": Family("Bert", "weightedmean", {"query": "q: ", "document": "d: "}, taken=("q: ", "d: "),
                                 include_prompt=False, norm=True),
 }  # fmt: skip
 """Sixteen, in the layout in which sentence-transformers saves them."""
@@ -150,3 +152,20 @@ def build(name: str, family: Family, words: Any, path: Path, *, width: int = WID
     result = sentence_transformers.SentenceTransformer(modules=steps, prompts=family.prompts or None, device="cpu")
     result.save(str(path / name))
     return result
+
+
+def table(*, russian: bool) -> str:
+    """What each family is tested for, as Markdown.
+
+    Embeddings: ``test_pooling.py``; nli: ``test_families.py`` on the shape, reranker: ``test_reranker.py``; LoRA, QLoRA
+    and ONNX: ``test_families.py``.
+    """
+    yes, refused = ("да", "отказ: один энкодер") if russian else ("yes", "refused: an encoder alone")
+    head = ("семейство", "класс", "эмбеддинги", "nli или reranker") if russian else (
+        "family", "class", "embeddings", "nli or reranker")  # fmt: skip
+    lines = [f"| {' | '.join((*head, 'LoRA', 'QLoRA', 'ONNX'))} |", "|---|---|---|---|---|---|---|"]
+    for name, family in FAMILIES.items():
+        judges = "nli, reranker" if family.shape in RERANKERS else "nli"
+        trained = (refused, refused, "–") if family.shape in ENCODERS_ALONE else (yes, yes, yes)
+        lines.append(f"| {' | '.join((name, family.shape, yes, judges, *trained))} |")
+    return "\n".join(lines)

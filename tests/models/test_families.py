@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
-from families import DECODERS, ENCODERS_ALONE, FAMILIES, SHAPES, XNLI, build, plain
+from families import DECODERS, ENCODERS_ALONE, FAMILIES, RERANKERS, SHAPES, XNLI, build, plain, table
 from shop import SAMPLE
 from test_finetune import NAMES, fit
 from test_finetune import describe as described
@@ -33,6 +33,14 @@ TEXTS = [*tiny.SENTENCES, "ок"]
 @pytest.fixture(scope="module")
 def words(tiny_model: Path) -> Any:
     return load.tokenizer(str(tiny_model))
+
+
+def test_every_cell_of_the_table_is_a_test() -> None:
+    """Rerankers are tested by kind: with one score, and Qwen3."""
+    assert set(RERANKERS) <= {*tiny.PAIRS, "Qwen3"} and len(FAMILIES) == 16
+    assert {family.shape for family in FAMILIES.values()} == set(SHAPES)
+    rows = table(russian=False).splitlines()[2:]
+    assert [row.count("| yes") for row in rows] == [4 if name in TRAINABLE else 1 for name in FAMILIES]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -142,6 +142,7 @@ KNOWN = {
         "intfloat/multilingual-e5-small": (12, 384, 1536, 12, 250_037, 512, 2, "bert"),
         "intfloat/multilingual-e5-base": (12, 768, 3072, 12, 250_002, 514, 1, "xlm-roberta"),
         "intfloat/multilingual-e5-large": (24, 1024, 4096, 16, 250_002, 514, 1, "xlm-roberta"),
+        "deepvk/USER-bge-m3": (24, 1024, 4096, 16, 46_166, 8194, 1, "xlm-roberta"),
         "BAAI/bge-m3": (24, 1024, 4096, 16, 250_002, 8194, 1, "xlm-roberta"),
     }.items()
 }
