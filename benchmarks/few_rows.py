@@ -79,7 +79,9 @@ def score(
     """Weighted F1 of one model trained on ``rows`` rows of the run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        given = {stage: run / stage for stage in ("ingest", "label", "select", "split")} | {"augment": folder / "rows"}
+        given = {stage: run / stage for stage in ("ingest", "label", "answers", "select", "split")} | {
+            "augment": folder / "rows"
+        }
         for part in ("rows", "out", "scratch"):
             (folder / part).mkdir()
         examples = tables.read(run / "split" / "train.parquet", tables.EXAMPLES)

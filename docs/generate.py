@@ -1,11 +1,14 @@
-"""Write the parts of the documentation that are output: the references of the settings and of the command line.
+"""Write the parts of the documentation that are output: the references of the settings and of the command line, and the
+table of what models are tested for.
 
 Run it with ``make docs``; a test fails where a page differs from what this makes.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +66,24 @@ def _verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{before}{name}", command
 
 
-PAGES = {"settings.md": settings, "commands.md": commands}
+BEGIN, END = "<!-- families -->\n", "<!-- /families -->"
+
+
+def models(page: str, *, russian: bool) -> str:
+    """A page about models with the table of what each family is tested for: the tests have it."""
+    sys.path.append(str(HERE.parent / "tests"))
+    import families
+
+    before, _, rest = (HERE / page).read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}\n{families.table(russian=russian)}\n\n{END}{rest.partition(END)[2]}"
+
+
+PAGES = {
+    "settings.md": settings,
+    "commands.md": commands,
+    "models.md": partial(models, "models.md", russian=False),
+    "ru/models.md": partial(models, "ru/models.md", russian=True),
+}
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Tiny random models in the hub's on-disk layout.
 
 An XLM-R encoder with a masked-language head and no classifier, an XLM-R trained for nothing with an inference head, a
-Qwen3 that knows the words of a reranker's prompt, a T5 of version 1.1, and a Marian.
+Qwen3 that knows the words of a reranker's prompt, classifiers of pairs of several kinds, a T5 of version 1.1, and a
+Marian.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 SENTENCES = """
 Кастрюля тяжёлая, дно толстое, суп варится быстро.
@@ -131,6 +133,83 @@ def build_reranker(path: Path, *, answers: Sequence[str] = ("yes", "no")) -> Pat
         torch.manual_seed(0)
         Qwen3ForCausalLM(config).save_pretrained(path)
     return path
+
+
+PAIRS = ("XLMRoberta", "DebertaV2", "ModernBert", "Bert")
+"""Kinds of classifiers of pairs, each with the tokenizer of its published models."""
+
+
+def build_pairs(path: Path, kind: str, *, labels: Sequence[str]) -> Path:
+    """Write a random classifier of pairs of ``kind`` with ``labels``; one label makes a reranker with one score.
+
+    XLM-R as bge-reranker-v2-m3, DeBERTa v3 as mDeBERTa-v3-base-mnli-xnli with positions relative alone, ModernBERT with
+    a byte-level vocabulary, BERT with WordPiece and token types.
+    """
+    import torch
+    import transformers
+
+    path.mkdir(parents=True)
+    words = _words_of(path, kind)
+    usual = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    own: dict[str, dict[str, object]] = {
+        "XLMRoberta": {"max_position_embeddings": 130, "type_vocab_size": 1},
+        "DebertaV2": {"max_position_embeddings": 128, "relative_attention": True, "position_buckets": 16,
+                      "norm_rel_ebd": "layer_norm", "share_att_key": True, "pos_att_type": ["p2c", "c2p"],
+                      "max_relative_positions": -1, "position_biased_input": False, "type_vocab_size": 0},
+        "ModernBert": {"max_position_embeddings": 128, "classifier_pooling": "mean", "local_attention": 16,
+                       "cls_token_id": words.cls_token_id, "sep_token_id": words.sep_token_id},
+        "Bert": {"max_position_embeddings": 128},
+    }  # fmt: skip
+    named = dict(enumerate(labels))
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(words), **usual, **own[kind], pad_token_id=words.pad_token_id, bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id, id2label=named, label2id={label: place for place, label in named.items()},
+    )  # fmt: skip
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        made = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+        for part in made.parameters():
+            if part.dim() > 1:
+                part.normal_(std=0.3)
+        made.save_pretrained(path)
+    words.save_pretrained(path)
+    return path
+
+
+def _words_of(path: Path, kind: str) -> Any:
+    """The tokenizer of the published models of ``kind``, with few pieces."""
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    if kind == "XLMRoberta":
+        pieces = _sentencepiece(path / "sentencepiece.bpe.model")
+        special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+        return transformers.XLMRobertaTokenizer(vocab=[*special, *pieces[3:], ("<mask>", 0.0)], model_max_length=128)
+    if kind == "DebertaV2":
+        pieces = _sentencepiece(path / "spm.model")
+        special = [("[PAD]", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0), ("[UNK]", 0.0)]
+        return transformers.DebertaV2Tokenizer(vocab=[*special, *pieces[3:], ("[MASK]", 0.0)], model_max_length=128)
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    settings = {"vocab_size": 400, "show_progress": False, "special_tokens": names}
+    if kind == "Bert":
+        words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        words.normalizer, words.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        words.train_from_iterator(SENTENCES, trainers.WordPieceTrainer(**settings))
+    else:
+        words = Tokenizer(models.BPE())
+        words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        words.train_from_iterator(SENTENCES, trainers.BpeTrainer(**settings, initial_alphabet=alphabet))
+    ends = [(name, words.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    second = "$B:1 [SEP]:1" if kind == "Bert" else "$B:0 [SEP]:0"
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=f"[CLS] $A [SEP] {second}", special_tokens=ends
+    )
+    inputs = ["input_ids", *["token_type_ids"] * (kind == "Bert"), "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", mask_token="[MASK]",
+        unk_token="[UNK]", model_max_length=128, model_input_names=inputs,
+    )  # fmt: skip
 
 
 def build_t5(path: Path) -> Path:

@@ -426,8 +426,22 @@ def latency(
 
 
 @app.command()
-def doctor() -> None:
-    """Show what this machine has: cores, memory, GPU, network settings, packages, models in the cache."""
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Show a model instead, a folder or a hub name, before it is downloaded."),
+    ] = None,
+) -> None:
+    """Show what this machine has: cores, memory, GPU, network settings, packages, models in the cache.
+
+    Of a model: its class, what it can be used for, pooling, prefix, size, licence, and whether it fits on a T4.
+    """
+    if model is not None:
+        from tsirius.commands import doctor_model
+
+        for name, value in doctor_model.describe(model).items():
+            print(f"{name:<12} {value}")
+        return
     from tsirius.commands import doctor
 
     for name, value in doctor.describe().items():

@@ -284,3 +284,23 @@ def test_questions_that_ask_nothing_are_refused(change: dict[str, Any], message:
 
 def test_no_texts_give_no_votes(model: Path) -> None:
     assert teacher(model).label([]).probabilities.shape == (0, len(CATEGORIES))
+
+
+@pytest.mark.parametrize("labels", [XNLI, ("entailment", "not_entailment")])
+@pytest.mark.parametrize("kind", tiny.PAIRS)
+def test_the_scores_of_every_kind_are_the_pipelines(kind: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+    """DeBERTa v3 as mDeBERTa-v3-base-mnli-xnli, ModernBERT as ModernBERT-large-zeroshot-v2.0, of two labels."""
+    from transformers import pipeline
+
+    path = tiny.build_pairs(tmp_path / kind, kind, labels=labels)
+    nli.check(nli.Config(model=str(path)))
+    classify = pipeline("zero-shot-classification", model=str(path), device="cpu")
+    given = classify(TEXTS, HYPOTHESES, hypothesis_template="{}", multi_label=True)
+    expected = [[dict(zip(row["labels"], row["scores"], strict=True))[one] for one in HYPOTHESES] for row in given]
+    one = scorer(path)
+    found = probabilities(one, TEXTS)
+    assert np.ptp(expected) > 0.05
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    alone = np.concatenate([probabilities(one, [text]) for text in TEXTS])
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+    np.testing.assert_allclose(probabilities(one, TEXTS[::-1])[::-1], found, atol=1e-4)

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import families
 import pytest
+import test_neighbours as neighbours
+import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tsirius import config, pipeline
 from tsirius.errors import UserError
-from tsirius.models import estimate, hub
+from tsirius.models import estimate, hub, load
 
 BASE = estimate.KNOWN["xlm-roberta-base"]
 LARGE = estimate.KNOWN["xlm-roberta-large"]
@@ -25,22 +28,68 @@ def use(**changes: Any) -> estimate.Use:
     return estimate.Use(**{**settings, "several": False, **changes})
 
 
+KINDS = [*families.SHAPES.keys() - set(families.ENCODERS_ALONE), "DebertaV2", "Llama"]
+
+
+def made_of(kind: str, words: Path, path: Path) -> Path:
+    """A tiny model of a kind, in the hub's layout."""
+    if kind == "DebertaV2":
+        return tiny.build_pairs(path / kind, kind, labels=["a", "b"])
+    if kind == "Llama":
+        return neighbours.build(path / kind, words, kind, head="Model", pads=None)
+    return families.plain(kind, load.tokenizer(str(words)), path / kind)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_weights_are_counted_as_they_are(tiny_model: Path, method: str) -> None:
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_weights_are_counted_as_they_are(kind: str, method: str, tiny_model: Path, tmp_path: Path) -> None:
     from tsirius.models import finetune
     from tsirius.stages import train
 
-    settings = train.Config(use=method, model=str(tiny_model), lora_r=3)  # type: ignore[arg-type]  # a method
-    made = finetune.build(str(tiny_model), names=["а", "б", "в"], recipe=train.recipe(settings))
+    model = str(made_of(kind, tiny_model, tmp_path))
+    settings = train.Config(use=method, model=model, lora_r=3)  # type: ignore[arg-type]  # a method
+    made = finetune.build(model, names=["а", "б", "в"], recipe=train.recipe(settings))
     found = sum(part.numel() for part in made.parameters() if part.requires_grad)
-    of = estimate.shape(str(tiny_model))
+    of = estimate.shape(model)
     assert estimate.trained(of, use(method=method, r=3, categories=3)) == found
-    linear = [
-        part.weight.numel()
-        for name, part in made.named_modules()
-        if isinstance(part, torch.nn.Linear) and "lora" not in name and "classifier" not in name
-    ]
-    assert of.linear == sum(linear)
+    whole = made if method == "full" else made.merge_and_unload()
+    assert of.linear + of.others + of.head[0] + 3 * of.head[1] == sum(part.numel() for part in whole.parameters())
+    assert len(of.matrices) == of.layers * of.in_a_layer + (kind == "Bert"), "and the layer that pools"
+    assert of.inner in {width for sizes in of.matrices for width in sizes}
+
+
+@pytest.mark.parametrize(
+    ("kind", "gated", "whole", "in_a_layer", "keys"),
+    [("XLMRoberta", False, False, 6, 32), ("DebertaV2", False, True, 6, 32), ("ModernBert", True, False, 4, 32),
+     ("Qwen3", True, False, 7, 32), ("Gemma3", True, False, 7, 32), ("T5", True, False, 7, 32)],  # the encoder alone
+)  # fmt: skip
+def test_what_activations_depend_on(
+    kind: str, gated: bool, whole: bool, in_a_layer: int, keys: int, tiny_model: Path, tmp_path: Path
+) -> None:
+    of = estimate.shape(str(made_of(kind, tiny_model, tmp_path)))
+    assert (of.gated, of.whole_attention, of.keys, of.layers, of.hidden) == (gated, whole, keys, 2, 32)
+    assert of.in_a_layer == in_a_layer
+    assert estimate.kept(of, use(method="full")) > 0 and estimate.flops(of, use()) > 2 * of.linear
+
+
+def test_counted_as_bert_is_by_its_numbers(tiny_model: Path, tmp_path: Path) -> None:
+    for kind in ("XLMRoberta", "Bert"):
+        model = str(made_of(kind, tiny_model, tmp_path))
+        of, by_numbers = estimate.counted(model), estimate.shape(model)
+        assert estimate.replace(of, matrices=()) == estimate.replace(by_numbers, matrices=())
+        assert sorted(of.matrices) == sorted(by_numbers.matrices)
+
+
+def test_an_encoder_without_a_classifier_is_not_planned(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    model = made_of("T5", tiny_model, tmp_path)
+    of = estimate.shape(str(model))
+    weights = load_file(model / "model.safetensors")
+    assert of.linear + of.others == sum(array.size for array in weights.values())
+    loaded = config.load(CONFIGS / "t4.toml", [f"train.model={model}"])
+    with pytest.raises(UserError, match="is an encoder alone, which makes embeddings"):
+        pipeline.plan_training(loaded, "t4")
 
 
 def test_known_shapes_have_their_published_sizes() -> None:

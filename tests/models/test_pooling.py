@@ -4,12 +4,12 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import transformers
+from families import FAMILIES, WIDTH, Family, build
 
 from tsirius.errors import UserError
 from tsirius.models import embeddings, encode, hub, load, pooling
@@ -19,109 +19,6 @@ TEXTS = [
     "Чайник гудит", "кружка", "Сапоги промокли в первый же дождь, а стелька расклеилась через неделю, верните деньги!",
     "ok", "суп. Кастрюля " * 30,
 ]  # fmt: skip
-WIDTH = 32
-USUAL = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "max_position_embeddings": 64, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}  # fmt: skip
-DECODER = {**USUAL, "num_key_value_heads": 2, "head_dim": 8}
-SHAPES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "XLMRoberta": ("XLMRobertaConfig", "XLMRobertaModel", USUAL),
-    "Bert": ("BertConfig", "BertModel", USUAL),
-    "Roberta": ("RobertaConfig", "RobertaModel", USUAL),
-    "ModernBert": ("ModernBertConfig", "ModernBertModel", {**USUAL, "cls_token_id": 0, "sep_token_id": 2}),
-    "Qwen3": ("Qwen3Config", "Qwen3Model", DECODER),
-    "Gemma3": (
-        "Gemma3TextConfig",
-        "Gemma3TextModel",
-        {**DECODER, "use_bidirectional_attention": True, "sliding_window": 16},
-    ),
-    "T5": (
-        "T5Config",
-        "T5EncoderModel",
-        {
-            "d_model": WIDTH,
-            "d_kv": 8,
-            "d_ff": 64,
-            "num_layers": 2,
-            "num_heads": 4,
-            "feed_forward_proj": "gated-gelu",
-            "pad_token_id": 1,
-        },
-    ),
-}
-QUERY = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
-
-
-class Family(NamedTuple):
-    """A published family of encoders: its class, and what its folder or its card says."""
-
-    shape: str
-    pooling: str
-    prompts: dict[str, str] = {}  # noqa: RUF012
-    dense: tuple[tuple[int, bool, str], ...] = ()  # width, bias, activation
-    taken: tuple[str, str] = ("", "")
-    include_prompt: bool = True
-    norm: bool = False
-
-
-SEARCH = {"search_query": "search_query: ", "search_document": "search_document: "}
-FAMILIES = {
-    "USER2-base": Family("ModernBert", "mean", {"classification": "classification: ", **SEARCH},
-                         taken=("classification: ", "classification: ")),
-    "BERTA": Family("Bert", "mean", {**SEARCH, "categorize": "categorize: ", "categorize_topic": "categorize_topic: "},
-                    taken=("categorize_topic: ", "categorize_topic: ")),
-    "rubert-mini-frida": Family("Bert", "mean", {"categorize_topic": "categorize_topic: "},
-                                taken=("categorize_topic: ", "categorize_topic: ")),
-    "FRIDA": Family("T5", "cls", {"categorize_topic": "categorize_topic: ", **SEARCH},
-                    taken=("categorize_topic: ", "categorize_topic: ")),
-    "multilingual-e5-small": Family("Bert", "mean", taken=("query: ", "query: ")),
-    "multilingual-e5-base": Family("XLMRoberta", "mean", taken=("query: ", "query: ")),
-    "multilingual-e5-large-instruct": Family("XLMRoberta", "mean", taken=(pooling.INSTRUCTION, "")),
-    "USER-bge-m3": Family("XLMRoberta", "cls"),
-    "bge-m3": Family("XLMRoberta", "cls"),
-    "ru-en-RoSBERTa": Family("Roberta", "cls", {"classification": "classification: ", **SEARCH},
-                             taken=("classification: ", "classification: ")),
-    "gte-multilingual-base": Family("XLMRoberta", "cls"),
-    "Qwen3-Embedding-0.6B": Family("Qwen3", "lasttoken", {"query": QUERY, "document": ""},
-                                   taken=(pooling.INSTRUCTION, "")),
-    "F2LLM-v2-0.6B": Family("Qwen3", "lasttoken", {"query": QUERY}, taken=(pooling.INSTRUCTION, "")),
-    "embeddinggemma-300m": Family(
-        "Gemma3", "mean",
-        {"query": "task: search result | query: ", "document": "title: none | text: ",
-         "Classification": "task: classification | query: "},
-        ((48, False, "Identity"), (WIDTH, False, "Identity")),
-        taken=("task: classification | query: ", "task: classification | query: "),
-    ),
-    "LaBSE": Family("Bert", "cls", dense=((WIDTH, True, "Tanh"),)),
-    "a name of its own": Family("Bert", "weightedmean", {"query": "q: ", "document": "d: "}, taken=("q: ", "d: "),
-                                include_prompt=False, norm=True),
-}  # fmt: skip
-"""Sixteen, in the layout in which sentence-transformers saves them."""
-
-
-def build(name: str, family: Family, words: Any, path: Path) -> Any:
-    """A tiny model of a family in its layout on disk, and as sentence-transformers has it."""
-    import sentence_transformers
-    from sentence_transformers.models import Dense, LayerNorm, Normalize, Transformer
-    from sentence_transformers.models import Pooling as Pool
-
-    config, model, settings = SHAPES[family.shape]
-    torch.manual_seed(0)
-    made = getattr(transformers, model)(getattr(transformers, config)(vocab_size=len(words), **settings))
-    made.save_pretrained(path / "plain")
-    words.save_pretrained(path / "plain")
-    steps: list[Any] = [Transformer(str(path / "plain"), max_seq_length=48)]
-    steps.append(Pool(WIDTH, family.pooling, include_prompt=family.include_prompt))
-    width = WIDTH
-    for wide, bias, activation in family.dense:
-        steps.append(Dense(width, wide, bias=bias, activation_function=getattr(torch.nn, activation)()))
-        width = wide
-    if family.norm:
-        steps.append(LayerNorm(width))
-        torch.nn.init.normal_(steps[-1].norm.weight)
-    steps.append(Normalize())
-    result = sentence_transformers.SentenceTransformer(modules=steps, prompts=family.prompts or None, device="cpu")
-    result.save(str(path / name))
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ from tsirius import extras
 from tsirius.store import versions
 
 HUB_MODELS = (
-    "xlm-roberta-base",
-    "joeddav/xlm-roberta-large-xnli",
+    "deepvk/GeRaCl-USER2-base",
+    "intfloat/multilingual-e5-base",
+    "deepvk/USER-bge-m3",
     "cointegrated/rut5-base-paraphraser",
     "Helsinki-NLP/opus-mt-ru-en",
     "Helsinki-NLP/opus-mt-en-ru",
 )
-"""The hub models that the recipe names."""
+"""The hub models that the recipes name."""
 
 GIB = 2**30
 

@@ -164,7 +164,8 @@ def _write(folder: Path, description: Description, texts: Sequence[str], *, to: 
     if to == "merged":
         if not fold(merged, description.prior_shift, temperature=heat):
             raise UserError("its head has no bias to take the prior's shift", where=folder,
-                            remedy="Export to onnx or adapter, which keep it beside the weights.")  # fmt: skip
+                            remedy="Export to onnx or adapter, which keep it beside the weights, or train it with"
+                                   " train.prior_correction = false.")  # fmt: skip
         merged.save_pretrained(work)
         tokenizer.save_pretrained(work)
         exported = _scores("the export", _plain(work, scorer.max_length), texts)
@@ -190,17 +191,18 @@ def fold(model: Any, shift: Sequence[float], *, temperature: float) -> bool:
     """Work the prior's shift and the temperature into a classifier's last layer: whoever uses it need not know of them.
 
     Returns:
-        Whether there is such a bias.
+        Whether it could be: a decoder's head has no bias to take a shift.
     """
     import torch
 
     layers = [
         layer for layer in model.modules() if isinstance(layer, torch.nn.Linear) and layer.out_features == len(shift)
     ]
-    if not layers or layers[-1].bias is None:
+    if not layers or (layers[-1].bias is None and max(shift) > min(shift)):
         return False
     with torch.no_grad():
-        layers[-1].bias.add_(torch.tensor(shift, dtype=layers[-1].bias.dtype)).div_(temperature)
+        if layers[-1].bias is not None:
+            layers[-1].bias.add_(torch.tensor(shift, dtype=layers[-1].bias.dtype)).div_(temperature)
         layers[-1].weight.div_(temperature)
     return True
 

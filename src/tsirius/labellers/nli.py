@@ -8,16 +8,16 @@ XNLI in 15 languages, Russian among them), or one of two labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
-from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
+from tsirius.labellers.pairs import Batch, Frame, Scorer, cross_encoder
 from tsirius.models import hub, onnx
-from tsirius.models.batching import HALF, Budget, budget_on, check_alone, padded_with_mask, padding
+from tsirius.models.batching import Budget, padded_with_mask
 from tsirius.models.hub import EMBEDDED
 from tsirius.models.load import Precision
 from tsirius.section import Section
@@ -25,10 +25,6 @@ from tsirius.section import Section
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-PROBE = "Отзыв. A review, 5 звёзд! "
-"""A text whose pair encodings are compared with the tokenizer's own."""
-
 
 BLIND = True
 KEEP = True
@@ -111,34 +107,14 @@ def scorer(model: str, *, precision: Precision, max_length: int, batch_tokens: i
     """
     if model == EMBEDDED:
         return _built_in(max_length=max_length, batch_tokens=batch_tokens)
-    from tsirius.models import encode
-    from tsirius.models.load import CLASSIFIER, judge, settle, tokenizer
+    from tsirius.models.load import CLASSIFIER, judge
 
     network = judge(model, head=CLASSIFIER, precision=precision)
     columns = list(answers(network.config.id2label, where=model))
-    words = tokenizer(model)
-    settle(network, words, where=model)
-    length = encode.longest(network, words, max_length)
-    kinds = "token_type_ids" in words.model_input_names
-    pad = padding(words, network.config)
-
-    def forward(batch: Batch) -> NDArray[np.float32]:
-        logits = network(**inputs(batch, pad=pad, kinds=kinds, left=False, device=network.device)).logits
-        result: NDArray[np.float32] = logits[:, columns].float().cpu().numpy()
-        return result
-
-    def tokens(texts: Sequence[str]) -> list[list[int]]:
-        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
-                      return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
-        return list(result["input_ids"])
-
-    def frame(hypothesis: str) -> Frame:
-        return _frame(words, hypothesis, tokens, where=model, max_length=length)
-
-    around = frame("Отзыв.")
-    pairs = [around.before + text[: length // 2] + around.after for text in tokens(encode.NEIGHBOURS)]
-    check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF, where=model)
-    return Scorer(model, tokens, frame, forward, length, budget_on(network.device, batch_tokens))
+    return cross_encoder(
+        network, lambda logits: logits[:, columns], model=model, text_first=True, max_length=max_length,
+        batch_tokens=batch_tokens,
+    )  # fmt: skip
 
 
 def _built_in(*, max_length: int, batch_tokens: int) -> Scorer:
@@ -181,25 +157,3 @@ def answers(labels: Mapping[int, str], *, where: str) -> tuple[int, int]:
         raise UserError(f"has no label for {lacking}: {', '.join(map(str, labels.values()))}", where=where,
                         remedy="Name a model that was trained on natural language inference.")  # fmt: skip
     return no[0], yes[0]
-
-
-def _frame(words: Any, hypothesis: str, tokens: Any, *, where: str, max_length: int) -> Frame:
-    """What the tokenizer puts around the first of a pair, its special tokens included.
-
-    Raises:
-        UserError: the tokenizer joins pairs in another way than one after the other.
-    """
-    whole = words(PROBE, hypothesis, return_token_type_ids=True)
-    ids, kinds = whole["input_ids"], whole["token_type_ids"]
-    text = tokens([PROBE])[0]
-    start = next((at for at in range(len(ids)) if ids[at : at + len(text)] == text), 0)
-    end = start + len(text)
-    result = Frame(ids[:start], ids[end:], kinds[end:])
-    room = max_length - len(result.before) - len(result.after)
-    if room > 0:
-        long = PROBE * max_length
-        cut = words(PROBE * max_length, hypothesis, truncation="only_first", max_length=max_length)["input_ids"]
-        if ids[start:end] != text or cut != result.before + tokens([long])[0][:room] + result.after or any(kinds[:end]):
-            raise UserError("its tokenizer joins a text and a hypothesis in an unknown way", where=where,
-                            remedy="Name another model.")  # fmt: skip
-    return result

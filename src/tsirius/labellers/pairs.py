@@ -14,11 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsirius.errors import UserError
-from tsirius.models.batching import Budget, does_not_fit, in_batches, padded, padded_with_mask
+from tsirius.models.batching import (
+    HALF,
+    Budget,
+    budget_on,
+    check_alone,
+    does_not_fit,
+    in_batches,
+    padded,
+    padded_with_mask,
+    padding,
+)
 from tsirius.progress import Advance
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
+
+PROBE = "Отзыв. A review, 5 звёзд! "
+"""A text whose pair encodings are compared with the tokenizer's own."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +42,14 @@ class Frame:
     Attributes:
         before: token ids before the text.
         after: token ids after it.
-        kinds: the token types of ``after``, where the model knows types; those of ``before`` and the text are 0.
+        kinds: the token types of ``after``, where the model knows types; those of ``before`` are 0.
+        kind: the token type of the text.
     """
 
     before: list[int]
     after: list[int]
     kinds: list[int]
+    kind: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,9 +145,9 @@ class Scorer:
     def _batch(self, tokens: Sequence[list[int]], frames: Sequence[Frame]) -> Batch:
         ids, kinds = [], []
         for row, frame in zip(tokens, frames, strict=True):
-            first = frame.before + row[: self.max_length - len(frame.before) - len(frame.after)]
-            ids.append(first + frame.after)
-            kinds.append([0] * len(first) + frame.kinds)
+            text = row[: self.max_length - len(frame.before) - len(frame.after)]
+            ids.append(frame.before + text + frame.after)
+            kinds.append([0] * len(frame.before) + [frame.kind] * len(text) + frame.kinds)
         return Batch(ids, kinds)
 
 
@@ -152,3 +168,90 @@ def inputs(batch: Batch, *, pad: int, kinds: bool, left: bool, device: Any) -> d
     if kinds:
         given["token_type_ids"] = padded(batch.kinds, 0, left=left, multiple=1)
     return {name: torch.from_numpy(table).to(device) for name, table in given.items()}
+
+
+def cross_encoder(
+    network: Any,
+    pick: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    model: str,
+    text_first: bool,
+    max_length: int,
+    batch_tokens: int,
+) -> Scorer:
+    """A sequence classifier that reads a text and a hypothesis at once, as a scorer of pairs.
+
+    Args:
+        network: of transformers, on its device.
+        pick: its logits of B pairs, [B, labels] → those against and for the hypothesis, [B, 2].
+        model: its folder or hub name.
+        text_first: the text comes before the hypothesis, as a premise does; else after it, as a document after a query.
+        max_length: tokens of a text with a hypothesis; at most what the model can read.
+        batch_tokens: initial tokens of a batch on a CPU; a GPU takes more.
+
+    Raises:
+        UserError: its tokenizer is another model's, or joins pairs in an unknown way; or its scores of a pair depend on
+            the pairs beside it.
+    """
+    from tsirius.models import encode
+    from tsirius.models.load import settle, tokenizer
+
+    words = tokenizer(model)
+    settle(network, words, where=model)
+    length = encode.longest(network, words, max_length)
+    kinds = "token_type_ids" in words.model_input_names
+    pad = padding(words, network.config)
+
+    def forward(batch: Batch) -> NDArray[np.float32]:
+        logits = network(**inputs(batch, pad=pad, kinds=kinds, left=False, device=network.device)).logits
+        result: NDArray[np.float32] = pick(logits).float().cpu().numpy()
+        return result
+
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
+                      return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
+        return list(result["input_ids"])
+
+    def frame(hypothesis: str) -> Frame:
+        return around(words, hypothesis, tokens, text_first=text_first, where=model, max_length=length)
+
+    one = frame("Отзыв.")
+    pairs = [one.before + text[: length // 2] + one.after for text in tokens(encode.NEIGHBOURS)]
+    check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF, where=model)
+    return Scorer(model, tokens, frame, forward, length, budget_on(network.device, batch_tokens))
+
+
+def around(
+    words: Any,
+    hypothesis: str,
+    tokens: Callable[[Sequence[str]], list[list[int]]],
+    *,
+    text_first: bool,
+    where: str,
+    max_length: int,
+) -> Frame:
+    """What the tokenizer puts around the text of a pair, the hypothesis and its special tokens included.
+
+    Raises:
+        UserError: the tokenizer joins pairs in another way than one after the other, or has nothing between them.
+    """
+
+    def joined(text: str, **settings: Any) -> Any:
+        return words(*((text, hypothesis) if text_first else (hypothesis, text)), **settings)
+
+    whole = joined(PROBE, return_token_type_ids=True)
+    ids, kinds, text = whole["input_ids"], whole["token_type_ids"], tokens([PROBE])[0]
+    starts = [at for at in range(len(ids)) if ids[at : at + len(text)] == text] or [0]
+    start = starts[0] if text_first else starts[-1]
+    end = start + len(text)
+    result = Frame(ids[:start], ids[end:], kinds[end:], kinds[start])
+    room = max_length - len(result.before) - len(result.after)
+    if room > 0:
+        long = PROBE * max_length
+        only = "only_first" if text_first else "only_second"
+        cut = joined(long, truncation=only, max_length=max_length)["input_ids"]
+        same = cut == result.before + tokens([long])[0][:room] + result.after
+        if ids[start:end] != text or not same or any(kinds[:start]) or set(kinds[start:end]) != {result.kind}:
+            raise UserError("its tokenizer joins a text and a hypothesis in an unknown way", where=where,
+                            remedy="Name another model.")  # fmt: skip
+    return result

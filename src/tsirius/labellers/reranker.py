@@ -1,14 +1,17 @@
-"""An instruction reranker as teacher: a language model that says "yes" or "no" to a text and a query.
+"""A reranker as teacher: a model that says how well a document, the text, answers a query, a hypothesis.
 
-Written for Qwen3-Reranker (Zhang et al., arXiv 2506.05176), with the prompt of its model card: the score is the softmax
-over the logits of "no" and "yes" after the prompt. The text is the document, a hypothesis the query. Behind the same
-interface as :mod:`tsirius.labellers.nli`; more work for the same text, as each prompt has some eighty tokens of its
-own.
+Two kinds are read, told apart by their config.json, behind the same interface as :mod:`tsirius.labellers.nli`:
+
+- a language model that says "yes" or "no", as Qwen3-Reranker (Zhang et al., arXiv 2506.05176), with the prompt of its
+  model card: the score is the softmax over the logits of "no" and "yes" after the prompt. More work for the same text,
+  as each prompt has some eighty tokens of its own;
+- a classifier of pairs with one score, as BAAI/bge-reranker-v2-m3 (Chen et al., arXiv 2402.03216): the query comes
+  first, and the sigmoid of the score is how probable it is that the document answers it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -16,7 +19,8 @@ from pydantic import AfterValidator, Field
 from tsirius.errors import UserError
 from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
-from tsirius.labellers.pairs import Batch, Frame, Scorer, inputs
+from tsirius.labellers.pairs import Batch, Frame, Scorer, cross_encoder, inputs
+from tsirius.models import hub
 from tsirius.models.batching import HALF, budget_on, check_alone, padding
 from tsirius.models.load import Precision
 from tsirius.section import Section
@@ -43,10 +47,11 @@ KEEP = True
 
 
 class Config(Section):
-    """The reranker: an instruction-tuned language model judges whether the review fits a query."""
+    """The reranker: a model that was trained to rank documents judges how well the review fits a query."""
 
     model: str = Field("Qwen/Qwen3-Reranker-0.6B", min_length=1)
-    """An instruction reranker that answers yes or no, a folder or a hub name."""
+    """A reranker that answers yes or no, or one with a single score (BAAI/bge-reranker-v2-m3, say); a folder or a hub
+    name."""
     templates: Annotated[list[str], AfterValidator(ask.filled)] = Field(default=[*ask.TEMPLATES])
     """The queries, with {} where a category goes; the answers to several are averaged."""
     hypotheses: ask.Parts = "joined"
@@ -59,7 +64,7 @@ class Config(Section):
     precision: Precision = "auto"
     """"fp32"; or "auto": 16-bit floats on a GPU and on a CPU that multiplies them, else "fp32"."""
     max_length: int = Field(512, ge=64)
-    """Tokens of a prompt."""
+    """Tokens of a prompt, or of a query with a review."""
     batch_tokens: int = Field(1024, ge=1)
     """Initial tokens of a batch; fewer where memory is short."""
 
@@ -72,14 +77,17 @@ def models(config: Config, *, encoder: str) -> dict[str, str]:
 
 
 def check(config: Config) -> None:
-    """Make sure that a model at hand can say yes and no; one to be downloaded is looked at when it is read.
+    """Make sure that a model at hand has one score, or can say yes and no; one to be downloaded is looked at when it
+    is read.
 
     Raises:
         UserError: it cannot.
     """
-    from tsirius.models import hub, load
+    from tsirius.models import load
 
-    if hub.at_hand(config.model) is not None:
+    if (given := hub.described(config.model)) and _one_score(given, where=config.model):
+        load.check(config.model, head=load.CLASSIFIER, new_head=False)
+    elif given:
         load.check(config.model, head=HEAD, new_head=False)
         _columns(load.tokenizer(config.model), where=config.model)
 
@@ -88,7 +96,7 @@ def make(config: Config, material: Material) -> Labeller:
     """The teacher for the categories.
 
     Raises:
-        UserError: the model cannot be read, or has no "yes" and "no".
+        UserError: the model cannot be read, or is no reranker of these kinds.
     """
     network = scorer(
         config.model,
@@ -109,15 +117,60 @@ def scorer(model: str, *, instruction: str, precision: Precision, max_length: in
     """The reranker as a scorer of pairs.
 
     Args:
-        model: a folder or hub name of a reranker of this kind.
-        instruction: what to judge, in English as the model was trained.
+        model: a folder or hub name of a reranker.
+        instruction: what to judge, in English as the model was trained; for one that says yes or no.
         precision: see :func:`tsirius.models.load.judge`.
-        max_length: tokens of a prompt.
+        max_length: tokens of a prompt, or of a query with a text.
         batch_tokens: initial tokens of a batch on a CPU; a GPU takes more.
 
     Raises:
-        UserError: the model cannot be read, or has no "yes" and "no".
+        UserError: the model cannot be read, or is no reranker of these kinds.
     """
+    if _one_score(hub.read_json(hub.fetch(model) / hub.CONFIG), where=model):
+        return _ranked(model, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+    return _said(model, instruction=instruction, precision=precision, max_length=max_length, batch_tokens=batch_tokens)
+
+
+def _one_score(given: Mapping[str, Any], *, where: str) -> bool:
+    """Whether a reranker's config.json is that of a classifier of pairs with one score; else it says yes or no.
+
+    Raises:
+        UserError: it is that of a classifier with several labels.
+    """
+    kinds = given.get("architectures")
+    if not isinstance(kinds, list) or not any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        return False
+    count = len(hub.labels(given, where=where)) or given.get("num_labels", 2)
+    if count != 1:
+        raise UserError(f"is a classifier of {count} labels, and a reranker has one score", where=where,
+                        remedy="Name it in label.nli.model if it was trained on inference, or name a reranker, such as"
+                               " BAAI/bge-reranker-v2-m3.")  # fmt: skip
+    return True
+
+
+def _ranked(model: str, *, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
+    """A classifier of pairs with one score, the query first. Arguments and errors as of :func:`scorer`."""
+    import torch
+
+    from tsirius.models.load import CLASSIFIER, judge
+
+    network = judge(model, head=CLASSIFIER, precision=precision)
+
+    def pick(logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(logits, (1, 0))  # the sigmoid of a score is its softmax beside a 0
+
+    result = cross_encoder(
+        network, pick, model=model, text_first=False, max_length=max_length, batch_tokens=batch_tokens
+    )
+    query = result.frame(ask.CONTENT_FREE[1])
+    if not query.after and [query.before] == result.tokens([ask.CONTENT_FREE[1]]):
+        raise UserError("its tokenizer has nothing between a query and a text: the prompt that it was trained with is"
+                        " not known", where=model, remedy="Name another reranker.")  # fmt: skip
+    return result
+
+
+def _said(model: str, *, instruction: str, precision: Precision, max_length: int, batch_tokens: int) -> Scorer:
+    """A language model that says yes or no. Arguments and errors as of :func:`scorer`."""
     from tsirius.models import encode
     from tsirius.models.load import judge, settle, tokenizer
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tsirius import extras
 from tsirius.errors import UserError
@@ -38,6 +40,10 @@ LAYERS = ("[0-9]*_*/model.safetensors", "[0-9]*_*/pytorch_model.bin")
 """Weights of the layers after the pooling, in the layout of sentence-transformers."""
 STEPS = ("[0-9]*_*/config.json", *LAYERS)
 """What pooling and layers after it are read from."""
+
+LIGHT = (CONFIG, "tokenizer_config.json", "modules.json", "config_sentence_transformers.json",
+         "sentence_bert_config.json", STEPS[0], "README.md")  # fmt: skip
+"""What tells of a model before it is downloaded."""
 
 HUB_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 HUB_SECONDS = 10.0
@@ -65,6 +71,7 @@ ADAPTER, MERGED = "adapter", "merged"
 BLOCK, BLOCKS = 1 << 20, 64
 """Of a file of weights so many bytes are looked at, in so many places."""
 REMEDY = "Name a folder with a model, or a hub model that is in the cache or can be downloaded."
+OWN_CODE = "it needs code of its own, named by auto_map, and a model's code is never executed"
 AGAIN = "Copy or download it again."
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -183,6 +190,66 @@ def fetch(model: str) -> Path:
 def at_hand(model: str) -> Path | None:
     """The folder of a model that :func:`check` accepts; None for one that has yet to be downloaded."""
     return folder(model) if is_folder(model) else cached(model)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What is known of a model before its weights are there.
+
+    Attributes:
+        folder: with its small files.
+        where: it lies: "folder", "cache" or "hub".
+        weights: bytes of its weights; None: not known.
+        parameters: numbers in them; None: not known.
+    """
+
+    folder: Path
+    where: Literal["folder", "cache", "hub"]
+    weights: int | None
+    parameters: int | None
+
+
+def glance(model: str) -> Glance:
+    """Look at a model without reading its weights; of one that is not at hand the small files alone are downloaded.
+
+    Raises:
+        UserError: there is no such model, or it is not at hand and the hub cannot be asked.
+    """
+    place = at_hand(model)
+    if place is None:
+        return _glance_at_hub(model)
+    if not (place / CONFIG).is_file():
+        _check_folder(place)
+    held = (sorted(place.glob(f"*.{kind}")) for kind in ("safetensors", "bin", "onnx"))
+    files = next(filter(None, held), [])
+    safe = [path for path in files if path.suffix == ".safetensors"]
+    numbers = sum(map(_numbers, safe)) if safe else None
+    size = sum(path.stat().st_size for path in files) if files else None
+    return Glance(place, "folder" if is_folder(model) else "cache", size, numbers)
+
+
+def _numbers(path: Path) -> int:
+    """How many numbers a file of weights says that it holds."""
+    from safetensors import safe_open
+
+    _check_weights(path)
+    with safe_open(path, framework="numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # no dict
+
+
+def _glance_at_hub(model: str) -> Glance:
+    from huggingface_hub import HfApi, snapshot_download
+
+    _check_hub(model)
+    with loading(model):
+        info = HfApi().model_info(model, timeout=HUB_SECONDS, files_metadata=True)
+        folder = Path(snapshot_download(model, allow_patterns=[*LIGHT]))
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    for kind in (r"model[\w.-]*\.safetensors", r"pytorch_model[\w.-]*\.bin"):
+        if size := sum(bytes_ for name, bytes_ in sizes.items() if re.fullmatch(kind, name)):
+            numbers = info.safetensors.total if info.safetensors else None
+            return Glance(folder, "hub", size, numbers)
+    return Glance(folder, "hub", None, None)
 
 
 def described(model: str) -> dict[str, Any]:
@@ -470,7 +537,7 @@ def reason(error: BaseException) -> str:
     """What went wrong in one line. The advice that some libraries add, to switch their safety off, is not repeated."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text or "custom code" in text:
-        return "it needs code of its own, named by auto_map, and a model's code is never executed"
+        return OWN_CODE
     if "weights_only" in text or "weights only" in text.lower() or "torch.load" in text:
         return "its file of weights is damaged, or holds more than weights, which is never executed"
     return text[:200] or type(error).__name__

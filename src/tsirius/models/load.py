@@ -157,8 +157,13 @@ def _whole(head: str, model: str, *, new_head: bool, **settings: Any) -> tuple[A
             lacking.append(name)
     inner = [name for name in lacking if name.startswith(prefix)]
     if len(inner) > len(loaded.base_model.state_dict()) / 2 or (new_head and mismatched & set(inner)):
-        raise UserError("the weights are of another kind of model than config.json says", where=model,
-                        remedy=hub.REMEDY)  # fmt: skip
+        about = hub.described(model)
+        own, kind = "auto_map" in about, about.get("model_type", "")
+        if head == CLASSIFIER and kind in TEXT_ENCODERS and all("decoder" in name for name in lacking):
+            raise UserError(f"holds the encoder of a {kind} alone, which makes embeddings and has no classifier",
+                            where=model, remedy="Train a linear model on them: train.linear_encoder.")  # fmt: skip
+        what = hub.OWN_CODE if own else "the weights are of another kind of model than config.json says"
+        raise UserError(what, where=model, remedy=hub.REMEDY)
     if lacking:
         listed = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
         what = "weights of the right shape" if mismatched & set(lacking) else "trained weights"
@@ -269,6 +274,25 @@ def base_classifier(model: str, *, names: Sequence[str], dropout: float | None) 
             if isinstance(part, torch.nn.Dropout):
                 part.p = dropout
     return loaded, new
+
+
+def unfilled(model: str, categories: int) -> Any:
+    """A classifier of a model's kind without weights, as large as it would be; of an encoder whose decoder its folder
+    does not hold, the encoder.
+
+    Raises:
+        UserError: transformers has none of this kind.
+    """
+    import torch
+
+    config = read("AutoConfig", model, num_labels=categories)
+    with quiet(), hub.loading(model), torch.device("meta"):
+        import transformers
+
+        encoder = TEXT_ENCODERS.get(config.model_type, "")
+        if encoder in (config.architectures or []):
+            return getattr(transformers, encoder)(config)
+        return transformers.AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]  # transformers'
 
 
 def _head(loaded: Any) -> Iterator[torch.nn.Module]:

@@ -133,17 +133,23 @@ def of(model: str, *, mode: Mode | None = None, prefix: str | None = None) -> Po
     Raises:
         UserError: its folder asks for a step that is not known, or contradicts itself.
     """
+    result = in_folder(model, hub.folder(model) if model in hub.OWN else hub.fetch(model))
     if model in hub.OWN:
-        return Pooling(source="built in")
-    folder = hub.fetch(model)
-    family = _family(model, folder)
-    result = _from_folder(folder, family) if (folder / MODULES).is_file() else family or Pooling()
+        return result
     if mode is not None:
         result = replace(result, modes=(mode,), source="pooling by setting")
     if prefix is not None:
         source = "prompt by setting" if mode is None else "by setting"
         result = replace(result, prompt=prefix, category_prompt=prefix, source=source)
     return result
+
+
+def in_folder(model: str, folder: Path) -> Pooling:
+    """How an encoder's embeddings are made, by its name and the small files in ``folder``; errors as of :func:`of`."""
+    if model in hub.OWN:
+        return Pooling(source="built in")
+    family = _family(model, folder)
+    return _from_folder(folder, family) if (folder / MODULES).is_file() else family or Pooling()
 
 
 def _family(model: str, folder: Path) -> Pooling | None:
