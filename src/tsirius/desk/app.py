@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
-from anyio import to_thread
 from jinja2 import Environment
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -191,7 +190,9 @@ def draw(site: Site, _request: Request, _settings: Settings, form: Form) -> Resp
 def choose(site: Site, _request: Request, settings: Settings, form: Form) -> Response:
     response = _to(f"/work?{_one(form, 'back')}" if _one(form, "back").startswith("queue=") else "/")
     chosen = {
-        "who": " ".join("".join(letter for letter in _one(form, "who") if letter.isprintable()).split())[:NAME_CHARACTERS],
+        "who": " ".join("".join(letter for letter in _one(form, "who") if letter.isprintable()).split())[
+            :NAME_CHARACTERS
+        ],
         "lang": _one(form, "lang"),
         "order": _one(form, "order"),
         "hide": _one(form, "hide"),
@@ -319,6 +320,6 @@ def _endpoint(site: Site, path: str, handler: Handler) -> Callable[[Request], Aw
             form = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
         except ValueError:
             raise HTTPException(HTTPStatus.BAD_REQUEST) from None
-        return await to_thread.run_sync(partial(handler, site, request, settings, form))
+        return await run_in_threadpool(handler, site, request, settings, form)
 
     return endpoint

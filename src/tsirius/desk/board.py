@@ -108,8 +108,10 @@ class Board:
                 self._deciding, self.model_ready = deciding, True
                 self._scores.clear()
 
-    def close(self) -> None:
-        """Nothing is left to write: each answer was kept as it came."""
+    def wait(self) -> None:
+        """Wait until the model has read the reviews."""
+        if self._reader is not None:
+            self._reader.join()
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
@@ -130,7 +132,9 @@ class Board:
 
     def _filtered(self, rows: Rows, query: Query) -> Rows:
         if query.at_most < 1:
-            rows = rows[self.column("confidence").gather(rows).cast(pl.Float64).fill_null(0.0).to_numpy() <= query.at_most]
+            rows = rows[
+                self.column("confidence").gather(rows).cast(pl.Float64).fill_null(0.0).to_numpy() <= query.at_most
+            ]
         if query.column and query.contains:
             values = self.column(query.column).gather(rows).cast(pl.String).fill_null("")
             rows = rows[values.str.to_lowercase().str.contains(query.contains.lower(), literal=True).to_numpy()]
@@ -219,7 +223,7 @@ class Board:
         """The categories, the likeliest for this review first, as indices; by the model, else by the labellers."""
         with self.lock:
             scores = self.desk.model[row] if self.model_ready else self.desk.consensus[row]
-            return np.argsort(-np.nan_to_num(scores), kind="stable").tolist()
+            return [int(number) for number in np.argsort(-np.nan_to_num(scores), kind="stable")]
 
     # --- what is answered ---------------------------------------------------------------------------------------------
 
@@ -246,9 +250,7 @@ class Board:
                 row = self.desk.row_of.get(name)
                 known = {} if row is None else {"label": labels["label"][row], "confidence": labels["confidence"][row]}
                 for_each.append({**known, **(shown or {})})
-            return self.desk.answer_all(
-                who, reviews, category, verdict=verdict, kind=kind, note=note, shown=for_each
-            )
+            return self.desk.answer_all(who, reviews, category, verdict=verdict, kind=kind, note=note, shown=for_each)
 
     def undo(self, who: str) -> Answer | None:
         """Undo a person's last answer; returns it, None where there is none left."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tsirius.language.rarity import kind
 from tsirius.language.words import lemmas
 from tsirius.models.classifier import Classifier
 from tsirius.models.linear import Linear
 from tsirius.store import Store
 
-MOST = 5
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST = 4
 """Words that are highlighted in a review."""
+LEAST = 0.4
+"""Of the weight of the one that weighs most."""
 
 
 class Deciding:
@@ -27,7 +34,7 @@ class Deciding:
 
     def __init__(self, run: Path) -> None:
         scorer = Classifier.load(Store(run).read("train") / "model", embedded=run / "label").scorer
-        self._weights: dict[str, np.ndarray] = {}
+        self._weights: dict[str, NDArray[np.float32]] = {}
         if isinstance(scorer, Linear):
             words = scorer.terms["lemmas"]
             own = scorer.coefficients[: len(words)] * scorer.idf[: len(words), None]
@@ -39,5 +46,6 @@ class Deciding:
         if not known:
             return set()
         best = int(np.sum(list(known.values()), axis=0).argmax())
-        ranked = sorted(known, key=lambda lemma: -known[lemma][best])[:MOST]
-        return {lemma for lemma in ranked if known[lemma][best] > 0}
+        weights = {lemma: float(weight[best]) for lemma, weight in known.items() if kind(lemma)}
+        ranked = sorted(weights, key=lambda lemma: -weights[lemma])[:MOST]
+        return {lemma for lemma in ranked if weights[lemma] > max(0.0, LEAST * weights[ranked[0]])}

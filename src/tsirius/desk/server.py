@@ -55,10 +55,7 @@ def serve(run: Path, *, port: int, lang: str | None, browser: bool) -> None:
         say(f"{run}: {len(board.desk.row_of):,} reviews (Ctrl-C stops; answers are kept at once)")
         if browser:
             webbrowser.open(address)
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            board.close()
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(port: int) -> socket.socket:

@@ -15,7 +15,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "reviews": ("reviews", "отзывов"),
     # queues
     "queue": ("Queue", "Очередь"),
-    "queue.unsure": ("Unsure and diverse", "Не уверены, и разные"),
+    "queue.unsure": ("Unsure and diverse", "Сомнительные и разные"),
     "queue.disagree": ("Labellers disagree", "Разметчики спорят"),
     "queue.contradicts": ("Model contradicts the label", "Модель спорит с меткой"),
     "queue.likely_wrong": ("Likely wrong", "Похоже на ошибку"),
@@ -44,7 +44,6 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "empty.exam": ("No exam yet. Draw one: answers to it say how right everything is.",
                    "Экзамена ещё нет. Отберите его: по ответам видно, насколько верно всё остальное."),
     "left": ("left", "осталось"),
-    "start": ("Start", "Начать"),
     # answering
     "one": ("One by one", "По одному"),
     "list": ("List", "Списком"),
@@ -59,9 +58,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "no_label": ("no label", "без метки"),
     "label": ("label", "метка"),
     "model": ("model", "модель"),
-    "confidence": ("confidence", "уверенность"),
     "copies": ("and its copies, which get the same answer", "и копии: ответ будет и у них"),
-    "place": ("row", "строка"),
     "said": ("Kept", "Сохранено"),
     "your_last": ("Your last answers", "Ваши последние ответы"),
     "was": ("label was", "метка была"),
@@ -70,11 +67,9 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "select_all": ("Select all", "Выбрать все"),
     "next_page": ("Next", "Дальше"),
     "previous_page": ("Back", "Назад"),
-    "keys": ("Keys", "Клавиши"),
     "keys.hint": ("Keys are places on the keyboard, whatever its layout. In a list the arrows move and the space bar"
                   " selects.", "Клавиши — это места на клавиатуре, при любой раскладке. В списке стрелки двигают,"
                   " пробел выбирает."),
-    "people_said": ("People said", "Люди ответили"),
     # settings
     "settings": ("Settings", "Настройки"),
     "order": ("Order of buttons", "Порядок кнопок"),
@@ -103,7 +98,6 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "person": ("Person", "Человек"),
     "lessons": ("lessons", "обучающих"),
     "exam_answers": ("exam", "экзамен"),
-    "answered": ("answered", "с ответом"),
     "score": ("Weighted F1", "Взвешенная F1"),
     "score.labels": ("labels", "метки"),
     "score.model": ("model", "модель"),
@@ -111,7 +105,8 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "score.from": ("from {rows} exam answers, 95 % interval", "по ответам экзамена: {rows}, интервал 95 %"),
     "score.more": ("Another 20 exam answers would narrow ±{now} to about ±{then}.",
                    "Ещё 20 ответов экзамена сузят ±{now} примерно до ±{then}."),
-    "score.stop": ("The exam is precise enough to stop (±{now}).", "Экзамен достаточно точен (±{now}), можно остановиться."),
+    "score.stop": ("The exam is precise enough to stop (±{now}).",
+                   "Экзамен достаточно точен (±{now}), можно остановиться."),
     "score.far": ("For ±{goal} about {more} more are needed.", "Для ±{goal} нужно ещё примерно {more}."),
     "stop.lately": ("Of the last {rows} answers here {same} confirmed the label.",
                     "Из последних {rows} ответов здесь {same} подтвердили метку."),
@@ -125,7 +120,6 @@ STRINGS: Mapping[str, tuple[str, str]] = {
                     "Имя стоит рядом с ответами. Оно хранится в этом браузере."),
     "name": ("Name", "Имя"),
     "enter": ("Begin", "Начать"),
-    "change_name": ("change", "сменить"),
     # failures
     "failed": ("That did not work", "Не получилось"),
     "lost": ("Not kept: the server does not answer. Start 'tsirius desk' again; what was kept before is safe.",
