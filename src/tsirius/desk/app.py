@@ -77,6 +77,7 @@ Handler = Callable[[Site, Request, Settings, Form], Response]
 
 def home(site: Site, _request: Request, settings: Settings, _form: Form) -> Response:
     board = site.board
+    board.look()
     waiting = {"contradicts"} - ({"contradicts"} if board.model_ready else set())
     counts = {
         name: len(board.rows(Query(name), who=settings.who))
@@ -91,6 +92,7 @@ def home(site: Site, _request: Request, settings: Settings, _form: Form) -> Resp
         waiting=waiting,
         has_model=board.has_model,
         total=len(board.desk.row_of),
+        at_work=board.at_work(),
         **_figures(site),
     )
 
@@ -152,6 +154,31 @@ def _list(site: Site, given: Form, settings: Settings, query: Query, parts: dict
     )  # fmt: skip
 
 
+def model(site: Site, request: Request, settings: Settings, _form: Form) -> Response:
+    board = site.board
+    board.look()
+    kept = board.versions()
+    wanted = _one(parse_qs(request.url.query, max_num_fields=MOST_FIELDS), "against")
+    others = [version for version in kept if version.outputs != board.outputs]
+    against = next((version for version in others if version.name == wanted), others[0] if others else None)
+    at_work = board.at_work()
+    return site.page(
+        "model.html.j2",
+        settings,
+        at_work=at_work,
+        lines=board.training.lines() if at_work or board.trouble else [],
+        trouble=board.trouble,
+        knows_all=board.knows_all(),
+        lessons=sum(person["lesson"] for person in board.people()),
+        compared=board.compared(),
+        versions=kept,
+        current=board.outputs,
+        against=against,
+        changes=board.changes(against) if against is not None and not at_work else {},
+        has_model=board.has_model,
+    )
+
+
 def hello(site: Site, _request: Request, settings: Settings, _form: Form) -> Response:
     return site.page("hello.html.j2", settings)
 
@@ -185,6 +212,16 @@ def undo(site: Site, _request: Request, settings: Settings, form: Form) -> Respo
 def draw(site: Site, _request: Request, _settings: Settings, form: Form) -> Response:
     site.board.draw_exam(MORE if _one(form, "more") else None)
     return _to(_address(Query("exam"), "one"))
+
+
+def retrain(site: Site, _request: Request, _settings: Settings, _form: Form) -> Response:
+    site.board.retrain()
+    return _to("/model")
+
+
+def put_back(site: Site, _request: Request, _settings: Settings, form: Form) -> Response:
+    site.board.put_back(_one(form, "version"))
+    return _to("/model")
 
 
 def choose(site: Site, _request: Request, settings: Settings, form: Form) -> Response:
@@ -266,10 +303,13 @@ def _static(name: str) -> Response:
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/", home),
     ("GET", "/work", work),
+    ("GET", "/model", model),
     ("GET", "/hello", hello),
     ("POST", "/answer", answer),
     ("POST", "/undo", undo),
     ("POST", "/exam", draw),
+    ("POST", "/retrain", retrain),
+    ("POST", "/back", put_back),
     ("POST", "/settings", choose),
 )
 NAMELESS = ("/hello", "/settings")

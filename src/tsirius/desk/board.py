@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tsirius.answers import standing
 from tsirius.answers.log import Answer, Kind, Verdict
 from tsirius.commands.answers.desk import QUEUES, Desk
 from tsirius.commands.audit import sample
 from tsirius.commands.audit.subject import open_subject
 from tsirius.commands.audit.survey import Estimate
+from tsirius.desk import changes, versions
 from tsirius.desk.highlight import Deciding
+from tsirius.desk.retrain import Training
+from tsirius.desk.versions import Version
 from tsirius.errors import UserError
 from tsirius.progress import say
+from tsirius.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,14 +86,23 @@ class Board:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.lock = threading.RLock()
-        self.desk = Desk(run)
-        self.model_ready = False
-        self.has_model = (run / "train").is_dir()
-        self._deciding: Deciding | None = None
+        self.training = Training(run)
+        self.trouble = ""
+        """Why the last training, or return to a version, did not come about."""
+        self._worker: threading.Thread | None = None
         self._held: dict[int, tuple[str, float]] = {}
-        self._scores: dict[str, tuple[int, Estimate | None]] = {}
-        self._columns: dict[str, pl.Series] = {}
-        self._reader: threading.Thread | None = None
+        self._load(Desk(run))
+
+    def _load(self, desk: Desk) -> None:
+        with self.lock:
+            self.desk, self.outputs = desk, versions.outputs(self.run)
+            self.has_model = (self.run / "train").is_dir()
+            self.model_ready = False
+            self._deciding: Deciding | None = None
+            self._scores: dict[str, tuple[int, Estimate | None]] = {}
+            self._columns: dict[str, pl.Series] = {}
+            self._changes: dict[str, Any] = {}
+            self._reader: threading.Thread | None = None
 
     def read_model(self) -> None:
         """Have the model read all reviews, beside everything else: what needs it waits."""
@@ -109,9 +123,10 @@ class Board:
                 self._scores.clear()
 
     def wait(self) -> None:
-        """Wait until the model has read the reviews."""
-        if self._reader is not None:
-            self._reader.join()
+        """Wait until the model has read the reviews, and what was begun has ended."""
+        for thread in (self._worker, self._reader):
+            if thread is not None:
+                thread.join()
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
@@ -313,6 +328,115 @@ class Board:
             subject.folder.mkdir(parents=True, exist_ok=True)
             drawn = len(self.desk.drawn())
             sample.draw_sample(subject, None, count=drawn + more if drawn and more else None, seed=0)
+
+    # --- training again -----------------------------------------------------------------------------------------------
+
+    def at_work(self) -> bool:
+        """Whether the run is being trained, put back or read anew."""
+        return (self._worker is not None and self._worker.is_alive()) or self.training.at_work()
+
+    def retrain(self) -> None:
+        """Keep the run as it is and train it again, beside everything else.
+
+        Raises:
+            UserError: it is being trained.
+        """
+        self._begin(self._train)
+
+    def put_back(self, name: str) -> None:
+        """Make the run what it was in a version, beside everything else; what it is now is kept.
+
+        Raises:
+            UserError: it is being trained.
+        """
+        self._begin(lambda: versions.put_back(self.run, name))
+
+    def look(self) -> None:
+        """Read the run anew where another process has changed it since."""
+        with self.lock:
+            now, before = versions.outputs(self.run), self.outputs
+            if now != before and not self.at_work():
+                self._start(lambda: None)
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        def keep_first() -> None:
+            if self._reader is not None:
+                self._reader.join()
+            versions.keep(self.run, self.desk.said(model=self.model_ready))
+            work()
+
+        with self.lock:
+            if self.at_work():
+                raise UserError("is being trained", where=self.run, remedy="Wait for it to end.")
+            self._start(keep_first)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        def whole() -> None:
+            try:
+                work()
+                fresh = Desk(self.run)
+                if (self.run / "train").is_dir():
+                    _ = fresh.model
+                self._load(fresh)
+                self.read_model()
+                if self._reader is not None:
+                    self._reader.join()
+            except (UserError, OSError) as error:
+                self.trouble, self.outputs = str(error), versions.outputs(self.run)
+                say(f"tsirius: {error}")
+
+        self.trouble = ""
+        self._worker = threading.Thread(target=whole, daemon=True)
+        self._worker.start()
+
+    def _train(self) -> None:
+        self.training.start()
+        self.training.wait()
+        if self.training.failed():
+            lines = self.training.lines()
+            raise UserError(lines[-1].removeprefix("tsirius: ") if lines else "ended without a word")
+
+    def versions(self) -> list[Version]:
+        """The versions that are kept, the latest first."""
+        return versions.kept(self.run)
+
+    def knows_all(self) -> bool:
+        """Whether the run has learned from every answer."""
+        record = Store(self.run).record("answers") or {"key": {}}
+        return bool(record["key"].get("answers") == standing.read(self.run).key())
+
+    def compared(self) -> Mapping[str, Any] | None:
+        """What the answers taught, by cross-validation: :class:`tsirius.answers.teach.Comparison`."""
+        notes = (Store(self.run).record("answers") or {}).get("notes", {})
+        found = notes.get("compared")
+        return found if isinstance(found, dict) else None
+
+    def changes(self, version: Version) -> dict[str, Any]:
+        """What is other now than in a version: of ``label`` and ``model`` the reviews that changed, and the scores."""
+        with self.lock:
+            exam = self.desk.index.exam_version
+            if self._changes.get("key") != (version.name, exam, self.model_ready):
+                now, before = self.desk.said(model=self.model_ready), version.said()
+                aligned = now.select("id").join(before, on="id", how="left", maintain_order="left")
+                parts = {}
+                for of in ("model", "label"):
+                    if now[of].null_count() == now.height or before[of].null_count() == before.height:
+                        continue
+                    count, found = changes.flips(before, now, of=of)
+                    parts[of] = {
+                        "count": count,
+                        "flips": [(flip, [self._text(name) for name in flip.ids]) for flip in found],
+                        "categories": changes.by_category(before, now, of=of),
+                        "before": self.desk.score_of(aligned[of]),
+                        "after": self.desk.score_of(now[of]),
+                        "lead": self.desk.lead_of(now[of], aligned[of]),
+                    }
+                self._changes = {"key": (version.name, exam, self.model_ready), "parts": parts}
+            parts_now: dict[str, Any] = self._changes["parts"]
+            return parts_now
+
+    def _text(self, name: str) -> str:
+        return str(self.desk.reviews["text"][self.desk.row_of[name]])
 
 
 def verdict_of(answers: Sequence[Answer]) -> tuple[str, str | None]:

@@ -338,18 +338,42 @@ class Desk:
 
         None where nobody answered the exam.
         """
+        return self.score_of(self.said(model=model)["model" if model else "label"])
+
+    def said(self, *, model: bool = True) -> pl.DataFrame:
+        """What labels and model say of each review: ``id``, ``label``, ``model`` (null without it), [N]."""
+        names = pl.Series(self.categories.names, dtype=pl.String)
+        chosen = names.gather(self.model.argmax(axis=1)) if model else pl.lit(None, pl.String)
+        return self.labels.select("id", "label", model=chosen)
+
+    def score_of(self, given: pl.Series) -> Estimate | None:
+        """The same of any categories of the reviews, [N], null for none."""
+        if (exam := self._exam_table()) is None:
+            return None
+        at, strata, weights, truth = exam
+        names = self.categories.names
+        return survey.expected_f1(truth, given.gather(at).to_list(), strata, weights, names=names, rounds=ROUNDS,
+                                  seed=0)  # fmt: skip
+
+    def lead_of(self, given: pl.Series, other: pl.Series) -> Estimate | None:
+        """By how much more of all reviews are right by ``given`` than by ``other``, by the exam's answers."""
+        if (exam := self._exam_table()) is None:
+            return None
+        at, strata, weights, truth = exam
+        right = [np.array(one.gather(at).to_list(), dtype=object) == np.array(truth, dtype=object)
+                 for one in (given, other)]  # fmt: skip
+        return survey.lead(right[0], right[1], strata, weights, rounds=ROUNDS, seed=0)
+
+    def _exam_table(self) -> tuple[list[int], list[str], NDArray[np.float64], list[str]] | None:
+        """Of each answered exam review the row, the stratum, how many reviews it stands for, and the answer."""
         answered = self._examined()
         rows = [
-            (self.row_of[name], stratum, size, answered[text])
+            (self.row_of[name], stratum, size, category)
             for name, stratum, size in self.drawn()
-            if name in self.row_of and (text := self.reviews["hash"][self.row_of[name]]) in answered
+            if name in self.row_of
+            and (category := answered.get(self.reviews["hash"][self.row_of[name]])) in self.categories.names
         ]
         if not rows:
             return None
         at, strata, sizes, truth = (list(column) for column in zip(*rows, strict=True))
-        names = self.categories.names
-        given = (
-            [names[k] for k in self.model[at].argmax(axis=1)] if model else self.labels["label"].gather(at).to_list()
-        )
-        weights = survey.weights(strata, sizes)
-        return survey.expected_f1(truth, given, strata, weights, names=names, rounds=ROUNDS, seed=0)
+        return at, strata, survey.weights(strata, sizes), truth
