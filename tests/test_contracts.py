@@ -38,6 +38,7 @@ ROOMS = [
     {"pipeline"},
     {"serve"},
     {"commands"},
+    {"desk"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -359,6 +359,21 @@ def answers(
         print(files.summary(folder))
 
 
+@app.command()
+def desk(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 takes a free one.")] = 8090,
+    lang: Annotated[
+        str | None, typer.Option(metavar="en|ru", help="Language of the page; by default that of the system.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+) -> None:
+    """Show a page in the browser on which people correct labels and answer the exam; the next run learns from it."""
+    from tsirius.desk import server
+
+    server.serve(folder, port=port, lang=lang, browser=browser)
+
+
 bench = typer.Typer(help="Benchmarks on your reviews and this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
 

@@ -167,6 +167,14 @@ class Log:
         rows = self._rows(f"SELECT {_COLUMNS}, undoes FROM log ORDER BY number")
         return [{**dict(zip(names, row, strict=True)), "shown": json.loads(row[names.index("shown")])} for row in rows]
 
+    def since(self, number: int) -> list[tuple[Answer, int | None]]:
+        """The entries after ``number`` in the order of writing, each with the number of the one that it undoes.
+
+        An entry that undoes has the review, text and kind of none: only ``who``, ``at`` and ``number`` say something.
+        """
+        rows = self._rows(f"SELECT {_COLUMNS}, undoes FROM log WHERE number > {int(number)} ORDER BY number")
+        return [(_answer(row[:-1]), row[-1]) for row in rows]
+
     def last(self) -> int:
         """The number of the last entry, 0 where there is none: whether anything was added since."""
         rows = self._rows("SELECT MAX(number) FROM log")

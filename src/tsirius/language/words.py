@@ -6,7 +6,8 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
-_WORD = re.compile(r"[^\W_]+")
+WORD = re.compile(r"[^\W_]+")
+"""A run of letters and digits."""
 _FOLD = str.maketrans({"ё": "е", "\u0300": None, "\u0301": None})  # stress marks split no word
 _RUSSIAN = re.compile(r"[а-я]")
 LONGEST_WORD = 40
@@ -20,7 +21,7 @@ def words(text: str) -> list[str]:
         >>> words("Ещё одно Wi-Fi реле, 220В!")
         ['еще', 'одно', 'wi', 'fi', 'реле', '220в']
     """
-    return _WORD.findall(text.lower().translate(_FOLD))
+    return WORD.findall(text.lower().translate(_FOLD))
 
 
 def lemmas(text: str) -> list[str]:

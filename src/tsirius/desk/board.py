@@ -1,0 +1,476 @@
+"""The run on the desk: what one page shows, for several people at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tsirius.answers import standing
+from tsirius.answers.log import Answer, Kind, Verdict
+from tsirius.commands.answers.desk import QUEUES, Desk
+from tsirius.commands.audit import sample
+from tsirius.commands.audit.subject import open_subject
+from tsirius.commands.audit.survey import Estimate
+from tsirius.desk import changes, versions
+from tsirius.desk.highlight import Deciding
+from tsirius.desk.retrain import Training
+from tsirius.desk.versions import Version
+from tsirius.errors import UserError
+from tsirius.progress import say
+from tsirius.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+ORDER = ("unsure", "disagree", "contradicts", "likely_wrong", "category", "search", "second", "disputed", "exam")
+"""The queues as the page lists them."""
+assert set(ORDER) == set(QUEUES)
+PAGE = 50
+"""Reviews of a list."""
+HELD_SECONDS = 600.0
+"""A review that one person looks at is not given to another for this long."""
+LATELY = 40
+"""Answers that tell whether a queue is worth going on with."""
+ENOUGH = 0.95
+"""The share of them that confirmed the label, from which on it is not."""
+LAST = 6
+"""Of a person's own answers beside the review."""
+GOAL = 0.03
+"""Half the width of an interval of the F1 that is precise enough."""
+FEWEST = 10
+"""Exam answers before anything is said of more of them."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a page shows: a queue, and what it is narrowed to.
+
+    Attributes:
+        queue: one of :data:`tsirius.commands.answers.desk.QUEUES`.
+        category: of the queues ``category`` and ``search``; None: all.
+        words: of ``search``.
+        column: and ``contains``: of ``search``, what a column's value contains.
+        contains: see ``column``.
+        state: of ``search``: ``open``, ``confirmed``, ``disputed`` or ``several``; empty: all.
+        at_most: of ``search``: the label's confidence.
+    """
+
+    queue: str
+    category: str | None = None
+    words: str = ""
+    column: str = ""
+    contains: str = ""
+    state: str = ""
+    at_most: float = 1.0
+
+
+class Board:
+    """A run that several people answer for.
+
+    Args:
+        run: a finished run's folder.
+
+    Raises:
+        UserError: it is not finished, or damaged.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.lock = threading.RLock()
+        self.training = Training(run)
+        self.trouble = ""
+        """Why the last training, or return to a version, did not come about."""
+        self._worker: threading.Thread | None = None
+        self._held: dict[int, tuple[str, float]] = {}
+        self._load(Desk(run))
+
+    def _load(self, desk: Desk) -> None:
+        with self.lock:
+            self.desk, self.outputs = desk, versions.outputs(self.run)
+            self.has_model = (self.run / "train").is_dir()
+            self.model_ready = False
+            self._deciding: Deciding | None = None
+            self._scores: dict[str, tuple[int, Estimate | None]] = {}
+            self._columns: dict[str, pl.Series] = {}
+            self._changes: dict[str, Any] = {}
+            self._reader: threading.Thread | None = None
+
+    def read_model(self) -> None:
+        """Have the model read all reviews, beside everything else: what needs it waits."""
+        if self.has_model:
+            self._reader = threading.Thread(target=self._read_model, args=(self.desk,), daemon=True)
+            self._reader.start()
+
+    def _read_model(self, desk: Desk) -> None:
+        try:
+            _ = desk.model
+            deciding = Deciding(self.run)
+        except UserError as error:
+            say(f"without the model: {error}")
+            return
+        with self.lock:
+            if desk is self.desk:
+                self._deciding, self.model_ready = deciding, True
+                self._scores.clear()
+
+    def wait(self) -> None:
+        """Wait until the model has read the reviews, and what was begun has ended."""
+        for thread in (self._worker, self._reader):
+            if thread is not None:
+                thread.join()
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
+    def rows(self, query: Query, *, who: str) -> Rows:
+        """The rows that a query finds, those to ask first at the front.
+
+        Raises:
+            UserError: no such queue, category or column.
+        """
+        with self.lock:
+            if query.queue == "contradicts" and not self.model_ready:
+                return np.zeros(0, dtype=np.int64)
+            if query.queue == "category" and query.category is None:
+                return np.zeros(0, dtype=np.int64)
+            narrowed = query.category if query.queue in ("category", "search") else None
+            rows = self.desk.rows(query.queue, category=narrowed, words=query.words, who=who)
+            return self._filtered(rows, query) if query.queue == "search" else rows
+
+    def _filtered(self, rows: Rows, query: Query) -> Rows:
+        if query.at_most < 1:
+            rows = rows[
+                self.column("confidence").gather(rows).cast(pl.Float64).fill_null(0.0).to_numpy() <= query.at_most
+            ]
+        if query.column and query.contains:
+            values = self.column(query.column).gather(rows).cast(pl.String).fill_null("")
+            rows = rows[values.str.to_lowercase().str.contains(query.contains.lower(), literal=True).to_numpy()]
+        if query.state:
+            index, hashes = self.desk.index, self.desk.reviews["hash"]
+            if query.state == "open":
+                answered = [row for text in index.answered() if (row := index.row_of_text.get(text)) is not None]
+                texts = hashes.gather(answered)
+                rows = rows[~hashes.gather(rows).is_in(texts.implode()).to_numpy()]
+            else:
+                wanted = [text for text in index.answered() if verdict_of(index.of(text))[0] == query.state]
+                rows = rows[hashes.gather(rows).is_in(wanted).to_numpy()]
+        return rows
+
+    def columns(self) -> list[str]:
+        """The columns that a search may look into."""
+        return ["id", "source", "row", "label", "confidence", "labellers", "doubtful"]
+
+    def column(self, name: str) -> pl.Series:
+        """A column of the reviews, [N].
+
+        Raises:
+            UserError: there is no such one.
+        """
+        if name not in self.columns():
+            raise UserError(f"no column {name!r}", remedy=f"Known: {', '.join(self.columns())}.")
+        if name not in self._columns:
+            table = self.desk.reviews if name in self.desk.reviews.columns else self.desk.labels
+            values = table[name]
+            self._columns[name] = values.list.join(", ") if isinstance(values.dtype, pl.List) else values
+        return self._columns[name]
+
+    def next(self, query: Query, *, who: str) -> tuple[int | None, int]:
+        """The row to ask a person now, None where there is none, and how many there are.
+
+        It is held for that person a while, so that two people on one queue are not asked the same.
+        """
+        with self.lock:
+            rows = self.rows(query, who=who)
+            if query.queue == "search":
+                rows = rows[self.desk.index.open[rows]]
+            if not len(rows):
+                return None, 0
+            now = time.monotonic()
+            self._held = {row: held for row, held in self._held.items() if now - held[1] < HELD_SECONDS}
+            free = (row for row in rows.tolist() if self._held.get(row, (who, now))[0] == who)
+            chosen = next(free, int(rows[0]))
+            self._held = {row: held for row, held in self._held.items() if held[0] != who}
+            self._held[chosen] = (who, now)
+            return chosen, len(rows)
+
+    def card(self, row: int, *, highlight: bool) -> dict[str, Any]:
+        """What is known of a review, for the template."""
+        with self.lock:
+            desk, index = self.desk, self.desk.index
+            review = desk.reviews.row(row, named=True)
+            label = desk.labels.row(row, named=True)
+            said = index.of(review["hash"])
+            copies = desk.copies(row)
+            deciding = self._deciding.words(review["clean"]) if highlight and self._deciding else set[str]()
+            state, category = verdict_of(said)
+            return {
+                "row": row,
+                "id": review["id"],
+                "text": review["text"],
+                "pieces": pieces(review["text"], deciding),
+                "place": f"{review['source']}, {review['row']}",
+                "label": label["label"],
+                "confidence": label["confidence"],
+                "labellers": label["labellers"],
+                "model": self._said_by_model(row),
+                "answers": said,
+                "state": state,
+                "category": category,
+                "copies": [desk.reviews["text"][other] for other in copies[:10]],
+                "copy_count": len(copies),
+            }
+
+    def _said_by_model(self, row: int) -> tuple[str, float] | None:
+        if not self.model_ready:
+            return None
+        best = int(self.desk.model[row].argmax())
+        return self.desk.categories.names[best], float(self.desk.model[row, best])
+
+    def likeliest(self, row: int) -> list[int]:
+        """The categories, the likeliest for this review first, as indices; by the model, else by the labellers."""
+        with self.lock:
+            scores = self.desk.model[row] if self.model_ready else self.desk.consensus[row]
+            return [int(number) for number in np.argsort(-np.nan_to_num(scores), kind="stable")]
+
+    # --- what is answered ---------------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        who: str,
+        reviews: Sequence[str],
+        category: str | None,
+        *,
+        verdict: Verdict,
+        kind: Kind,
+        note: str = "",
+        shown: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Keep one answer for each of the reviews, all or none; they are on the disk then.
+
+        Raises:
+            UserError: no such review or category, or a lesson on an exam review or a copy of one.
+        """
+        with self.lock:
+            labels = self.desk.labels
+            for_each = []
+            for name in reviews:
+                row = self.desk.row_of.get(name)
+                known = {} if row is None else {"label": labels["label"][row], "confidence": labels["confidence"][row]}
+                for_each.append({**known, **(shown or {})})
+            return self.desk.answer_all(who, reviews, category, verdict=verdict, kind=kind, note=note, shown=for_each)
+
+    def undo(self, who: str) -> Answer | None:
+        """Undo a person's last answer; returns it, None where there is none left."""
+        with self.lock:
+            return self.desk.undo(who)
+
+    def last(self, who: str) -> list[dict[str, Any]]:
+        """A person's last answers, the latest first, with what the label was."""
+        with self.lock:
+            desk = self.desk
+            rows = [(one, desk.index.row_of_text.get(one.text)) for one in desk.index.last(who, LAST)]
+            return [
+                {"answer": one, "text": desk.reviews["text"][row], "label": one.shown.get("label"),
+                 "confidence": one.shown.get("confidence")}
+                for one, row in rows if row is not None
+            ]  # fmt: skip
+
+    # --- what it comes to ---------------------------------------------------------------------------------------------
+
+    def people(self) -> list[dict[str, Any]]:
+        """Each person with the number of their answers."""
+        with self.lock:
+            counts = self.desk.index.people()
+        return [{"who": who, "lesson": count["lesson"], "exam": count["exam"]} for who, count in sorted(counts.items())]
+
+    def lately(self, who: str, queue: str) -> dict[str, Any] | None:
+        """How many of a person's last answers in a queue confirmed the label; None where they are too few to tell."""
+        with self.lock:
+            answers = self.desk.index.last(who, LATELY * 5)
+        mine = [one for one in answers if one.shown.get("queue") == queue and one.verdict == "category"][:LATELY]
+        if len(mine) < LATELY // 2:
+            return None
+        same = sum(one.category == one.shown.get("label") for one in mine)
+        return {"rows": len(mine), "same": same, "enough": len(mine) == LATELY and same >= ENOUGH * len(mine)}
+
+    def score(self, of: str) -> Estimate | None:
+        """The weighted F1 of the ``labels`` or of the ``model`` by the exam; None where it is unknown."""
+        with self.lock:
+            if of == "model" and not self.model_ready:
+                return None
+            version = self.desk.index.exam_version
+            if of not in self._scores or self._scores[of][0] != version:
+                self._scores[of] = version, self.desk.score(model=of == "model")
+            return self._scores[of][1]
+
+    def exam(self) -> dict[str, int]:
+        """How many reviews the exam drew, and how many of them are answered."""
+        with self.lock:
+            drawn = self.desk.drawn()
+            return {"drawn": len(drawn), "left": len(self.desk.rows("exam"))}
+
+    def draw_exam(self, more: int | None) -> None:
+        """Draw the exam's reviews, or ``more`` than there are.
+
+        Raises:
+            UserError: the labels have changed since the first were drawn, so that no more can be.
+        """
+        with self.lock:
+            subject = open_subject(self.run, "labels")
+            subject.folder.mkdir(parents=True, exist_ok=True)
+            drawn = len(self.desk.drawn())
+            sample.draw_sample(subject, None, count=drawn + more if drawn and more else None, seed=0)
+
+    # --- training again -----------------------------------------------------------------------------------------------
+
+    def at_work(self) -> bool:
+        """Whether the run is being trained, put back or read anew."""
+        return (self._worker is not None and self._worker.is_alive()) or self.training.at_work()
+
+    def retrain(self) -> None:
+        """Keep the run as it is and train it again, beside everything else.
+
+        Raises:
+            UserError: it is being trained.
+        """
+        self._begin(self._train)
+
+    def put_back(self, name: str) -> None:
+        """Make the run what it was in a version, beside everything else; what it is now is kept.
+
+        Raises:
+            UserError: it is being trained.
+        """
+        self._begin(lambda: versions.put_back(self.run, name))
+
+    def look(self) -> None:
+        """Read the run anew where another process has changed it since."""
+        with self.lock:
+            now, before = versions.outputs(self.run), self.outputs
+            if now != before and not self.at_work():
+                self._start(lambda: None)
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        def keep_first() -> None:
+            if self._reader is not None:
+                self._reader.join()
+            versions.keep(self.run, self.desk.said(model=self.model_ready))
+            work()
+
+        with self.lock:
+            if self.at_work():
+                raise UserError("is being trained", where=self.run, remedy="Wait for it to end.")
+            self._start(keep_first)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        def whole() -> None:
+            try:
+                work()
+                fresh = Desk(self.run)
+                if (self.run / "train").is_dir():
+                    _ = fresh.model
+                self._load(fresh)
+                self.read_model()
+                if self._reader is not None:
+                    self._reader.join()
+            except (UserError, OSError) as error:
+                self.trouble, self.outputs = str(error), versions.outputs(self.run)
+                say(f"tsirius: {error}")
+
+        self.trouble = ""
+        self._worker = threading.Thread(target=whole, daemon=True)
+        self._worker.start()
+
+    def _train(self) -> None:
+        self.training.start()
+        self.training.wait()
+        if self.training.failed():
+            lines = self.training.lines()
+            raise UserError(lines[-1].removeprefix("tsirius: ") if lines else "ended without a word")
+
+    def versions(self) -> list[Version]:
+        """The versions that are kept, the latest first."""
+        return versions.kept(self.run)
+
+    def knows_all(self) -> bool:
+        """Whether the run has learned from every answer."""
+        record = Store(self.run).record("answers") or {"key": {}}
+        return bool(record["key"].get("answers") == standing.read(self.run).key())
+
+    def compared(self) -> Mapping[str, Any] | None:
+        """What the answers taught, by cross-validation: :class:`tsirius.answers.teach.Comparison`."""
+        notes = (Store(self.run).record("answers") or {}).get("notes", {})
+        found = notes.get("compared")
+        return found if isinstance(found, dict) else None
+
+    def changes(self, version: Version) -> dict[str, Any]:
+        """What is other now than in a version: of ``label`` and ``model`` the reviews that changed, and the scores."""
+        with self.lock:
+            exam = self.desk.index.exam_version
+            if self._changes.get("key") != (version.name, exam, self.model_ready):
+                now, before = self.desk.said(model=self.model_ready), version.said()
+                aligned = now.select("id").join(before, on="id", how="left", maintain_order="left")
+                parts = {}
+                for of in ("model", "label"):
+                    if now[of].null_count() == now.height or before[of].null_count() == before.height:
+                        continue
+                    count, found = changes.flips(before, now, of=of)
+                    parts[of] = {
+                        "count": count,
+                        "flips": [(flip, [self._text(name) for name in flip.ids]) for flip in found],
+                        "categories": changes.by_category(before, now, of=of),
+                        "before": self.desk.score_of(aligned[of]),
+                        "after": self.desk.score_of(now[of]),
+                        "lead": self.desk.lead_of(now[of], aligned[of]),
+                    }
+                self._changes = {"key": (version.name, exam, self.model_ready), "parts": parts}
+            parts_now: dict[str, Any] = self._changes["parts"]
+            return parts_now
+
+    def _text(self, name: str) -> str:
+        return str(self.desk.reviews["text"][self.desk.row_of[name]])
+
+
+def verdict_of(answers: Sequence[Answer]) -> tuple[str, str | None]:
+    """What people's answers on a review come to, for the page: ``open``, ``confirmed``, ``several``, ``skipped`` or
+    ``disputed``, and the category of ``confirmed``."""
+    said = {(one.verdict, one.category) for one in answers if one.verdict != "skip"}
+    if len(said) > 1:
+        return "disputed", None
+    if not said:
+        return ("skipped" if answers else "open"), None
+    verdict, category = next(iter(said))
+    return ("confirmed", category) if verdict == "category" else ("several", None)
+
+
+def pieces(text: str, deciding: set[str]) -> list[tuple[str, bool]]:
+    """A text in pieces, each with whether it is a word that decided."""
+    from tsirius.language.words import WORD, lemmas
+
+    if not deciding:
+        return [(text, False)]
+    result, end = list[tuple[str, bool]](), 0
+    for match in WORD.finditer(text):
+        if lemmas(match[0])[:1] and lemmas(match[0])[0] in deciding:
+            result += [(text[end : match.start()], False), (match[0], True)]
+            end = match.end()
+    return [*result, (text[end:], False)]
+
+
+def advice(estimate: Estimate | None) -> dict[str, Any] | None:
+    """How wide the interval is, how wide it would be with 20 more answers (as one over the root of their number), and
+    how many are needed for :data:`GOAL`; None where too few are there to tell."""
+    if estimate is None or estimate.rows < FEWEST:
+        return None
+    half = (estimate.high - estimate.low) / 2
+    needed = int(np.ceil(estimate.rows * (half / GOAL) ** 2)) - estimate.rows
+    return {"now": half, "then": half * (estimate.rows / (estimate.rows + 20)) ** 0.5, "more": max(0, needed),
+            "goal": GOAL, "enough": half <= GOAL}  # fmt: skip
