@@ -317,3 +317,16 @@ def test_without_onnxruntime_one_line_says_what_to_install(run: Path, monkeypatc
         UserError, match=r"is not installed. Install what it needs with: pip install 'tsirius\[export\]'"
     ):
         exporting.export(run, to="onnx", out=None)
+
+
+def test_a_head_without_a_bias_takes_a_temperature_but_no_shift() -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    head = torch.nn.Linear(3, 2, bias=False)
+    model, before = SimpleNamespace(modules=lambda: [head]), head.weight.detach().clone()
+    assert not exporting.fold(model, [0.0, 0.5], temperature=2.0)
+    torch.testing.assert_close(head.weight.detach(), before)
+    assert exporting.fold(model, [0.3, 0.3], temperature=2.0), "a shift of all alike changes nothing"
+    torch.testing.assert_close(head.weight.detach(), before / 2)

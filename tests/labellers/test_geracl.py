@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import tsirius
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.labellers import Material, geracl
@@ -146,3 +147,18 @@ def test_what_is_no_such_model_is_refused(tiny_model: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="cannot be loaded"):
         labeller(model)
     assert hub.fingerprint(str(model))
+
+
+def test_the_label_stage_uses_it_beside_the_matcher(tiny_model: Path, tmp_path: Path) -> None:
+    """As the T4 recipes do: its own votes, the reconciled label, and abstention on an empty review."""
+    model = build(tmp_path / "GeRaCl", tiny_model)
+    own = labeller(model).label(["Кружка пришла со сколом.", "Туфли натирают пятку"]).probabilities.argmax(axis=1)
+    texts = ["Кружка пришла со сколом.", "Туфли натирают пятку", None]
+    table = tsirius.label(
+        texts, CATEGORIES, use=["matcher", "geracl"], doubt=False,
+        geracl={"model": str(model), "precision": "fp32", "max_length": 128},
+    )  # fmt: skip
+    assert table["geracl"].to_list()[:2] == [CATEGORIES.names[place] for place in own]
+    assert table["label"].null_count() == 0 and table["matcher"].null_count() <= 1
+    with pytest.raises(UserError, match="is no GeRaCl model"):
+        tsirius.label(texts, CATEGORIES, use=["geracl"], geracl={"model": str(tiny_model)})
