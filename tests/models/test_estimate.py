@@ -95,6 +95,9 @@ def test_an_encoder_without_a_classifier_is_not_planned(tiny_model: Path, tmp_pa
 def test_known_shapes_have_their_published_sizes() -> None:
     assert BASE.linear + BASE.others == pytest.approx(277.5e6, rel=0.01)
     assert LARGE.linear + LARGE.others == pytest.approx(559.0e6, rel=0.01)
+    for name, millions in (("intfloat/multilingual-e5-small", 118), ("deepvk/USER-bge-m3", 359), ("BAAI/bge-m3", 568)):
+        of = estimate.KNOWN[name]
+        assert of.linear + of.others == pytest.approx(millions * 1e6, rel=0.01), name
 
 
 @pytest.mark.parametrize("own_layers", [False, True], ids=["peft's", "own"])
