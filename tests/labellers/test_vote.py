@@ -40,8 +40,35 @@ def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
 def test_the_mix_is_found_and_helps_a_blind_labeller(truth: np.ndarray) -> None:
     blind = opinions(truth, strength=1.5, seed=1, prior=None)
     found = vote.reconcile({"blind": blind}, blind={"blind"}, taught=(), sure=0.9)
-    assert np.abs(found.prior - MIX).max() < 0.03
+    assert np.abs(found.prior - MIX).max() < np.abs(blind.mean(axis=0) - MIX).max() / 3
     assert accuracy(found.probabilities, truth) > accuracy(blind, truth) + 0.05
+
+
+def test_an_even_pile_does_not_grow_what_a_labeller_likes_too_well() -> None:
+    truth = np.random.default_rng(5).integers(0, 6, size=300)
+    noise = np.random.default_rng(6).normal(size=(300, 6))
+    partial = softmax(1.5 * np.eye(6)[truth] + noise + np.log([2, 1, 1, 1, 1, 1]))
+    found = vote.reconcile({"partial": partial}, blind={"partial"}, taught=(), sure=0.9)
+    runaway = vote._mix({"partial": vote._log(partial)}, {"partial"}, pull=0.0)
+    assert accuracy(found.probabilities, truth) > accuracy(partial * runaway, truth)
+    assert 1 / 6 < found.prior[0] < runaway[0] - 0.1
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=9), st.floats(0, 5))
+def test_equal_shares_pull_by_their_weight(likes: list[float], pull: float) -> None:
+    one = np.array([likes]) / sum(likes)
+    mix = vote._mix({"one": vote._log(np.repeat(one, 500, axis=0))}, {"one"}, pull=pull)
+    pooled = normal(np.maximum(one, vote.LEAST) * mix)[0] * 500
+    expected = ((pooled + 0.5) / (500 + 0.5 * len(likes)) + pull / len(likes)) / (1 + pull)
+    if pull > 1:  # below, thirty rounds may not be enough for the last digits
+        np.testing.assert_allclose(mix, expected, rtol=1e-3)
+    assert mix.sum() == pytest.approx(1) and (mix > 0).all()
+
+
+def test_unevenness_is_what_lacks_to_the_greatest_entropy() -> None:
+    assert vote._unevenness(np.full(7, 1 / 7)) == pytest.approx(0)
+    assert vote._unevenness(np.array([0.5, 0.5, 1e-12, 1e-12])) == pytest.approx(0.5)
+    assert vote._unevenness(np.array([1, 1e-15])) == pytest.approx(1)
 
 
 def test_two_labellers_know_more_than_each(truth: np.ndarray) -> None:
@@ -135,7 +162,10 @@ def test_the_mix_is_the_share_that_it_gives_with_half_a_row_for_each_category() 
     blind, other = drawn(40, 3, 4), drawn(40, 3, 5)
     blind[:7] = np.nan
     found = vote.reconcile({"blind": blind, "other": other}, blind={"blind"}, taught=(), sure=0.9)
-    pooled = np.where(np.isnan(blind), other, normal((normal(blind * found.prior) * other) ** 0.5))
+    logs = {name: vote._log(votes) for name, votes in (("blind", blind), ("other", other))}
+    pull = vote.EVEN * (1 - vote._unevenness(vote._mix(logs, {"blind"}, pull=0.0))) ** vote.BEND
+    weights = vote._mix(logs, {"blind"}, pull=pull)
+    pooled = np.where(np.isnan(blind), other, normal((normal(blind * weights) * other) ** 0.5))
     np.testing.assert_allclose(found.probabilities, pooled, rtol=1e-4)
     np.testing.assert_allclose(found.prior, (pooled.sum(axis=0) + 0.5) / 41.5, rtol=1e-3)
 

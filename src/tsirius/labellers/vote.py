@@ -2,7 +2,9 @@
 
 1. *Mix.* A labeller that judges each text by itself (``blind``) gives every category the same chance beforehand; a pile
    of reviews does not. The share of each category is estimated from the reviews (Saerens et al. 2002, "Adjusting the
-   outputs of a classifier to new a priori probabilities") and multiplied in. Nothing is pulled towards equal shares.
+   outputs of a classifier to new a priori probabilities") and multiplied in. That estimate feeds on its own mistakes: a
+   category that labellers like too well grows by it. So it is pulled towards equal shares while it is made, the more,
+   the more even it is, for the less there is to gain by it: hardly where three quarters are of one category.
 2. *Scale.* Such a labeller is often far surer than it is right. Its probabilities are softened by the temperature (Guo
    et al. 2017, arXiv 1706.04599) under which it least surprises the *other* labellers where they are sure.
 3. *Pool.* The logarithms are averaged over the labellers that speak (a logarithmic opinion pool, Genest and
@@ -31,6 +33,9 @@ LEAST = 1e-4
 """A probability below this counts as this: no single labeller may rule a category out."""
 ROUNDS = 30
 """Of the estimate of the mix: it moves no more long before."""
+EVEN, BEND = 3.0, 3
+"""How much equal shares count beside an estimated mix that is even, and the power by which that vanishes where it is
+not; chosen by the beds of recipes/goods."""
 TEMPERATURES = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 POWERS = tuple(float(power) for power in np.geomspace(0.25, 4, 33).round(4))
 FEW = 50
@@ -75,8 +80,11 @@ def reconcile(
         if others:
             temperatures[name] = _temperature(logs[name], _pool(others), sure=sure)
     scaled = {name: _normal(logs[name] / temperatures[name]) for name in votes}
-    prior = _mix({name: log for name, log in scaled.items() if name not in taught} or scaled, blind)
-    adjusted = {name: _normal(log + np.log(prior)) if name in blind else log for name, log in scaled.items()}
+    untaught = {name: log for name, log in scaled.items() if name not in taught} or scaled
+    estimate = _mix(untaught, blind, pull=0.0)
+    weights = np.log(_mix(untaught, blind, pull=EVEN * (1 - _unevenness(estimate)) ** BEND))
+    adjusted = {name: _normal(log + weights) if name in blind else log for name, log in scaled.items()}
+    prior = _shares(_pool({name: adjusted[name] for name in untaught}))
     pooled = _pool(adjusted)
     agreement = _agreement({name: log for name, log in adjusted.items() if name not in taught})
     power = _power(pooled, agreement)
@@ -103,18 +111,29 @@ def _pool(logs: Mapping[str, Floats]) -> Floats:
     return _normal(total / np.where(spoke.any(axis=0), spoke.sum(axis=0), np.nan))
 
 
-def _mix(logs: Mapping[str, Floats], blind: Collection[str]) -> Floats:
+def _mix(logs: Mapping[str, Floats], blind: Collection[str], *, pull: float) -> Floats:
     """The share of each category under which the pool, corrected by it, has that share, [K].
 
-    Half a row is added to every category: one that no text seems to speak of stays possible.
+    Equal shares count ``pull`` times as much as the pool's.
     """
     kinds = next(iter(logs.values())).shape[1]
     prior = np.full(kinds, 1 / kinds)
     for _ in range(ROUNDS):
         pool = _pool({name: _normal(log + np.log(prior)) if name in blind else log for name, log in logs.items()})
-        shares = np.exp(pool[~np.isnan(pool[:, 0])])
-        prior = (shares.sum(axis=0) + 0.5) / (len(shares) + 0.5 * kinds)
+        prior = (_shares(pool) + pull / kinds) / (1 + pull)
     return prior
+
+
+def _shares(pool: Floats) -> Floats:
+    """The share of each category, [K]. Half a row is added: one that no text seems to speak of stays possible."""
+    rows = np.exp(pool[~np.isnan(pool[:, 0])])
+    result: Floats = (rows.sum(axis=0) + 0.5) / (len(rows) + 0.5 * pool.shape[1])
+    return result
+
+
+def _unevenness(shares: Floats) -> float:
+    """0 where all shares are equal, 1 where one category has all: what is lacking to the greatest entropy."""
+    return float(1 + (shares * np.log(shares)).sum() / np.log(len(shares)))
 
 
 def _temperature(logs: Floats, others: Floats, *, sure: float) -> float:
@@ -126,7 +145,7 @@ def _temperature(logs: Floats, others: Floats, *, sure: float) -> float:
     losses = []
     for temperature in TEMPERATURES:
         softened = _normal(logs / temperature)
-        adjusted = _normal(softened + np.log(_mix({"": softened}, {""})))
+        adjusted = _normal(softened + np.log(_mix({"": softened}, {""}, pull=0.0)))
         losses.append(-float(np.maximum(adjusted[rows, labels], np.log(LEAST)).mean()))
     return TEMPERATURES[int(np.argmin(np.round(losses, 6)))]
 
