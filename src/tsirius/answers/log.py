@@ -100,6 +100,8 @@ class Log:
 
     Args:
         run: the run's folder.
+        hold: keep the file open from the first entry on, until :meth:`close`. SQLite tidies up whenever the last one
+            closes it, which takes longer than an entry.
 
     Example:
         >>> import tempfile
@@ -112,8 +114,15 @@ class Log:
         ('7', [])
     """
 
-    def __init__(self, run: Path) -> None:
-        self.path = run / FILE
+    def __init__(self, run: Path, *, hold: bool = False) -> None:
+        self.path, self._hold = run / FILE, hold
+        self._held: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def add(self, answers: Sequence[Answer]) -> list[int]:
         """Add answers, all or none; returns the numbers of their entries, which are on the disk then.
@@ -206,6 +215,9 @@ class Log:
                     connection.execute(statement)
             yield connection
             connection.execute("COMMIT")
+            if self._hold and self._held is None:
+                self._held = sqlite3.connect(self.path, timeout=WAIT_SECONDS, check_same_thread=False)
+                self._held.execute("SELECT 1 FROM log LIMIT 1").fetchall()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -140,7 +140,7 @@ def _single(site: Site, _given: Form, settings: Settings, query: Query, parts: d
 
 
 def _list(site: Site, given: Form, settings: Settings, query: Query, parts: dict[str, Any]) -> Response:
-    rows = site.board.rows(query, who=settings.who)
+    rows = site.board.rows(query, who=settings.who, least=PAGE)
     number = max(0, min(int(number) if (number := _one(given, "page")).isdigit() else 0, (len(rows) - 1) // PAGE))
     shown = rows[number * PAGE : (number + 1) * PAGE].tolist()
     exam = query.queue == "exam"

@@ -38,6 +38,8 @@ PAGE = 50
 """Reviews of a list."""
 HELD_SECONDS = 600.0
 """A review that one person looks at is not given to another for this long."""
+NEAR = 8
+"""Unsure reviews that are at hand at least, one for each person who is asked at once."""
 LATELY = 40
 """Answers that tell whether a queue is worth going on with."""
 ENOUGH = 0.95
@@ -105,12 +107,14 @@ class Board:
             self._reader: threading.Thread | None = None
 
     def read_model(self) -> None:
-        """Have the model read all reviews, beside everything else: what needs it waits."""
-        if self.has_model:
-            self._reader = threading.Thread(target=self._read_model, args=(self.desk,), daemon=True)
-            self._reader.start()
+        """Have the model read all reviews, beside everything else: what needs it waits until then."""
+        self._reader = threading.Thread(target=self._read_model, args=(self.desk,), daemon=True)
+        self._reader.start()
 
     def _read_model(self, desk: Desk) -> None:
+        desk.warm()
+        if not self.has_model:
+            return
         try:
             _ = desk.model
             deciding = Deciding(self.run)
@@ -130,8 +134,9 @@ class Board:
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
-    def rows(self, query: Query, *, who: str) -> Rows:
-        """The rows that a query finds, those to ask first at the front.
+    def rows(self, query: Query, *, who: str, least: int = 1) -> Rows:
+        """The rows that a query finds, those to ask first at the front; ``least`` is of the queue ``unsure``, see
+        :meth:`tsirius.commands.answers.desk.Desk.rows`.
 
         Raises:
             UserError: no such queue, category or column.
@@ -142,7 +147,7 @@ class Board:
             if query.queue == "category" and query.category is None:
                 return np.zeros(0, dtype=np.int64)
             narrowed = query.category if query.queue in ("category", "search") else None
-            rows = self.desk.rows(query.queue, category=narrowed, words=query.words, who=who)
+            rows = self.desk.rows(query.queue, category=narrowed, words=query.words, who=who, least=least)
             return self._filtered(rows, query) if query.queue == "search" else rows
 
     def _filtered(self, rows: Rows, query: Query) -> Rows:
@@ -188,7 +193,7 @@ class Board:
         It is held for that person a while, so that two people on one queue are not asked the same.
         """
         with self.lock:
-            rows = self.rows(query, who=who)
+            rows = self.rows(query, who=who, least=NEAR)
             if query.queue == "search":
                 rows = rows[self.desk.index.open[rows]]
             if not len(rows):
@@ -418,7 +423,8 @@ class Board:
             if self._changes.get("key") != (version.name, exam, self.model_ready):
                 now, before = self.desk.said(model=self.model_ready), version.said()
                 aligned = now.select("id").join(before, on="id", how="left", maintain_order="left")
-                parts = {}
+                parts, exam_ids = {}, self.desk.examined()
+                learned = version.learned_from(exam_ids)
                 for of in ("model", "label"):
                     if now[of].null_count() == now.height or before[of].null_count() == before.height:
                         continue
@@ -430,6 +436,7 @@ class Board:
                         "before": self.desk.score_of(aligned[of]),
                         "after": self.desk.score_of(now[of]),
                         "lead": self.desk.lead_of(now[of], aligned[of]),
+                        "learned": learned if of == "model" else 0,
                     }
                 self._changes = {"key": (version.name, exam, self.model_ready), "parts": parts}
             parts_now: dict[str, Any] = self._changes["parts"]

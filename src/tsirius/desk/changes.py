@@ -8,7 +8,7 @@ import polars as pl
 
 EXAMPLES = 3
 """Reviews that are shown of a change."""
-FLIPS = 30
+FLIPS = 12
 """Changes from one category to another that are shown, the most frequent first."""
 
 

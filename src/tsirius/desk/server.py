@@ -55,7 +55,10 @@ def serve(run: Path, *, port: int, lang: str | None, browser: bool) -> None:
         say(f"{run}: {len(board.desk.row_of):,} reviews (Ctrl-C stops; answers are kept at once)")
         if browser:
             webbrowser.open(address)
-        uvicorn.Server(config).run(sockets=[listening])
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            board.desk.log.close()
 
 
 def _listen(port: int) -> socket.socket:
@@ -63,6 +66,7 @@ def _listen(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # so that the browser, which is opened before the first answer, waits for it
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or str(error)

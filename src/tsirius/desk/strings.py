@@ -96,8 +96,8 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     # figures
     "progress": ("Answers", "Ответы"),
     "person": ("Person", "Человек"),
-    "lessons": ("lessons", "обучающих"),
-    "exam_answers": ("exam", "экзамен"),
+    "lessons": ("Lessons", "Уроки"),
+    "exam_answers": ("Exam", "Экзамен"),
     "score": ("Weighted F1", "Взвешенная F1"),
     "score.labels": ("labels", "метки"),
     "score.model": ("model", "модель"),
@@ -122,7 +122,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "enter": ("Begin", "Начать"),
     # training again
     "model.page": ("Train again", "Обучение"),
-    "model.about": ("Lessons replace labels, and teach like reviews where that proves right; then the model is trained.",
+    "model.about": ("Answers replace labels, and teach like reviews where that proves right; then the model learns.",
                     "Ответы заменяют метки и учат похожие отзывы, где это подтверждается; затем обучается модель."),
     "model.new": ("There are answers that the model has not learned from yet.",
                   "Есть ответы, на которых модель ещё не училась."),
@@ -141,6 +141,10 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "changes.before": ("before", "до"),
     "changes.after": ("after", "после"),
     "changes.lead": ("right answers more", "верных больше на"),
+    "changes.learned": ("Not comparable: the one before learned from {count} of the exam's reviews by their automatic"
+                        " labels, as the exam was drawn later. From the next training on it is.",
+                        "Сравнивать нельзя: прежняя модель училась на {count} отзывах экзамена с их автоматическими"
+                        " метками, потому что экзамен отобран позже. Со следующего обучения — можно."),
     "changes.no_exam": ("Whether it is better is unknown: nobody answered the exam.",
                         "Лучше ли стало, неизвестно: на экзамен никто не ответил."),
     "changes.category": ("Category", "Категория"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,6 +50,12 @@ class Version:
     def date(self) -> str:
         """When it was kept, for a person, in UTC."""
         return self.name[:10] + " " + self.name[11:16].replace("-", ":")
+
+    def learned_from(self, ids: Collection[str]) -> int:
+        """How many of the reviews were not kept from it as an exam's: it learned from their labels."""
+        labels = pl.scan_parquet(self.folder / "answers" / "labels.parquet").select("id", "role")
+        learned = labels.filter(pl.col("id").is_in(list(ids)) & pl.col("role").ne_missing("exam"))
+        return learned.collect().height
 
     def said(self) -> pl.DataFrame:
         """A table of :data:`SAID`."""

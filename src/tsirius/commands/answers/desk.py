@@ -46,7 +46,7 @@ class Desk:
     """
 
     def __init__(self, run: Path) -> None:
-        self.run, self.log = run, Log(run)
+        self.run, self.log = run, Log(run, hold=True)
         store = Store(run)
         store.check_finished(["ingest", "label", "answers"])
         folder = store.folder("answers")
@@ -63,6 +63,12 @@ class Desk:
 
     def _new_index(self) -> Index:
         return Index(self.reviews["hash"], self.reviews["group"], names=self.categories.names)
+
+    def warm(self) -> None:
+        """Read and compute now what queues need beside the model, so that none has to wait for it."""
+        _ = self._plain, self._votes, self._starts
+        for name in ("disagree", "likely_wrong"):
+            self._order(name, None)
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
@@ -363,6 +369,11 @@ class Desk:
         right = [np.array(one.gather(at).to_list(), dtype=object) == np.array(truth, dtype=object)
                  for one in (given, other)]  # fmt: skip
         return survey.lead(right[0], right[1], strata, weights, rounds=ROUNDS, seed=0)
+
+    def examined(self) -> list[str]:
+        """The ids of the exam's reviews that are answered."""
+        table = self._exam_table()
+        return self.reviews["id"].gather(table[0]).to_list() if table else []
 
     def _exam_table(self) -> tuple[list[int], list[str], NDArray[np.float64], list[str]] | None:
         """Of each answered exam review the row, the stratum, how many reviews it stands for, and the answer."""
