@@ -101,3 +101,6 @@ if __name__ == "__main__":
     except UserError as error:
         say(f"tsirius: {error}")
         sys.exit(2)
+    except OSError as error:
+        say(f"tsirius: {error.filename}: {(error.strerror or str(error)).lower()}")
+        sys.exit(2)

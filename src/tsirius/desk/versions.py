@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Version:
     """A version of a run.
 
     Attributes:
-        name: of its folder: when it was kept, in UTC, ``2026-01-31T12-00-00Z``.
+        name: of its folder: when it was kept, in UTC, ``2026-01-31T12-00-00.000Z``.
         folder: where it is.
         outputs: stage → the fingerprint of its output.
         lessons: reviews that it learned from answers of.
@@ -164,12 +164,12 @@ def _lessons(run: Path) -> int:
 
 def _stamp(taken: list[str]) -> str:
     """A name by the time, later than those that are there."""
-    name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    number = 0
-    while name in taken:
-        number += 1
-        name = f"{name[:19]}.{number}Z"
-    return name
+    now = datetime.now(UTC)
+    while True:
+        name = f"{now:%Y-%m-%dT%H-%M-%S}.{now.microsecond // 1000:03}Z"
+        if not taken or name > taken[0]:
+            return name
+        now += timedelta(milliseconds=1)
 
 
 def _link(source: str, target: str) -> None:
