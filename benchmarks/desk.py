@@ -50,7 +50,7 @@ PAGES = {
     "likely wrong": "/work?queue=likely_wrong",
     "category, list": "/work?queue=category&category={category}",
     "search of a word, list": "/work?queue=search&words={word}",
-    "search of a column, list": "/work?queue=search&column=row&contains=77&state=open",
+    "search of a column, list": "/work?queue=search&column=row&having=77&state=open",
     "second opinion": "/work?queue=second",
     "people disagree": "/work?queue=disputed",
     "exam": "/work?queue=exam",
@@ -154,7 +154,7 @@ class Person:
         """Answer the review of a page; returns its id and the next page."""
         found = re.search(r'name="review" value="([^"]+)"', page)
         assert found
-        fields = {"queue": "unsure", "view": "one", "hidden": "1", "review": found[1], "category_is": category}
+        fields = {"queue": "unsure", "view": "one", "blind": "1", "review": found[1], "category_is": category}
         status, leads, _ = self.ask("POST", "/answer", urlencode(fields))
         if status != 303:
             raise RuntimeError(f"answer: {status}")

@@ -121,3 +121,19 @@ def test_what_was_confirmed_survives_a_kill(tmp_path: Path) -> None:
     confirmed = (tmp_path / "confirmed").read_text().split()
     assert [one.review for one in Log(tmp_path).standing()] == confirmed and len(confirmed) == 26
     assert Log(tmp_path).add([answer("x")]) == [27]
+
+
+def test_a_held_log_loses_nothing_and_is_tidied_up_at_the_end(tmp_path: Path) -> None:
+    log = Log(tmp_path, hold=True)
+    log.close()
+    assert not log.path.exists(), "opening it creates nothing"
+    for number in range(3):
+        log.add([Answer(f"r{number}", "x", "обувь", who=f"p{number}")])
+    beside = [path for path in tmp_path.iterdir() if path != log.path]
+    assert beside, "SQLite has not tidied up"
+    assert [one.review for one in Log(tmp_path).standing()] == ["r0", "r1", "r2"], "another reader sees all"
+    assert [(one.review, undoes) for one, undoes in log.since(1)] == [("r1", None), ("r2", None)]
+    log.undo("p1")
+    assert log.since(3)[0][1] == 2 and log.since(4) == []
+    log.close()
+    assert [path for path in tmp_path.iterdir()] == [log.path]

@@ -1,16 +1,20 @@
 """The desk's page over HTTP: people answer, undo, select, search, and keep out of the exam."""
 
+import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from desking import NAMES, ROWS, Person, draw_exam, make_run, sit
 
+from tsirius import tables
 from tsirius.answers.log import Log
 from tsirius.desk import pages, strings
 from tsirius.desk.board import ORDER
+from tsirius.store import seal
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_confidence_is_hidden_until_answered_unless_chosen(anna: Person) -> None
     assert not shown("one") and not shown("list")
     anna.post("/settings", hide="0", back="queue=unsure")
     assert shown("one") and shown("list")
-    assert anna.work("unsure").answer_fields()["hidden"] == "0"
+    assert anna.work("unsure").answer_fields()["blind"] == "0"
 
 
 def test_buttons_are_in_a_fixed_order_or_by_score(anna: Person) -> None:
@@ -194,9 +198,9 @@ def test_two_people_work_at_once_and_their_disagreement_is_shown(run: Path, app:
     [
         ({"words": "ЧАШКА отзыв"}, lambda row: row % 3 == 1),
         ({"words": "чашка", "category": "обувь"}, lambda row: row % 3 == 1 and row % 10 == 5),
-        ({"column": "row", "contains": "12"}, lambda row: "12" in str(row + 1)),
-        ({"column": "labellers", "contains": "MATCH"}, lambda row: True),
-        ({"column": "source", "contains": "other"}, lambda row: False),
+        ({"column": "row", "having": "12"}, lambda row: "12" in str(row + 1)),
+        ({"column": "labellers", "having": "MATCH"}, lambda row: True),
+        ({"column": "source", "having": "other"}, lambda row: False),
         ({"at_most": "50"}, lambda row: 0.4 + 0.5 * row / ROWS <= 0.5),
         ({"state": "confirmed"}, lambda row: row == 1),
         ({"state": "several"}, lambda row: row == 2),
@@ -219,6 +223,34 @@ def test_search_finds_by_words_and_columns(
     assert found == [f"r{row}" for row in range(ROWS) if wanted(row)]
 
 
+@pytest.mark.parametrize("files", [1, 2])
+def test_search_looks_into_the_columns_of_the_files(tmp_path: Path, files: int) -> None:
+    run = make_run(tmp_path / "run")
+    reviews = pl.read_parquet(run / "ingest" / "reviews.parquet")
+    if files == 2:  # the second one begins at r30, after a row that was set aside
+        second = pl.int_range(pl.len()) >= 30
+        reviews = reviews.with_columns(
+            source=pl.when(second).then(pl.lit("b.csv")).otherwise("source"),
+            row=pl.when(second).then(pl.col("row") - 29).otherwise("row"),
+        )
+        tables.write(reviews, tables.REVIEWS, run / "ingest" / "reviews.parquet")
+        seal(run / "ingest", {})
+    rows = [
+        [*(["b.csv" if row >= 30 else "shop.csv"] if files == 2 else []), f"c{row % 4}", "обувь"] for row in range(60)
+    ]
+    if files == 2:
+        rows.insert(30, ["b.csv", "none", ""])
+    columns = [*(["source"] if files == 2 else []), "city; of a shop", "label"]
+    (run / "table").mkdir()
+    with (run / "table" / "labelled.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    seal(run / "table", {"columns": columns})
+    anna = Person(sit(run)[1], "Анна")
+    seen = anna.work("search", column="city; of a shop", having="C3", view="list")
+    found = [str(at["value"]) for at in seen.all("input", name="review")]
+    assert found == [f"r{row}" for row in range(60) if row % 4 == 3]
+
+
 def test_the_search_stays_after_an_answer(anna: Person) -> None:
     seen = anna.work("search", words="чашка", at_most="60", view="list")
     fields = anna.answer(seen, "посуда", review="r7").answer_fields()
@@ -227,7 +259,7 @@ def test_the_search_stays_after_an_answer(anna: Person) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/work?queue=unshure", "/work?queue=category&category=обуфь", "/work?queue=search&column=password&contains=x",
+    ["/work?queue=unshure", "/work?queue=category&category=обуфь", "/work?queue=search&column=password&having=x",
      "/work?queue=search&at_most=x"],
 )  # fmt: skip
 def test_what_does_not_exist_is_refused_in_words(anna: Person, path: str) -> None:

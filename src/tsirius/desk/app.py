@@ -129,12 +129,12 @@ def work(site: Site, request: Request, settings: Settings, _form: Form) -> Respo
 def _single(site: Site, _given: Form, settings: Settings, query: Query, parts: dict[str, Any]) -> Response:
     row, left = site.board.next(query, who=settings.who)
     exam = query.queue == "exam"
-    card = None if row is None else site.board.card(row, highlight=not exam)
+    cards = site.board.cards([] if row is None else [row], highlight=not exam)
     names = parts["names"]
     by_score = settings.order == "score" and not exam and row is not None
     order = site.board.likeliest(row) if by_score and row is not None else list(range(len(names)))
     return site.page(
-        "one.html.j2", settings, card=card, left=left, buttons=pages.buttons(names, order),
+        "one.html.j2", settings, card=cards[0] if cards else None, left=left, buttons=pages.buttons(names, order),
         hidden=settings.hide or exam, **parts,
     )  # fmt: skip
 
@@ -146,7 +146,7 @@ def _list(site: Site, given: Form, settings: Settings, query: Query, parts: dict
     exam = query.queue == "exam"
     names = parts["names"]
     return site.page(
-        "list.html.j2", settings, cards=[site.board.card(row, highlight=not exam) for row in shown], left=len(rows),
+        "list.html.j2", settings, cards=site.board.cards(shown, highlight=not exam), left=len(rows),
         number=number, previous=_address(query, "list", number - 1) if number else "",
         following=_address(query, "list", number + 1) if (number + 1) * PAGE < len(rows) else "",
         buttons=pages.buttons(names, list(range(len(names)))),
@@ -190,8 +190,8 @@ def answer(site: Site, _request: Request, settings: Settings, form: Form) -> Res
     query, view = _query(form), _one(form, "view")
     category = _one(form, "category_is") or None
     verdict: Verdict = next((one for one in VERDICTS if one == _one(form, "verdict")), "category")
-    hidden = _one(form, "hidden") == "1"
-    shown = {"queue": query.queue, "view": view, "hidden": hidden, "order": settings.order}
+    blind = _one(form, "blind") == "1"
+    shown = {"queue": query.queue, "view": view, "hidden": blind, "order": settings.order}
     site.board.answer(
         settings.who,
         form.get("review", []),
@@ -263,7 +263,7 @@ def _query(form: Form) -> Query:
         category=_one(form, "category") or None,
         words=_one(form, "words")[:WORDS_CHARACTERS],
         column=_one(form, "column"),
-        contains=_one(form, "contains")[:WORDS_CHARACTERS],
+        having=_one(form, "having")[:WORDS_CHARACTERS],
         state=_one(form, "state"),
         at_most=share,
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import polars as pl
 from tsirius.answers import standing
 from tsirius.answers.log import Answer, Kind, Verdict
 from tsirius.commands.answers.desk import QUEUES, Desk
+from tsirius.commands.answers.index import Index
 from tsirius.commands.audit import sample
 from tsirius.commands.audit.subject import open_subject
 from tsirius.commands.audit.survey import Estimate
@@ -23,6 +25,7 @@ from tsirius.desk.highlight import Deciding
 from tsirius.desk.retrain import Training
 from tsirius.desk.versions import Version
 from tsirius.errors import UserError
+from tsirius.language.words import WORD, lemmas
 from tsirius.progress import say
 from tsirius.store import Store
 
@@ -34,8 +37,12 @@ if TYPE_CHECKING:
 ORDER = ("unsure", "disagree", "contradicts", "likely_wrong", "category", "search", "second", "disputed", "exam")
 """The queues as the page lists them."""
 assert set(ORDER) == set(QUEUES)
+COLUMNS = ("id", "source", "row", "label", "confidence", "labellers", "doubtful")
+"""Ours, of those that a search may look into."""
 PAGE = 50
 """Reviews of a list."""
+COPIES = 10
+"""Of a review's copies, those that are shown."""
 HELD_SECONDS = 600.0
 """A review that one person looks at is not given to another for this long."""
 NEAR = 8
@@ -60,8 +67,8 @@ class Query:
         queue: one of :data:`tsirius.commands.answers.desk.QUEUES`.
         category: of the queues ``category`` and ``search``; None: all.
         words: of ``search``.
-        column: and ``contains``: of ``search``, what a column's value contains.
-        contains: see ``column``.
+        column: and ``having``: of ``search``, what a column's value contains.
+        having: see ``column``.
         state: of ``search``: ``open``, ``confirmed``, ``disputed`` or ``several``; empty: all.
         at_most: of ``search``: the label's confidence.
     """
@@ -70,7 +77,7 @@ class Query:
     category: str | None = None
     words: str = ""
     column: str = ""
-    contains: str = ""
+    having: str = ""
     state: str = ""
     at_most: float = 1.0
 
@@ -103,6 +110,7 @@ class Board:
             self._deciding: Deciding | None = None
             self._scores: dict[str, tuple[int, Estimate | None]] = {}
             self._columns: dict[str, pl.Series] = {}
+            self._own: list[str] | None = None
             self._changes: dict[str, Any] = {}
             self._reader: threading.Thread | None = None
 
@@ -155,9 +163,9 @@ class Board:
             rows = rows[
                 self.column("confidence").gather(rows).cast(pl.Float64).fill_null(0.0).to_numpy() <= query.at_most
             ]
-        if query.column and query.contains:
+        if query.column and query.having:
             values = self.column(query.column).gather(rows).cast(pl.String).fill_null("")
-            rows = rows[values.str.to_lowercase().str.contains(query.contains.lower(), literal=True).to_numpy()]
+            rows = rows[values.str.to_lowercase().str.contains(query.having.lower(), literal=True).to_numpy()]
         if query.state:
             index, hashes = self.desk.index, self.desk.reviews["hash"]
             if query.state == "open":
@@ -170,8 +178,9 @@ class Board:
         return rows
 
     def columns(self) -> list[str]:
-        """The columns that a search may look into."""
-        return ["id", "source", "row", "label", "confidence", "labellers", "doubtful"]
+        """The columns that a search may look into: ours, and those of the files of reviews."""
+        with self.lock:
+            return [*COLUMNS, *self._own_columns()]
 
     def column(self, name: str) -> pl.Series:
         """A column of the reviews, [N].
@@ -183,9 +192,32 @@ class Board:
             raise UserError(f"no column {name!r}", remedy=f"Known: {', '.join(self.columns())}.")
         if name not in self._columns:
             table = self.desk.reviews if name in self.desk.reviews.columns else self.desk.labels
-            values = table[name]
+            values = table[name] if name in COLUMNS else self._read_own(name)
             self._columns[name] = values.list.join(", ") if isinstance(values.dtype, pl.List) else values
         return self._columns[name]
+
+    def _own_columns(self) -> list[str]:
+        """The columns of the files of reviews, as ``labelled.csv`` has them, but for the labellers' and the label's."""
+        if self._own is None:
+            record = Store(self.run).record("table") or {"notes": {}}
+            names = [name for name in record["notes"].get("columns", []) if isinstance(name, str)]
+            ours = names.index("label") if "label" in names else 0  # theirs are before ours
+            self._own = [name for name in names[:ours] if name not in COLUMNS]
+        return self._own
+
+    def _read_own(self, name: str) -> pl.Series:
+        """A column of ``labelled.csv``, which has the rows of the files in their order, at the reviews' rows."""
+        path = Store(self.run).read("table") / "labelled.csv"
+        separator = str(Store(self.run).settings("table").get("delimiter", ","))
+        several = self.desk.reviews["source"].n_unique() > 1
+        wanted = ["source", name] if several else [name]
+        cells = pl.read_csv(path, columns=wanted, separator=separator, infer_schema=False)
+        if not several:
+            cells = cells.with_columns(source=pl.lit(self.desk.reviews["source"][0]))
+        cells = cells.select("source", pl.col(name).alias("value"), row=pl.int_range(1, pl.len() + 1).over("source"))
+        joined = self.desk.reviews.select("source", "row").join(cells, on=["source", "row"], how="left",
+                                                                maintain_order="left")  # fmt: skip
+        return joined["value"]
 
     def next(self, query: Query, *, who: str) -> tuple[int | None, int]:
         """The row to ask a person now, None where there is none, and how many there are.
@@ -206,32 +238,32 @@ class Board:
             self._held[chosen] = (who, now)
             return chosen, len(rows)
 
-    def card(self, row: int, *, highlight: bool) -> dict[str, Any]:
-        """What is known of a review, for the template."""
+    def cards(self, rows: Sequence[int], *, highlight: bool) -> list[dict[str, Any]]:
+        """What is known of some reviews, for the template."""
         with self.lock:
-            desk, index = self.desk, self.desk.index
-            review = desk.reviews.row(row, named=True)
-            label = desk.labels.row(row, named=True)
-            said = index.of(review["hash"])
-            copies = desk.copies(row)
-            deciding = self._deciding.words(review["clean"]) if highlight and self._deciding else set[str]()
-            state, category = verdict_of(said)
-            return {
-                "row": row,
-                "id": review["id"],
-                "text": review["text"],
-                "pieces": pieces(review["text"], deciding),
-                "place": f"{review['source']}, {review['row']}",
-                "label": label["label"],
-                "confidence": label["confidence"],
-                "labellers": label["labellers"],
-                "model": self._said_by_model(row),
-                "answers": said,
-                "state": state,
-                "category": category,
-                "copies": [desk.reviews["text"][other] for other in copies[:10]],
-                "copy_count": len(copies),
-            }
+            index = self.desk.index
+            return [self._card(row, index, highlight=highlight) for row in rows]
+
+    def _card(self, row: int, index: Index, *, highlight: bool) -> dict[str, Any]:
+        review = self.desk.reviews.row(row, named=True)
+        label = self.desk.labels.row(row, named=True)
+        said, copies = index.of(review["hash"]), self.desk.copies(row)
+        deciding = self._deciding.words(review["clean"]) if highlight and self._deciding else set[str]()
+        state, category = verdict_of(said)
+        return {
+            "row": row,
+            "id": review["id"],
+            "pieces": pieces(review["text"], deciding),
+            "place": f"{review['source']}, {review['row']}",
+            "label": label["label"],
+            "confidence": label["confidence"],
+            "model": self._said_by_model(row),
+            "answers": said,
+            "state": state,
+            "category": category,
+            "copies": [self.desk.reviews["text"][other] for other in copies[:COPIES]],
+            "copy_count": len(copies),
+        }
 
     def _said_by_model(self, row: int) -> tuple[str, float] | None:
         if not self.model_ready:
@@ -460,16 +492,17 @@ def verdict_of(answers: Sequence[Answer]) -> tuple[str, str | None]:
 
 def pieces(text: str, deciding: set[str]) -> list[tuple[str, bool]]:
     """A text in pieces, each with whether it is a word that decided."""
-    from tsirius.language.words import WORD, lemmas
-
-    if not deciding:
-        return [(text, False)]
     result, end = list[tuple[str, bool]](), 0
-    for match in WORD.finditer(text):
-        if lemmas(match[0])[:1] and lemmas(match[0])[0] in deciding:
+    for match in WORD.finditer(text) if deciding else ():
+        if _lemma(match[0]) in deciding:
             result += [(text[end : match.start()], False), (match[0], True)]
             end = match.end()
     return [*result, (text[end:], False)]
+
+
+@lru_cache(maxsize=1 << 15)
+def _lemma(word: str) -> str:
+    return next(iter(lemmas(word)), "")
 
 
 def advice(estimate: Estimate | None) -> dict[str, Any] | None:
