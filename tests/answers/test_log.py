@@ -136,4 +136,4 @@ def test_a_held_log_loses_nothing_and_is_tidied_up_at_the_end(tmp_path: Path) ->
     log.undo("p1")
     assert log.since(3)[0][1] == 2 and log.since(4) == []
     log.close()
-    assert [path for path in tmp_path.iterdir()] == [log.path]
+    assert list(tmp_path.iterdir()) == [log.path]
