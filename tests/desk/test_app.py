@@ -127,6 +127,13 @@ def test_many_are_answered_at_once_or_none(run: Path, anna: Person) -> None:
     assert not set(offered[:10]) & {at["value"] for at in after.all("input", name="review")}
     assert anna.raw("/answer", queue="category", review=["r1", "r999"], category_is="обувь").status_code == 409
     assert len(said(run)) == 10
+    more = [str(at["value"]) for at in after.all("input", name="review")][:3]
+    anna.answer(after, "посуда", review=more)
+    assert len(said(run)) == 13
+    anna.post("/undo")
+    assert len(said(run)) == 10, "what was answered at once is undone at once"
+    anna.post("/undo")
+    assert said(run) == []
 
 
 def test_an_answer_is_for_all_copies(run: Path, anna: Person) -> None:

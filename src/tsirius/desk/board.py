@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -296,18 +297,23 @@ class Board:
             UserError: no such review or category, or a lesson on an exam review or a copy of one.
         """
         with self.lock:
-            labels = self.desk.labels
-            for_each = []
+            labels, for_each = self.desk.labels, []
+            together = {"together": secrets.token_hex(6)} if len(reviews) > 1 else {}
             for name in reviews:
                 row = self.desk.row_of.get(name)
                 known = {} if row is None else {"label": labels["label"][row], "confidence": labels["confidence"][row]}
-                for_each.append({**known, **(shown or {})})
+                for_each.append({**known, **(shown or {}), **together})
             return self.desk.answer_all(who, reviews, category, verdict=verdict, kind=kind, note=note, shown=for_each)
 
     def undo(self, who: str) -> Answer | None:
-        """Undo a person's last answer; returns it, None where there is none left."""
+        """Undo a person's last answer, with all that were given together with it; returns it, None where there is none
+        left."""
         with self.lock:
-            return self.desk.undo(who)
+            undone = self.desk.undo(who)
+            together = undone.shown.get("together") if undone is not None else None
+            while together and any(one.shown.get("together") == together for one in self.desk.index.last(who, 1)):
+                self.desk.undo(who)
+            return undone
 
     def last(self, who: str) -> list[dict[str, Any]]:
         """A person's last answers, the latest first, with what the label was."""

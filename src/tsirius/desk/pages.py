@@ -24,6 +24,7 @@ def environment() -> Environment:
         loader=PackageLoader("tsirius", "assets/desk"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
