@@ -152,6 +152,7 @@ def test_exam_reviews_and_their_copies_are_no_lessons(run: Path, anna: Person) -
     for review in ("r4", "r9"):
         refused = anna.raw("/answer", queue="search", review=["r1", review], category_is="обувь")
         assert refused.status_code == 409 and "is in the exam" in refused.text
+    assert anna.raw("/answer", queue="exam", review="r1", category_is="обувь").status_code == 409, "it was not drawn"
     assert said(run) == []
     anna.post("/settings", hide="0")
     first = anna.work("exam")

@@ -294,9 +294,12 @@ class Board:
         """Keep one answer for each of the reviews, all or none; they are on the disk then.
 
         Raises:
-            UserError: no such review or category, or a lesson on an exam review or a copy of one.
+            UserError: no such review or category, a lesson on an exam review or a copy of one, or an exam's answer on
+                a review that it did not draw.
         """
         with self.lock:
+            if kind == "exam" and not {name for name, *_ in self.desk.drawn()}.issuperset(reviews):
+                raise UserError("the exam did not draw that review", where=self.run, remedy="Open the exam again.")
             labels, for_each = self.desk.labels, []
             together = {"together": secrets.token_hex(6)} if len(reviews) > 1 else {}
             for name in reviews:

@@ -89,7 +89,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "state.disputed": ("people disagree", "люди спорят"),
     "state.several": ("several products", "несколько товаров"),
     "column": ("Column", "Столбец"),
-    "contains": ("contains", "Содержит"),
+    "contains": ("Contains", "Содержит"),
     "at_most": ("Confidence at most", "Уверенность не выше"),
     "search": ("Search", "Искать"),
     "found": ("found", "найдено"),
