@@ -127,6 +127,8 @@ class Board:
         try:
             _ = desk.model
             deciding = Deciding(self.run)
+            for text in desk.reviews["clean"].head(PAGE):  # its dictionaries are read now, not by the first page
+                deciding.words(f"the {text}")
         except UserError as error:
             say(f"without the model: {error}")
             return
