@@ -37,6 +37,7 @@ ROOMS = [
     {"config"},
     {"pipeline"},
     {"serve"},
+    {"scale"},
     {"commands"},
     {"desk"},
     {"cli"},
