@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -49,6 +50,9 @@ TALKATIVE = ("aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "
 _SECRET = re.compile(r"(?:^|[?&])[^=&]*(?:signature|sig|token|secret|password|credential|accesskey|api_?key)[^=&]*=",
                      re.IGNORECASE)  # fmt: skip
 _CODE = re.compile(r"[A-Za-z0-9_.]{1,40}")
+
+MISTAKES = (ImportError, MemoryError, TypeError, AttributeError, LookupError, AssertionError, NameError)
+"""No failures of a store."""
 
 wait = time.sleep
 
@@ -141,7 +145,7 @@ def retrying(action: Callable[[], T], where: str) -> T:
     for number in range(1, TRIES + 1):
         try:
             return action()
-        except (UserError, ImportError, MemoryError):
+        except (UserError, *MISTAKES):
             raise
         except Exception as error:
             refused = _refusal(error, where)
@@ -227,7 +231,10 @@ def _is_reviews(name: str) -> bool:
 
 
 def _mark(info: Mapping[str, Any]) -> str:
-    return next((str(info[name]).strip('"') for name in MARKS if info.get(name)), "")
+    mark = next((info[name] for name in MARKS if info.get(name)), "")
+    if isinstance(mark, datetime):  # a store may tell the same time in two ways
+        mark = mark.timestamp()
+    return str(mark).strip('"')
 
 
 def state(address: str) -> tuple[int, str]:

@@ -70,19 +70,24 @@ def finish(job: Job, parts: Sequence[Part], *, id_column: str | None, bucket_ids
                     buckets.add(counted.hashes)
                     total.update(counted.categories)
                     entries.append({"output": part.output, "input": part.name, "groups": part.groups,
-                                    "rows": counted.rows, "categories": dict(counted.categories)})  # fmt: skip
+                                    "rows": counted.rows, "categories": _ordered(counted.categories)})  # fmt: skip
                     advance()
         suspects = buckets.repeated()
     if suspects:
         _look_closer(job, parts, str(id_column), suspects)
     rows = sum(entry["rows"] for entry in entries)
-    manifest = {"tsirius": __version__, **job.key(), "rows": rows, "categories": dict(total.most_common()),
+    manifest = {"tsirius": __version__, **job.key(), "rows": rows, "categories": _ordered(total),
                 "ids": id_column, "parts": entries}  # fmt: skip
     addresses.put_text(json.dumps(with_checksum(manifest), ensure_ascii=False, indent=1),
                        addresses.join(job.output, MANIFEST))  # fmt: skip
     addresses.put_text("", addresses.join(job.output, SUCCESS))
-    counts = ", ".join(f"{count:,} {name}" for name, count in total.most_common())
+    counts = ", ".join(f"{count:,} {name}" for name, count in _ordered(total).items())
     return f"{rows:,} reviews in {len(parts):,} parts: {counts}"
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    """The commonest first, else by name."""
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 _AGAIN = "Remove it, and give the same command again."
@@ -187,7 +192,7 @@ def _look_closer(job: Job, parts: Sequence[Part], id_column: str, suspects: Sequ
         def some(part: Part = part) -> list[str]:
             found = list[str]()
             for batch in _batches(job, part, [id_column]):
-                found += batch[id_column].filter(batch[id_column].hash(0).is_in(wanted))
+                found += batch[id_column].filter(batch[id_column].hash(0).is_in(wanted)).to_list()
             return found
 
         for name in _read(job, part, some):
