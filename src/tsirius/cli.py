@@ -123,14 +123,28 @@ def plan(
         str | None,
         typer.Option(metavar="GPU", help="Show the memory and time of training on this GPU instead: t4, l4, a100, ..."),
     ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Show instead what predicting so many reviews (1e9) takes with the run's model: core-hours, bytes,"
+            " time, from a rate that is measured now.",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="With --rows: workers, of one core each.")] = 2,
 ) -> None:
-    """Show which stages would run or be skipped, and why; or the memory and time of training on a GPU."""
+    """Show which stages would run or be skipped, and why; or what training, or predicting many reviews, takes."""
     from tsirius import config as configuration
     from tsirius import pipeline
 
     loaded = configuration.load(config, overrides or [])
     if device is not None:
         print("\n".join(pipeline.plan_training(loaded, device)))
+        return
+    if rows is not None:
+        from tsirius.commands import cost
+
+        print("\n".join(cost.lines(loaded, rows, workers=workers)))
         return
     pipeline.check(loaded)
     for stage, decision in pipeline.plan(loaded):
