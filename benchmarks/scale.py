@@ -3,10 +3,11 @@
     python benchmarks/scale.py make REVIEWS.csv FOLDER [--rows 10000000] [--parts 40]
     python benchmarks/scale.py predict RUN_OR_MODEL FOLDER OUT [--processes 2] [--engine here|ray] [--kills 0]
 
-``make`` writes ROWS reviews as Parquet: those of REVIEWS.csv over and over, each with two letters put in somewhere; parts
-that are there already are left, so that the same command resumes. ``predict`` has them predicted by so many processes,
-each with its share (``--part i/n``), or by Ray with so many workers; KILLS times one of these processes, drawn at random,
-is killed with SIGKILL and the command is given again. The last step checks all parts together. The same command resumes.
+``make`` writes ROWS reviews as Parquet: those of REVIEWS.csv over and over, each with two letters put in somewhere;
+parts that are there already are left, so that the same command resumes. ``predict`` has them predicted by so many
+processes, each with its share (``--part i/n``), or by Ray with so many workers; KILLS times one of these processes, drawn
+at random, is killed with SIGKILL and the command is given again. The last step checks all parts together. The same
+command resumes.
 Prints reviews a second, with an interval over parts, and the peak of the resident memory of one process.
 """
 
@@ -119,8 +120,11 @@ def predict(given: argparse.Namespace) -> None:
     if len(each) > 1:
         rate = interval(each)
         print(f"between two parts {rate.mean:,.0f} reviews/s ({rate.low:,.0f} to {rate.high:,.0f})")
-    print(f"{sum(new.values()):,} new of {manifest['rows']:,} reviews in {seconds:,.0f} s: {sum(new.values()) / seconds:,.0f}/s"
-          f" with {given.processes} of {given.engine}, the start of each process included")  # fmt: skip
+    rows = sum(new.values())
+    print(
+        f"{rows:,} new of {manifest['rows']:,} reviews in {seconds:,.0f} s: {rows / seconds:,.0f}/s"
+        f" with {given.processes} of {given.engine}, the start of each process included"
+    )
     print(f"last check {time.monotonic() - finished:,.0f} s; peak of one process {peak / MIB:,.0f} MiB")
     print(f"_SUCCESS: {(given.out / '_SUCCESS').exists()}; {given.kills} kills")
 

@@ -1,4 +1,4 @@
-"""Against a server that speaks S3, where moto and s3fs are installed: a bucket that is read, written, throttled, denied."""
+"""Against a server that speaks S3, where moto and s3fs are installed: a bucket read, written, denied."""
 
 import csv
 import json
