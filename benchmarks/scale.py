@@ -5,7 +5,7 @@
 
 ``make`` writes ROWS reviews as Parquet: those of REVIEWS.csv over and over, each with two letters put in somewhere;
 parts that are there already are left, so that the same command resumes. ``predict`` has them predicted by so many
-processes, each with its share (``--part i/n``), or by Ray with so many workers; KILLS times one of these processes, drawn
+processes, each with its share (``--part i/n``), or by Ray with so many workers; KILLS times one of these, drawn
 at random, is killed with SIGKILL and the command is given again. The last step checks all parts together. The same
 command resumes.
 Prints reviews a second, with an interval over parts, and the peak of the resident memory of one process.
