@@ -40,6 +40,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     import fsspec
 
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # another test's server
     fsspec.filesystem("s3", use_listings_cache=False).mkdir("shop")
     yield "s3://shop"
     server.stop()
@@ -89,6 +90,6 @@ def test_without_credentials_access_is_denied(bucket: str, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     import fsspec
 
-    fsspec.filesystem("s3").clear_instance_cache()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(UserError, match="access is denied"):
         addresses.put_text("x", f"{bucket}/x.csv")
