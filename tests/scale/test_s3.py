@@ -41,7 +41,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     import fsspec
 
     fsspec.get_filesystem_class("s3").clear_instance_cache()  # another test's server
-    fsspec.filesystem("s3", use_listings_cache=False).mkdir("shop")
+    fsspec.filesystem("s3", use_listings_cache=False).makedirs("shop", exist_ok=True)
     yield "s3://shop"
     server.stop()
 
