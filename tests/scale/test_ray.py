@@ -27,7 +27,7 @@ def test_killed_workers_and_drivers_lose_nothing(shop: Path, tmp_path: Path) -> 
     command = [sys.executable, "-m", "tsirius", "predict", model, str(tmp_path / "in"), "-o", str(out)]
     command += ["--rows-per-part", "10", "--engine", "ray", "--workers", "2"]
     choose, parts = random.Random(0), len(list((tmp_path / "alone").rglob("*.parquet")))
-    for kill in ("worker", "driver", "worker", "nothing"):
+    for kill in ("driver", "worker", "nothing"):
         done = len(list(out.rglob("[!.]*.parquet")))
         driver = psutil.Popen(command, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
         while kill != "nothing" and driver.poll() is None and len(list(out.rglob("[!.]*.parquet"))) <= done:
