@@ -45,7 +45,7 @@ sbom: .venv/.demo  # a CycloneDX list of what is installed in .venv, with licenc
 
 constraints:  # the versions of a fresh installation become the pinned ones
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh
-	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[browser,dev,gpu]'
+	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[browser,dev,gpu,scale]'
 	{ echo "# What the tests pass with. Written by: make constraints"; \
 	  .venv/fresh/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf .venv/fresh

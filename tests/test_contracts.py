@@ -37,6 +37,7 @@ ROOMS = [
     {"config"},
     {"pipeline"},
     {"serve"},
+    {"scale"},
     {"commands"},
     {"desk"},
     {"cli"},
@@ -139,7 +140,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 IMPORT_NAMES = {"scikit-learn": "sklearn"}
 """Dependencies that are imported under another name than their own."""
-OPTIONAL = {"bitsandbytes", "onnx", "peft", "prometheus_client", "starlette", "torch", "transformers", "uvicorn"}
+OPTIONAL = {"bitsandbytes", "onnx", "peft", "prometheus_client", "ray", "starlette", "torch", "transformers", "uvicorn"}
 """Packages of an extra, imported only where they are used."""
 TOLD = {"mlflow", "wandb"}
 """The user's own: told of a training where they are installed, see models/trackers.py."""
@@ -154,7 +155,7 @@ def declared(requirements: list[str]) -> set[str]:
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    several = [name for extra in ("export", "gpu", "serve", "train") for name in extras[extra]]
+    several = [name for extra in ("export", "gpu", "scale", "serve", "train") for name in extras[extra]]
     assert declared(several) >= OPTIONAL
     found = set[str]()
     for path in ROOT.rglob("*.py"):

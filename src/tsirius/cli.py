@@ -123,14 +123,28 @@ def plan(
         str | None,
         typer.Option(metavar="GPU", help="Show the memory and time of training on this GPU instead: t4, l4, a100, ..."),
     ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Show instead what predicting so many reviews (1e9) takes with the run's model: core-hours, bytes,"
+            " time, from a rate that is measured now.",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="With --rows: workers, of one core each.")] = 2,
 ) -> None:
-    """Show which stages would run or be skipped, and why; or the memory and time of training on a GPU."""
+    """Show which stages would run or be skipped, and why; or what training, or predicting many reviews, takes."""
     from tsirius import config as configuration
     from tsirius import pipeline
 
     loaded = configuration.load(config, overrides or [])
     if device is not None:
         print("\n".join(pipeline.plan_training(loaded, device)))
+        return
+    if rows is not None:
+        from tsirius.commands import cost
+
+        print("\n".join(cost.lines(loaded, rows, workers=workers)))
         return
     pipeline.check(loaded)
     for stage, decision in pipeline.plan(loaded):
@@ -170,9 +184,22 @@ def demo(overrides: Overrides = None) -> None:
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run's folder or a model's folder.")],
-    reviews: Annotated[Path, typer.Argument(help="The file of reviews; - for standard input.")],
+    reviews: Annotated[
+        str,
+        typer.Argument(
+            metavar="REVIEWS",
+            help="The file of reviews, - for standard input; or a folder or a pattern of files. A path or a URL.",
+        ),
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write; standard output by default, or with -.")
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="The file to write, standard output by default, or with -; for a folder of reviews, the folder of"
+            " Parquet files to write.",
+        ),
     ] = None,
     columns: Annotated[
         str,
@@ -190,22 +217,53 @@ def predict(
     id_column: IdColumn = "auto",
     encoding: Encoding = "auto",
     sheet: Sheet = "auto",
+    part: Annotated[
+        str, typer.Option(metavar="I/N", help="Of a folder: do the I-th of N shares of its parts alone.")
+    ] = "",
+    engine: Annotated[
+        str, typer.Option(metavar="here|ray", help="Of a folder: who runs its parts, this process or a Ray cluster.")
+    ] = "here",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Of an engine: workers at a time; by default as many as there is room for.")
+    ] = 0,
+    gpus: Annotated[float, typer.Option(min=0, help="Of an engine: GPUs of each worker, or a fraction.")] = 0.0,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Of a folder: predict again what another model, or a changed file, made.")
+    ] = False,
+    rows_per_part: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a folder: cut longer Parquet files between row groups; by default at 200,000."),
+    ] = None,
+    max_failed: Annotated[
+        int, typer.Option(min=0, help="Of a folder: go on while no more parts than this have failed.")
+    ] = 0,
 ) -> None:
-    """Predict the category and the confidence of every review in a file, in its order."""
+    """Predict the category and the confidence of every review in a file, in its order; or of a folder of files."""
     from tsirius.commands import predict as predicting
+    from tsirius.commands import predict_parts as parts
 
     if for_ not in (None, "excel"):
         raise UserError(f"--for {for_}: nothing is known of it", remedy="Write --for excel.")
-    table = predicting.Table(predicting.split(columns), runner_up=with_runner_up, for_excel=for_ is not None)
+    names = predicting.split(columns)
+    texts = text_column or "auto"
+    folder = parts.folder(reviews, output)
+    if folder is not None:
+        cut = rows_per_part or parts.ROWS_PER_PART
+        options = parts.Options(part, engine, parts.Resources(workers, gpus), redo, cut, max_failed)
+        columns_ = parts.Columns(texts, id_column, encoding, names, with_runner_up)
+        print(parts.predict_parts(str(model), reviews, folder, columns=columns_, options=options))
+        return
+    if part or engine != "here" or redo:
+        raise UserError("is one file", where=reviews, remedy="Name a folder of outputs: -o predicted/.")
     predicting.predict_file(
         model,
         reviews,
-        None if output == Path("-") else output,
-        text_column=text_column or "auto",
+        None if output == "-" else output,
+        text_column=texts,
         id_column=id_column,
         encoding=encoding,
         sheet=sheet,
-        table=table,
+        table=predicting.Table(names, runner_up=with_runner_up, for_excel=for_ is not None),
     )
 
 

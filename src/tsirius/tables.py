@@ -121,8 +121,12 @@ def write(table: pl.DataFrame, schema: Schema, path: Path) -> None:
 
 
 @contextmanager
-def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+def writer(
+    schema: Schema, path: Path, *, notes: Mapping[str, str] | None = None
+) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Write a table that does not fit in memory: each call of the given function adds rows to ``path``.
+
+    ``notes`` become the file's key-value metadata; with them each page has a checksum.
 
     Raises:
         ValueError: as :func:`write`.
@@ -130,7 +134,7 @@ def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None
     import pyarrow.parquet as pq
 
     fields = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    with pq.ParquetWriter(path, fields, compression="zstd") as file:
+    with pq.ParquetWriter(path, fields, compression="zstd", write_page_checksum=bool(notes)) as file:
 
         def add(table: pl.DataFrame) -> None:
             _check(table.schema, schema, path)
@@ -138,6 +142,8 @@ def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None
                 file.write_table(table.select(schema.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
 
         yield add
+        if notes:
+            file.add_key_value_metadata(notes)
 
 
 def batches(path: Path, *, rows: int) -> Iterator[pl.DataFrame]:

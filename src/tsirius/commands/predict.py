@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import posixpath
 import shutil
 import sys
 import tempfile
@@ -14,16 +15,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tsirius.errors import UserError
-from tsirius.io import ids, spreadsheet, workbook, writers
+from tsirius.io import addresses, ids, spreadsheet, workbook, writers
 from tsirius.io.source import Source, TextColumns, describe_source, open_alike
-from tsirius.models.classifier import Classifier, find
+from tsirius.models.classifier import Classifier, load_known
 from tsirius.progress import say
 from tsirius.publish import locked, replacing, write_text
 from tsirius.shards import Shards
 from tsirius.stages import predict
-from tsirius.store import Store, fingerprint, fingerprint_once, versions
+from tsirius.store import Store, fingerprint, versions
 
 
 def split(columns: str) -> list[str]:
@@ -69,6 +71,8 @@ def predict_file(
 ) -> None:
     """Predict every review of a file, in its order.
 
+    Either may be a URL, see :mod:`tsirius.io.addresses`: the file is then worked on in a temporary folder here.
+
     The name of the output says its format, as an input's does. It appears whole or not at all, once it was compared
     with the reviews; finished windows are kept beside it until then, so that the same command resumes after a kill. To
     standard output (``output`` is None), or into a pipe, each window of rows goes as it is done. Columns that are
@@ -78,8 +82,8 @@ def predict_file(
         UserError: the model or the file cannot be read, or the output is the file itself or of an unsupported
             type.
     """
-    model, output = Path(model), None if output is None else Path(output)
-    with _ordinary(Path(reviews)) as file:
+    model = Path(model)
+    with _ordinary(reviews) as file, _published(output) as output:
         _check_output(output, file)
         read_as = {"encoding": encoding, "text_required": True, "sheet": sheet}
         source = open_alike(
@@ -90,7 +94,7 @@ def predict_file(
 
 def _predict(model: Path, source: Source, output: Path | None, layout: writers.Layout) -> None:
     say(describe_source(source))
-    classifier, loaded = _load(model)
+    classifier, loaded = load_known(model)
     rows, batch_rows = ids.check(source), predict.Config().batch_rows
     if layout.format == "xlsx" and output is not None and rows >= workbook.ROWS:
         raise workbook.too_many(output, rows)
@@ -121,12 +125,19 @@ _ENDINGS = {b"PK\x03\x04": ".xlsx", b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz",
 
 
 @contextmanager
-def _ordinary(reviews: Path) -> Iterator[Path]:
-    """The file of reviews; standard input ("-") is copied to one, as it is read several times.
+def _ordinary(reviews: str | Path) -> Iterator[Path]:
+    """The file of reviews; standard input ("-") and what a URL leads to are copied to one, as it is read several times.
 
     Raises:
-        UserError: standard input is closed, or a terminal.
+        UserError: standard input is closed, or a terminal; the store does not give the file.
     """
+    if addresses.is_url(str(reviews)):
+        with tempfile.TemporaryDirectory(prefix="tsirius-") as folder:
+            fetched = addresses.fetch(str(reviews), Path(folder))
+            with addresses.told_as(fetched, addresses.shown(str(reviews))):
+                yield fetched
+        return
+    reviews = Path(reviews)
     if reviews != STDIN:
         yield reviews
         return
@@ -142,6 +153,18 @@ def _ordinary(reviews: Path) -> Iterator[Path]:
         yield path
 
 
+@contextmanager
+def _published(output: str | Path | None) -> Iterator[Path | None]:
+    """The file to write; of a URL a local one, which is put there at a good end."""
+    if output is None or not addresses.is_url(str(output)):
+        yield None if output is None else Path(output)
+        return
+    with tempfile.TemporaryDirectory(prefix="tsirius-") as folder:
+        local = Path(folder) / posixpath.basename(urlsplit(str(output)).path)
+        yield local
+        addresses.put(local, str(output))
+
+
 def _check_output(output: Path | None, reviews: Path) -> None:
     if output is None:
         if sys.stdout is None:
@@ -150,20 +173,6 @@ def _check_output(output: Path | None, reviews: Path) -> None:
         raise UserError("is a folder", where=output, remedy="Name the file to write.")
     elif output.exists() and reviews.exists() and output.samefile(reviews):
         raise UserError("is the file of reviews itself", where=output, remedy="Name another file to write.")
-
-
-def _load(model: Path) -> tuple[Classifier, str]:
-    """The model, and the fingerprint of what was loaded.
-
-    Raises:
-        UserError: there is none, it is damaged, or it was replaced while it was loaded.
-    """
-    folder = find(model)
-    before = fingerprint_once(folder)
-    classifier = Classifier.load(folder)
-    if fingerprint_once(folder) != before:
-        raise UserError("changed while it was loaded", where=folder, remedy="Try again when it is finished.")
-    return classifier, before
 
 
 def _stream(

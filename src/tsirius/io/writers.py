@@ -13,7 +13,7 @@ import lzma
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
@@ -50,6 +50,7 @@ class Layout:
         texts: those that hold reviews.
         excel: the delimiter that an Excel here expects in a CSV file that a person opens with it; "" for one that
             programs read.
+        notes: key-value metadata of a Parquet file.
     """
 
     format: str
@@ -57,6 +58,7 @@ class Layout:
     fields: Mapping[str, str]
     texts: tuple[str, ...] = ()
     excel: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -233,7 +235,7 @@ def _table(part: pl.DataFrame, layout: Layout) -> pl.DataFrame:
 @contextmanager
 def _parquet(path: Path, layout: Layout) -> Iterator[Add]:
     schema = {name: pl.Float64 if held in NUMBERS else pl.String for name, held in layout.fields.items()}
-    with tables.writer(schema, path) as add:
+    with tables.writer(schema, path, notes=layout.notes) as add:
         yield lambda part: add(_table(part, layout))
 
 

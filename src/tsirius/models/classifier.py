@@ -25,7 +25,7 @@ from tsirius.language.clean import normalise
 from tsirius.models.batching import longest_first
 from tsirius.models.scorer import Mean, Scorer
 from tsirius.progress import Advance
-from tsirius.store import verify, write_checksums
+from tsirius.store import fingerprint_once, verify, write_checksums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -339,6 +339,20 @@ def find(path: Path) -> Path:
     if (path / "config.json").is_file() and not (path / "train").exists():
         raise UserError("holds no trained model", where=path, remedy="If it is a run's folder, finish the run first.")
     raise UserError(f"holds no {DESCRIPTION}", where=path, remedy="Name a run's folder or a model's folder.")
+
+
+def load_known(model: Path) -> tuple[Classifier, str]:
+    """The model of a run's folder or a model's folder, and the fingerprint of what was loaded.
+
+    Raises:
+        UserError: there is none, it is damaged, or it was replaced while it was loaded.
+    """
+    folder = find(model)
+    before = fingerprint_once(folder)
+    classifier = Classifier.load(folder)
+    if fingerprint_once(folder) != before:
+        raise UserError("changed while it was loaded", where=folder, remedy="Try again when it is finished.")
+    return classifier, before
 
 
 def set_temperature(folder: Path, temperature: float) -> None:

@@ -101,7 +101,7 @@ def to_file(
     *,
     rows: int,
     batch_rows: int,
-    shards: Shards,
+    shards: Shards | None,
     also: Callable[[pl.DataFrame], None] | None,
 ) -> Predicted:
     """Classify a file of reviews into ``path``, and compare what was written with it.
@@ -113,13 +113,14 @@ def to_file(
         layout: how.
         rows: reviews in the file.
         batch_rows: rows a window.
-        shards: finished windows, of this file, model and ``batch_rows`` only.
+        shards: finished windows, of this file, model and ``batch_rows`` only; None keeps nothing.
         also: given each window as well.
 
     Raises:
         UserError: a row cannot be read, or what was written does not answer the file.
     """
-    before, start = finished(shards, rows=rows, batch_rows=batch_rows), time.monotonic()
+    before = 0 if shards is None else finished(shards, rows=rows, batch_rows=batch_rows)
+    start = time.monotonic()
     with writers.to_file(path, layout) as add:
         for window in windows(classifier, source, rows=rows, batch_rows=batch_rows, shards=shards, keep=layout.kept):
             add(window)
