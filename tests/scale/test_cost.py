@@ -61,3 +61,17 @@ def test_plan_tells_the_cost(
     assert "5,000 of 200,000 reviews" in done.stdout and "4.4 h with 64 workers" in done.stdout
     refused = call("plan", "shop.toml", "--rows", "many", cwd=shop)
     assert refused.returncode == 2 and "--rows: 'many' is no number of reviews" in refused.stderr
+
+
+PAPER = [
+    ("2 cores, TF-IDF", 2, 622),
+    ("64 cores, TF-IDF", 64, 622),
+    ("2 cores, TF-IDF and embeddings", 2, 207),
+    ("64 cores, TF-IDF and embeddings", 64, 207),
+    ("8 T4s, fine-tuned base encoder", 8, 8870 / 8),
+]
+
+
+def test_the_table_of_the_page_is_what_the_simulation_gives() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert "\n".join(cost.table(PAPER, [10**6, 10**8, 10**9])) in page

@@ -1,6 +1,7 @@
 """The function for Spark gives what ``Classifier`` gives; with Spark itself where it is installed, among the slow."""
 
 import csv
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,8 +28,9 @@ def test_batches_come_back_with_two_columns_more(shop: Path) -> None:
 
 
 @pytest.mark.slow
-def test_spark_gives_the_same_labels(shop: Path) -> None:
+def test_spark_gives_the_same_labels(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spark_ = pytest.importorskip("pyspark.sql")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     texts, expected = rows(shop)
     spark = spark_.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
     try:
