@@ -214,7 +214,7 @@ def test_two_people_work_at_once_and_their_disagreement_is_shown(run: Path, app:
         ({"state": "several"}, lambda row: row == 2),
         ({"state": "open", "words": "отзыв"}, lambda row: row not in (0, 1, 2)),
     ],
-    ids=str,
+    ids=lambda one: None if callable(one) else str(one),
 )
 def test_search_finds_by_words_and_columns(
     anna: Person, narrowed: dict[str, str], wanted: Callable[[int], bool]
