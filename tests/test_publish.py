@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -208,3 +209,19 @@ def test_what_cannot_be_published_is_told_and_the_old_stays(tmp_path: Path) -> N
         publish.publish(tmp_path / "model", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "a file"
     assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="starts are read from /proc")
+def test_a_process_is_known_by_its_start_whatever_its_name(tmp_path: Path) -> None:
+    program = tmp_path / "a) b"
+    program.symlink_to(shutil.which("sleep") or "/bin/sleep")
+    ours = int(publish._start(os.getpid()))
+    with subprocess.Popen([program, "60"]) as sleeping:
+        try:
+            while "a) b" not in Path(f"/proc/{sleeping.pid}/comm").read_text():
+                os.sched_yield()  # until it is that program
+            assert int(publish._start(sleeping.pid)) >= ours
+            fields = Path(f"/proc/{sleeping.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+            assert publish._start(sleeping.pid) == fields[19]
+        finally:
+            sleeping.kill()

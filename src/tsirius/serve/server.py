@@ -101,8 +101,8 @@ async def _serve(
         running_server = asyncio.ensure_future(server.serve(sockets=[listening]))
         await asyncio.sleep(0)  # it sets handlers of its own first
         _on_signals(stop, renew)
+        say(f"{model}: answering at {address} (Ctrl-C stops)")  # whole, before the log's thread writes there as well
         service.tell("listening", address=address, model=service.deployment.first.version)
-        say(f"{model}: answering at {address} (Ctrl-C stops)")
         if started is not None:
             started(service, stop)
         await running_server
