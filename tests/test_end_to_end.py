@@ -190,6 +190,7 @@ def test_compare_passes_the_runs_own_submission_and_no_other(finished: Path, her
     assert "row 3: has the id" in done.stderr and done.stdout == ""
 
 
+@pytest.mark.slow
 def test_latency_is_told_and_held_against_the_budget(finished: Path, here: Here, tmp_path: Path) -> None:
     out = tmp_path / "latency.json"
     bench = ("bench", "latency", "runs/shop", "--count", "20", "-o", str(out))

@@ -107,6 +107,7 @@ linear_encoder = ""
 """
 
 
+@pytest.mark.slow
 def test_reviews_are_labelled_once_and_a_second_benchmark_trains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

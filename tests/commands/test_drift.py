@@ -118,6 +118,7 @@ def test_the_command_keeps_a_history_and_tells_by_its_exit_code(
     assert done.returncode == 2 and "history.json: was altered or damaged" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_without_a_test_file_wants_a_reference(shop: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(shop, tmp_path / "shop"))
     run = folder / "runs" / "shop"

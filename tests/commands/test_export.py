@@ -121,6 +121,7 @@ def test_every_form_predicts_the_same_in_a_process_of_its_own(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["adapter", "merged", "onnx"])
 def test_an_export_reads_long_texts_as_the_run_does(run: Path, tmp_path: Path, form: str) -> None:
     if form == "onnx":
@@ -138,6 +139,7 @@ def test_an_export_reads_long_texts_as_the_run_does(run: Path, tmp_path: Path, f
         assert np.allclose(Classifier.load(folder).predict_proba(texts), whole, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_comparison_takes_reviews_as_a_classifier_does(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,6 +237,7 @@ def test_a_member_of_an_ensemble_is_exported_beside_the_runs_stages(run: Path, t
     assert fingerprint(root / "train") == before, "a stage's folder with a new file would be made anew"
 
 
+@pytest.mark.slow
 def test_a_broken_onnx_export_is_refused(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -273,6 +276,7 @@ def test_a_flip_in_an_exported_model_is_refused(run: Path, tmp_path: Path) -> No
     assert Classifier.load(tmp_path / "elsewhere").names == NAMES
 
 
+@pytest.mark.slow
 def test_several_exports_to_one_folder_at_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(folder: Path, description: Description, texts: list[str], *, to: str, work: Path) -> exporting.Parity:
         shutil.copytree(folder / "adapter", work, dirs_exist_ok=True)

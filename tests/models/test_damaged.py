@@ -46,6 +46,7 @@ def test_a_seed_says_what_is_damaged(tmp_path: Path) -> None:
     assert trees[0] == trees[1] != trees[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ROLES | dict.fromkeys(damage.TRAINED))
 def test_a_whole_model_is_read(kind: str, tmp_path: Path) -> None:
     shutil.copytree(damage.whole(kind), tmp_path / "model")
@@ -102,6 +103,7 @@ def test_the_commands_say_so_in_one_line(
     assert not (tmp_path / f"model {damage.MARK}").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_folder_is_neither_executed_nor_asked_about(name: str, tmp_path: Path) -> None:
     seed = EACH[name]

@@ -77,7 +77,9 @@ def train(name: str, method: str, words: Any, path: Path) -> tuple[Any, Path, Pa
     return made, path / name, saved
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize(
+    "name", [name if name in ONE_OF_A_SHAPE else pytest.param(name, marks=pytest.mark.slow) for name in TRAINABLE]
+)
 def test_lora(name: str, words: Any, tmp_path: Path) -> None:
     """The adapter, read again, and the merged model score as what was trained, alone and beside others."""
     made, base, saved = train(name, "lora", words, tmp_path)

@@ -233,6 +233,7 @@ def test_notes(trained: Trained) -> None:
     assert [evaluation["step"] for evaluation in trained.notes["evaluations"]] == [3, 6, 9, 12, 15]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_it_learns(tiny_model: Path, tmp_path: Path, method: str) -> None:
     made, notes = fit(tiny_model, tmp_path / "scratch", valid=NOBODY, method=method, learning_rate=3e-3, epochs=40)

@@ -48,6 +48,7 @@ saved_encoder.read_plain(Path("saved/merged"), names=NAMES, max_length=32, windo
 """
 
 
+@pytest.mark.slow
 def test_a_model_in_the_cache_is_trained_without_the_network(tiny_model: Path, tmp_path: Path) -> None:
     home = tmp_path / "cache" / "models--nobody--tiny"
     shutil.copytree(tiny_model, home / "snapshots" / "0")

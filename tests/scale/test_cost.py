@@ -38,6 +38,7 @@ def test_uneven_parts_keep_their_mean() -> None:
     assert found.busy / 20_000 == pytest.approx(10.0, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_probe_measures_this_model(shop: Path) -> None:
     with (shop / "reviews.csv").open(encoding="utf-8", newline="") as handle:
         texts = [row["text"] for row in csv.DictReader(handle)]

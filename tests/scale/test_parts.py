@@ -82,6 +82,7 @@ def test_shares_have_the_same_union(model: str, reviews: Path, tmp_path: Path, c
     assert (tmp_path / "shares" / "_manifest.json").read_bytes() == (tmp_path / "whole" / "_manifest.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_store_gets_the_same_bytes_as_a_folder(model: str, reviews: Path, tmp_path: Path) -> None:
     predict_parts(model, str(reviews), str(tmp_path / "out"), options=CUT)
     for file in reviews.rglob("*.*"):

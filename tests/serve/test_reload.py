@@ -124,6 +124,7 @@ def test_under_load_no_request_fails_and_no_answer_mixes_models(current: Path, t
     assert all(expected[version] == categories for version, categories in seen)
 
 
+@pytest.mark.slow
 def test_a_second_model_gets_its_share_and_a_request_keeps_its_model(current: Path, tmp_path: Path) -> None:
     second = serving.save(tmp_path / "second", turned=True)
     with running(current, second=second, share=0.25) as server:

@@ -170,6 +170,7 @@ ANSWER = st.one_of(
 )
 
 
+@pytest.mark.slow
 def test_whatever_augmenters_return_the_training_rows_are_good() -> None:
     seen = Counter[str]()
 

@@ -70,6 +70,7 @@ run(Config(**{settings!r}), given, folder)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_back_translation_goes_on_and_repeats_no_finished_source(
     models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -279,6 +279,7 @@ MANY = [
 ]
 
 
+@pytest.mark.slow
 def test_an_ensemble_predicts_as_one_model(tmp_path: Path) -> None:
     counts, classifier = train(tmp_path, Config(folds=3, seeds=[4, 5]), train=MANY)
     model = tmp_path / "out" / "model"
@@ -347,6 +348,7 @@ def test_a_row_is_scored_by_members_that_did_not_learn_from_its_group(
         assert labels == {"посуда", "обувь", "нет товара"}
 
 
+@pytest.mark.slow
 def test_a_killed_ensemble_does_not_train_its_finished_members_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,6 +454,7 @@ def test_the_weights_of_a_folder_count_as_input(tiny_model: Path) -> None:
     assert files(Config(use="lora", model=str(tiny_model))) == {"train.encoder": tiny_model}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sure", [0.6, 0.9])
 @pytest.mark.parametrize("settings", [{}, {"folds": 2}, {"use": "full"}])
 def test_all_reviews_are_as_sure_as_their_labels(
@@ -473,6 +476,7 @@ def test_all_reviews_are_as_sure_as_their_labels(
         np.testing.assert_allclose(other.predict_proba(texts), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_encoders_that_come_along_are_named_not_found(tmp_path: Path) -> None:
     for encoder in hub.OWN:
         config = Config(linear_encoder=encoder)
