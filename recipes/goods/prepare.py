@@ -312,7 +312,7 @@ def invented(
         text = written.passing(rng, thing, phrase, other, pool is latin)
         add(text, "passing", label(owners, None if kind < 0 else [kind]))
         if round_ % 12 == 0 and pool is russian:
-            frame = written.pick(rng, written.NONE_MENTION)
+            frame = written.pick(rng, written.frames("mention"))
             add(
                 written.said(rng, [frame.format(**written.cases(other, "o_"))]),
                 "none",
