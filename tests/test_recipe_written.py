@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from recipes.goods import shop, written
-from recipes.mini import goods, prepare
+from recipes.mini import prepare
 
 SLOTS = {
     "named": set(written.CASES),
@@ -92,5 +92,9 @@ def test_texts_are_put_together(latin: bool) -> None:
             written.generic(rng, latin)[0],
         ):
             assert text.strip() and "{" not in text
-    assert written.cases("чайник", "o_")["o_i"] == "чайником"
-    assert goods.lemmas("чайником") == ["чайник"]
+
+
+def test_a_frame_is_filled_in_its_case() -> None:
+    names = written.cases("сковорода", "o_")
+    assert written.filled("вместе с {o_i}, к {o_d}", **names) == "вместе со сковородой, к сковороде"
+    assert written.filled("с {i}", **written.cases("синяя скатерть", "")) == "с синей скатертью"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -13,6 +14,8 @@ from recipes.mini import goods as base
 
 CASES = {"n": "nomn", "a": "accs", "g": "gent", "d": "datv", "i": "ablt"}
 """Slot of a frame → the case of the name that fills it."""
+SO = re.compile(r"\b([Сс]) (?=[сзшжщ][бвгджзклмнпрстфхцчшщ])")
+"""«с» before «с», «з», «ш», «ж» or «щ» and another consonant."""
 PREPOSITIONS = frozenset("для с со от из в на под к по о об и без при".split())  # noqa: SIM905
 
 
@@ -56,6 +59,11 @@ def nothing(english: bool) -> dict[str, tuple[str, ...]]:
     return {kind: phrases for (kind, language), phrases in table("none.txt").items() if language == wanted}
 
 
+def filled(frame: str, **names: str) -> str:
+    """A frame with its slots filled; «с» becomes «со» where a name asks for it."""
+    return SO.sub(r"\1о ", frame.format(**names))
+
+
 def lines(file: Path) -> list[tuple[str, str, list[str]]]:
     """Lines of «first | second | phrases, parted by semicolons», without comments."""
     rows = []
@@ -86,7 +94,7 @@ def said(rng: random.Random, parts: list[str]) -> str:
 def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> str:
     """A short review that names a thing, with what is told beside the point, and ``phrases`` that fit it."""
     latin = item.isascii()
-    text = rng.choice(frames("named", latin)).format(**cases(item, ""))
+    text = filled(rng.choice(frames("named", latin)), **cases(item, ""))
     parts, dice = [text], rng.random()
     if dice < 0.55:
         parts += rng.sample(frames("context", latin), 1 if dice < 0.35 else 2)
@@ -111,11 +119,11 @@ def cases(item: str, prefix: str) -> dict[str, str]:
 
 def passing(rng: random.Random, subject: str, phrase: str, other: str, english: bool) -> str:
     """A text on ``subject`` (named, or implied by ``phrase``) that mentions ``other``."""
-    filled = {**cases(subject, ""), **cases(other, "o_")}
+    names = {**cases(subject, ""), **cases(other, "o_")}
     named_frames = [frame for frame in frames("named", english) if frame != "{n}"]
-    opening = phrase if phrase and rng.random() < 0.6 else rng.choice(named_frames).format(**filled)
+    opening = phrase if phrase and rng.random() < 0.6 else filled(rng.choice(named_frames), **names)
     usable = [frame for frame in frames("passing", english) if opening != phrase or "{s}" in frame]
-    return said(rng, [rng.choice(usable).format(s=opening, **filled)])
+    return said(rng, [filled(rng.choice(usable), s=opening, **names)])
 
 
 def generic(rng: random.Random, english: bool) -> tuple[str, set[str]]:
