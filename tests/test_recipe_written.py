@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from recipes.goods import shop, written
-from recipes.mini import prepare
+from recipes.mini import goods, prepare
 
 SLOTS = {
     "named": set(written.CASES),
@@ -98,3 +98,13 @@ def test_a_frame_is_filled_in_its_case() -> None:
     names = written.cases("сковорода", "o_")
     assert written.filled("вместе с {o_i}, к {o_d}", **names) == "вместе со сковородой, к сковороде"
     assert written.filled("с {i}", **written.cases("синяя скатерть", "")) == "с синей скатертью"
+
+
+def test_no_goods_are_found_in_words_of_the_same_dictionary_form() -> None:
+    departments, kinds, none, more = shop.tables()
+    number = {table["id"]: place for place, table in enumerate(departments)}
+    found = shop.index(departments, kinds, none, number, frozenset(more["words"]["homographs"]))
+    items = {item for table in kinds for item in table["items"]}
+    assert set(more["words"]["homographs"]) <= items
+    assert not found.found(goods.lemmas("беру ещё, больше не надо, от души, ни капли, битая, из банка"))
+    assert found.found(goods.lemmas("беру перчатки"))
