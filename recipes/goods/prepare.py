@@ -311,10 +311,10 @@ def invented(
             continue
         text = written.passing(rng, thing, phrase, other, pool is latin)
         add(text, "passing", label(owners, None if kind < 0 else [kind]))
-        if round_ % 12 == 0 and pool is russian:
-            frame = written.pick(rng, written.NONE_MENTION)
+        if round_ % 12 == 0:
+            frame = written.pick(rng, written.frames("mention", pool is latin))
             add(
-                written.said(rng, [frame.format(**written.cases(other, "o_"))]),
+                written.said(rng, [written.filled(frame, **written.cases(other, "o_"))]),
                 "none",
                 label([], [], {"delivery", "complaint"}),
             )

@@ -129,18 +129,22 @@ def build(folder: Path) -> base.Goods:
             table = first.get(SAME.get(own, own))
             target = table if table is not None and owner in table["department"] else rest[owner]
             target["english_items" if name.isascii() else "items"].append(name)
-    return index(departments, kinds, none, number)
+    return index(departments, kinds, none, number, frozenset(more["words"]["homographs"]))
 
 
 def index(
-    departments: list[dict[str, Any]], kinds: list[dict[str, Any]], none: dict[str, Any], number: dict[str, int]
+    departments: list[dict[str, Any]],
+    kinds: list[dict[str, Any]],
+    none: dict[str, Any],
+    number: dict[str, int],
+    homographs: frozenset[str] = frozenset(),
 ) -> base.Goods:
-    """Goods with their items by first lemma, the longest first."""
+    """Goods with their items by first lemma, the longest first; of ``homographs``, none is looked for in texts."""
     items: dict[str, list[tuple[tuple[str, ...], str, int]]] = {}
     for kind, table in enumerate(kinds):
         for item in [*table["items"], *table["english_items"]]:
             key = tuple(base.lemmas(item))
-            if key:
+            if key and item not in homographs:
                 items.setdefault(key[0], []).append((key, item, kind))
     for entries in items.values():
         entries.sort(key=lambda entry: -len(entry[0]))
