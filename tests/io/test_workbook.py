@@ -260,3 +260,17 @@ def test_the_memory_does_not_grow_with_the_workbook(tmp_path: Path) -> None:
     shared = [peak(rows, "read") for rows in (small, large)]
     for before, after in (written, inline, shared):
         assert after - before < 60, (written, inline, shared)
+
+
+def test_a_person_reads_a_new_sheet_without_arranging_it(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.xlsx"
+    title = "Достоинства и недостатки товара"
+    with workbook.new_sheet(path, ["id", title, "text"], texts=["text"]) as add:
+        add([["1", "нет", "Чайник гудит. " * 40]])
+    sheet = openpyxl.load_workbook(path).active
+    assert sheet.freeze_panes == "A2" and sheet.auto_filter.ref == "A1:C2"
+    assert sheet["C2"].alignment.wrap_text and not sheet["B2"].alignment.wrap_text
+    assert sheet["B2"].alignment.vertical == sheet["C2"].alignment.vertical == "top"
+    assert sheet.column_dimensions["B"].width > len(title)
+    assert sheet.page_setup.orientation == "landscape" and sheet.page_setup.fitToHeight == 0
+    assert sheet.print_title_rows == "$1:$1"

@@ -30,7 +30,9 @@ ERRORS = frozenset({"#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#V
 """What a cell shows whose formula fails: no text of anybody's."""
 BLOCK = 1 << 16
 WIDTHS = {True: 60, False: 16}
-"""Of a column in characters: of one whose cells are texts, and of any other."""
+"""Of a column in characters: of one whose cells are texts, and the least of any other."""
+FILTER = 4
+"""Characters that the arrow of the filter takes beside a column's name."""
 DIGITS = 15
 """A spreadsheet keeps so many of a number."""
 SHEET = "reviews"
@@ -241,7 +243,7 @@ def new_sheet(
     Args:
         path: the file.
         columns: the first row.
-        texts: those of the columns that hold long texts: they are wide.
+        texts: those of the columns that hold long texts: they are wide, and broken into lines.
 
     Raises:
         UserError: the rows are more than a sheet holds.
@@ -256,10 +258,17 @@ def new_sheet(
     book.set_properties({"created": datetime(2000, 1, 1)})
     sheet = book.add_worksheet(SHEET)
     sheet.freeze_panes(1, 0)
-    formats = {date: book.add_format({"num_format": "yyyy-mm-dd"}),
-               datetime: book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})}  # fmt: skip
+    sheet.set_landscape()
+    sheet.set_paper(9)  # A4
+    sheet.fit_to_pages(1, 0)
+    sheet.repeat_rows(0)
+    top, wrapped = book.add_format({"valign": "top"}), book.add_format({"valign": "top", "text_wrap": True})
+    formats = {date: book.add_format({"num_format": "yyyy-mm-dd", "valign": "top"}),
+               datetime: book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss", "valign": "top"})}  # fmt: skip
     for number, column in enumerate(columns):
-        sheet.set_column(number, number, WIDTHS[column in texts])
+        wide = column in texts
+        width = WIDTHS[True] if wide else min(max(WIDTHS[False], len(column) + FILTER), WIDTHS[True])
+        sheet.set_column(number, number, width, wrapped if wide else top)
     bold, plain = book.add_format({"bold": True}), book.add_format()
     for number, column in enumerate(columns):
         sheet.write_string(0, number, column, bold)
