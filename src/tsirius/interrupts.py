@@ -9,7 +9,7 @@ up as usual.
 
 from __future__ import annotations
 
-# What the module signal wraps, which takes 5 ms more before Ctrl-C is handled.
+# What the module signal wraps, which takes 5 ms more before Ctrl-C is handled; type checkers have no stub of it.
 import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys

@@ -125,6 +125,7 @@ def connect(address: str) -> tuple[Any, str]:
     if url.password or (url.username and not named) or _SECRET.search(url.query):
         raise UserError("holds credentials", where=shown(address), remedy="Give them in the environment.")
     try:
+        # fsspec leaves what it returns untyped.
         return retrying(lambda: fsspec.core.url_to_fs(address, use_listings_cache=False), shown(address))  # type: ignore[no-any-return]
     except ImportError:
         hint = str(known_implementations.get(url.scheme, {}).get("err", ""))
