@@ -60,10 +60,10 @@ OWN = (EMBEDDED, GOODS, PAIR)
 ONNX = "model.onnx"
 SHA256 = {
     EMBEDDED: {
-        WEIGHTS[0]: "11c2c4208addb9d091493430b5a9d8792f1c3018282fcc237b8ecff25e5d9dfc",
+        WEIGHTS[0]: "147a9866229c15281ed698873f21a01658347baf484c2118a73836f13d750fdb",
         ONNX: "31d7dddd575afad216d3d3bd2603fb739b103a89a617be981a6507027d872386",
     },
-    GOODS: {ONNX: "ee314e4ef12110d154a1188a503719e3acbb20ad0afb777ee28fa784d04c262b"},
+    GOODS: {ONNX: "2ef0da1f5e9def673069bd2aef67fefb12e3f372c34f700b8cd6eb6d14086b53"},
 }
 """Of the files of their weights."""
 ADAPTER, MERGED = "adapter", "merged"
