@@ -648,6 +648,7 @@ def test_files_of_a_run_are_read_under_any_locale(tmp_path: Path) -> None:
         key = {**KEY, "settings": {"имя": "магазин"}}
         store.make("select", key, fill, "source")
         found = store.config(), store.decide("select", key).run
+        stores.verify(with_sums(tmp_path / "model"))
     finally:
         locale.setlocale(locale.LC_CTYPE, before)
     assert found == (text, False)

@@ -119,7 +119,7 @@ class Store:
         try:
             found = json.loads(self.config())[section]
         except (ValueError, KeyError, TypeError):
-            found = None
+            return {}
         return found if isinstance(found, dict) else {}
 
     def folder(self, stage: str) -> Path:

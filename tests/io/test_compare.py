@@ -160,3 +160,14 @@ def test_drift_is_told_to_four_digits(mixes: list[tuple[int, float]]) -> None:
 def test_categories_count_under_their_own_spelling(tmp_path: Path, spelled: str) -> None:
     rows = [(name, spelled if category == "нет товара" else category) for name, category in ROWS]
     assert compared(tmp_path, rows) == {"посуда": 3, "обувь": 3, "нет товара": 3}
+
+
+def test_cells_that_a_spreadsheet_would_run_are_compared_as_they_were_before(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("id,text\n=1,кружка\n'2,ботинки\n", encoding="utf-8")
+    (tmp_path / "written.csv").write_text("id,category\n'=1,'+обувь\n'2,посуда\n", encoding="utf-8")
+    asked, written = (open_source(tmp_path / name, **AUTO) for name in ("test.csv", "written.csv"))  # type: ignore[arg-type]  # of one kind
+    assert compare.check(written, asked, names=["посуда", "+обувь"], escaped=True) == {"посуда": 1, "+обувь": 1}
+    with pytest.raises(UserError, match=r"row 1: unknown category \"'\+обувь\""):
+        compare.check(written, asked, names=["посуда", "+обувь"], escaped=False)
+    with pytest.raises(UserError, match=r"row 1: has the id \"'=1\" where the test file has '=1'"):
+        compare.check(written, asked, names=["посуда", "'+обувь"], escaped=False)
