@@ -157,5 +157,6 @@ def test_reasons_are_told_from_the_commonest_on(tmp_path: Path) -> None:
     tables.write(taught, tables.TAUGHT, tmp_path / "labels.parquet")
     counts = run(Config(), {"ingest": tmp_path, "answers": tmp_path}, tmp_path, seed=0, scratch=tmp_path)
     assert list(counts["reasons"].items()) == [
-        ("answered", 6), ("copy of an answered one", 5), ("people are divided", 4), ("exam", 3), ("several products", 2),
+        ("answered", 6), ("copy of an answered one", 5), ("people are divided", 4), ("exam", 3),
+        ("several products", 2),
     ]  # fmt: skip

@@ -166,9 +166,7 @@ def test_nothing_kept_is_refused_with_a_remedy(tmp_path: Path, rows: list[tuple[
 
 def test_what_people_answered_stays_in_training_with_its_duplicates(tmp_path: Path) -> None:
     reasons = ["answered", "copy of an answered one", "sure", "sure"] * 10
-    groups = [
-        n // 4 * 2 if n % 4 in (0, 2) else n for n in range(40)
-    ]  # every third of four is a duplicate of the first
+    groups = [n // 4 * 2 if n % 4 in (0, 2) else n for n in range(40)]  # the third of each four copies the first
     table = labelled([("обувь", True)] * 40).with_columns(
         reason=pl.Series(reasons), group=pl.Series(groups, dtype=tables.LABELLED["group"])
     )
