@@ -648,7 +648,6 @@ def test_files_of_a_run_are_read_under_any_locale(tmp_path: Path) -> None:
         key = {**KEY, "settings": {"имя": "магазин"}}
         store.make("select", key, fill, "source")
         found = store.config(), store.decide("select", key).run
-        stores.verify(with_sums(tmp_path / "model"))
     finally:
         locale.setlocale(locale.LC_CTYPE, before)
     assert found == (text, False)
@@ -745,3 +744,12 @@ def test_a_file_alone_is_verified_by_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     stores.verify(tmp_path / "file")
     stores.verify(tmp_path / "absent")
+
+
+def test_checksums_are_read_under_any_locale(tmp_path: Path) -> None:
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        stores.verify(with_sums(tmp_path / "model"))
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
