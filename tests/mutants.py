@@ -1,6 +1,6 @@
 """Would the tests notice a mistake? mutmut puts one at a time into the modules of ``[tool.mutmut]``.
 
-    python tests/mutants.py [--processes 2]
+    python tests/mutants.py [--only publish io.compare] [--processes 2]
 
 Prints how many of these mutants each module's tests killed, and the survivors: the reason where ``mutants.toml`` lists
 one (a mutant that behaves as the code does, for instance), else the difference. Exits with 1 where the tests of a
@@ -37,6 +37,26 @@ def test_file(source: str) -> Path:
     return Path("tests", path.parent, f"test_{path.name}")
 
 
+def module_of(source: str) -> str:
+    """The name under which a source file is imported."""
+    return source.removeprefix("src/").removesuffix(".py").replace("/", ".")
+
+
+def chosen(sources: list[str], only: list[str] | None) -> list[str]:
+    """The sources of the modules ``only``, named without the package; all where it is None.
+
+    Raises:
+        ValueError: one of them is not among ``sources``.
+    """
+    by_name = {module_of(source).removeprefix("tsirius."): source for source in sources}
+    if only is None:
+        return sources
+    for name in only:
+        if name not in by_name:
+            raise ValueError(f"no module {name!r} here: choose from {', '.join(by_name)}")
+    return [source for name, source in by_name.items() if name in only]
+
+
 def parts(path: Path) -> list[str]:
     """A hash of each definition and statement of a Python file but its imports."""
     nodes = ast.parse(path.read_text(encoding="utf-8")).body
@@ -62,7 +82,7 @@ def drop_results_of_changed_tests(sources: list[str]) -> None:
             }
             data.save()
     TESTED.parent.mkdir(exist_ok=True)
-    TESTED.write_text(json.dumps(now, indent=1))
+    TESTED.write_text(json.dumps({**before, **now}, indent=1))
 
 
 def difference(source: str, mutant: str) -> str:
@@ -82,7 +102,7 @@ def report(sources: list[str]) -> bool:
     reasons = {(one["module"], one["change"].strip()): one["reason"] for one in listed}
     used, counts, survivors = set(), dict[str, Counter[str]](), list[str]()
     for source in sources:
-        module = source.removeprefix("src/").removesuffix(".py").replace("/", ".")
+        module = module_of(source)
         data = SourceFileMutationData(path=source)
         data.load()
         counts[module] = Counter()
@@ -96,8 +116,9 @@ def report(sources: list[str]) -> bool:
                 counts[module]["listed"] += key in reasons
                 survivors.append(f"{mutant}: {status}\n{change}\n{reasons.get(key, '? no reason is given')}\n")
     print("\n".join(survivors))
-    for module, change in reasons.keys() - used:
-        print(f"listed, but not among the survivors: {module}\n{change}\n")
+    for module, change in sorted(reasons.keys() - used):
+        if module in counts:
+            print(f"listed, but not among the survivors: {module}\n{change}\n")
     counts["all"] = sum(counts.values(), Counter[str]())
     print(f"{'module':<28}  mutants  killed  timeouts  survived  (listed)  other   rate")
     enough = True
@@ -118,14 +139,20 @@ def main() -> int:
     """Test the mutants that have no result yet; 1 where too many survive."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", nargs="+", metavar="MODULE", help="of these modules alone, such as publish")
     parser.add_argument("--report", action="store_true", help="run nothing: print the results so far")
     options = parser.parse_args()
     os.chdir(ROOT)
     sources = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]["only_mutate"]
+    try:
+        sources = chosen(sources, options.only)
+    except ValueError as error:
+        parser.error(str(error))
     if not options.report:
         drop_results_of_changed_tests(sources)
         Path("mutants/mutmut-stats.json").unlink(missing_ok=True)  # which tests call which function may have changed
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.processes)]
+        command += [f"{module_of(source)}.*" for source in sources]
         subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     enough = report(sources)
     if not enough:

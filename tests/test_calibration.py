@@ -208,3 +208,14 @@ def test_a_confidence_out_of_reach_gives_the_nearest_temperature() -> None:
         temperature(np.zeros((0, 2)), 0.9)
     with pytest.raises(ValueError, match="no numbers"):
         temperature(np.array([[np.nan, 1.0]]), 0.9)
+
+
+def test_scores_of_few_digits_are_computed_with_all_of_them() -> None:
+    scores = np.random.default_rng(0).normal(0, 3, (200, 5)).astype(np.float16)
+    assert temperature(scores, 0.7) == temperature(scores.astype(np.float64), 0.7)
+
+
+@pytest.mark.parametrize("scores", [np.zeros((0, 2)), np.array([[np.inf, 1.0]])], ids=["none", "infinite"])
+def test_scores_without_a_temperature_are_refused_in_words(scores: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"^no scores, or some are no numbers$"):
+        temperature(scores, 0.9)

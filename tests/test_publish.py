@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tsirius import publish
@@ -63,6 +64,27 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     for path in there():
         os.utime(path, (0, 0))
     assert there() == {works, odd}
+
+
+def test_a_process_at_work_is_known_by_number_and_start_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = left(tmp_path, os.getppid(), publish._machine(), "7")
+    for start in ("7", ""):  # two that started at once; one that may not be asked for its start
+        monkeypatch.setattr(publish, "_start", lambda _, start=start: start)
+        write_text(tmp_path / "out.csv", "whole")
+        assert work.exists()
+
+
+def test_what_another_process_sweeps_first_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def swept(path: Path) -> float:
+        path.unlink()
+        return path.lstat().st_mtime
+
+    work = left(tmp_path, 1, "elsewhere", "1")
+    monkeypatch.setattr(publish, "_last_change", swept)
+    write_text(tmp_path / "out.csv", "whole")
+    assert not work.exists() and (tmp_path / "out.csv").read_text() == "whole"
 
 
 def test_a_folder_of_another_machine_stays_while_something_in_it_changes(tmp_path: Path) -> None:
@@ -126,6 +148,37 @@ def test_many_publish_the_same_folder_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: fill_with(tmp_path / "model", str(number)), range(64)))
     assert (tmp_path / "model" / "part" / "rows.txt").read_text() in map(str, range(64))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_of_two_that_put_a_folder_back_the_slower_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, rename = tmp_path / ".model.ab12.replaced", Path.rename
+    fill_with(old, "one")
+
+    def slow(path: Path, target: Path) -> Path:
+        shutil.copytree(path, target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    publish.recover(tmp_path / "model")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_goes_while_it_is_replaced_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_with(tmp_path / "model", "one")
+    rename = Path.rename
+
+    def slow(path: Path, target: Path) -> Path:
+        if path == tmp_path / "model":
+            shutil.rmtree(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    fill_with(tmp_path / "model", "two")
+    assert (tmp_path / "model" / "part" / "rows.txt").read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -225,3 +278,10 @@ def test_a_process_is_known_by_its_start_whatever_its_name(tmp_path: Path) -> No
             assert publish._start(sleeping.pid) == fields[19]
         finally:
             sleeping.kill()
+
+
+def test_where_the_system_tells_less_of_a_process_its_start_is_asked_for_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_: "1 (sh) S 0")
+    assert publish._start(os.getpid()) == str(int(psutil.Process().create_time()))

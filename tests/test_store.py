@@ -680,3 +680,76 @@ def test_a_records_time_is_no_longer_than_the_call_and_its_memory_a_fraction(tmp
     record = Store(tmp_path).make("select", KEY, nothing, "source")
     assert 0 <= record["seconds"] <= time.monotonic() - start + 0.001
     assert record["peak_memory_mib"] is None or isinstance(record["peak_memory_mib"], float)
+
+
+def test_the_settings_of_a_run_are_read_by_section(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.settings("вид") == {}, "there is no run"
+    store.write_config('{"вид": {"имя": 1}, "seed": 3}')
+    assert store.settings("вид") == {"имя": 1}
+    assert store.settings("seed") == store.settings("absent") == {}
+    for text in ("{", "[]"):
+        store.write_config(text)
+        assert store.settings("вид") == {}
+    (tmp_path / "config.json").write_text("altered")
+    with pytest.raises(UserError, match=r"config\.json: was altered or damaged"):
+        store.settings("вид")
+
+
+def with_sums(folder: Path) -> Path:
+    """A folder that people copy, with another in it."""
+    for part in (folder, folder / "часть"):
+        part.mkdir(parents=True)
+        (part / "веса.bin").write_bytes(b"one")
+        (part / "b.txt").write_bytes(b"two")
+        (part / "README.md").write_text("before")
+        stores.write_checksums(part)
+    return folder
+
+
+def test_the_checksums_of_a_folder_name_its_own_files(tmp_path: Path) -> None:
+    path = with_sums(tmp_path / "model") / "checksums.json"
+    stores.write_checksums(path.parent)  # the sums are not among them
+    text = path.read_text(encoding="utf-8")
+    assert list(json.loads(text).items()) == [("b.txt", hashed(b"two")), ("веса.bin", hashed(b"one"))]
+    assert text.startswith('{\n "b.txt": ') and "веса.bin" in text, "a person can read it"
+
+
+@pytest.mark.parametrize("part", ["", "часть"], ids=["folder", "inner"])
+def test_a_copied_folder_is_verified_by_its_checksums(tmp_path: Path, part: str) -> None:
+    model = with_sums(tmp_path / "model")
+    folder = model / part
+    again = "Copy the folder again, or train the model again."
+
+    def refusal() -> str:
+        with pytest.raises(UserError) as caught:
+            stores.verify(model)
+        return str(caught.value)
+
+    (folder / "README.md").write_text("after")
+    (folder / "more.txt").write_text("more")
+    stores.verify(model)
+    (folder / "веса.bin").write_bytes(b"other")
+    assert refusal() == f"{folder / 'веса.bin'}: was altered or damaged since it was written. {again}"
+    (folder / "веса.bin").unlink()
+    assert refusal() == f"{folder}: has no веса.bin. {again}"
+    for damaged in (b"", b"[1]", b"\xff", b"5", b"[" * 100_000):
+        (folder / "checksums.json").write_bytes(damaged)
+        assert refusal() == f"{folder / 'checksums.json'}: was altered or damaged. {again}"
+    (folder / "checksums.json").unlink()
+    stores.verify(model)
+
+
+def test_a_file_alone_is_verified_by_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    stores.verify(tmp_path / "file")
+    stores.verify(tmp_path / "absent")
+
+
+def test_checksums_are_read_under_any_locale(tmp_path: Path) -> None:
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        stores.verify(with_sums(tmp_path / "model"))
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)

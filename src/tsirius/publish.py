@@ -91,7 +91,7 @@ def publish(work: Path, target: Path) -> None:
         while True:  # another process may publish the same folder between two steps
             try:
                 work.rename(target)
-                break
+                return
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not target.is_symlink():
                     raise
@@ -129,6 +129,8 @@ def locked(folder: Path, busy: UserError) -> Iterator[None]:
         lock.release()
 
 
+_WRITER = re.compile(r"\..*\.(\d+)-([^.-]+)-([^.-]*)[^.]*\.partial")
+"""The name of what is not finished: the process that writes it, its machine, and when it started there."""
 _OWN = set[str]()
 """Names of the unfinished files and folders that this process is writing."""
 
@@ -159,14 +161,15 @@ def _remove(path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            path.unlink()
 
 
 def _abandoned(path: Path) -> bool:
     """Whether the process that writes ``path`` is gone; of one that cannot be asked for: :data:`PARTIAL_SECONDS`."""
-    process, machine, start, _ = [*path.suffixes[-2].removeprefix(".").split("-"), "", "", ""][:4]
-    if not process.isdigit():
+    named = _WRITER.fullmatch(path.name)
+    if named is None:
         return False
+    process, machine, start = named.groups()
     if machine != _machine():
         return time.time() - _last_change(path) > PARTIAL_SECONDS
     if int(process) == os.getpid() and start == _start(os.getpid()):

@@ -94,6 +94,7 @@ class Store:
         Raises:
             UserError: there is none, or it was altered or damaged.
         """
+        altered = UserError("was altered or damaged", where=self.root / CONFIG, remedy="'tsirius run' writes it again.")
         try:
             text = (self.root / CONFIG).read_text(encoding="utf-8")
             sums = self.root / CONFIG_SUMS
@@ -102,9 +103,9 @@ class Store:
             raise UserError("holds no run", where=self.root,
                             remedy="Name a folder that 'tsirius run' made.") from None  # fmt: skip
         except ValueError:
-            text, known = "", ["not text"]
+            raise altered from None
         if known and _text_fingerprint(text) not in known:
-            raise UserError("was altered or damaged", where=self.root / CONFIG, remedy="'tsirius run' writes it again.")
+            raise altered
         return text
 
     def settings(self, section: str) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class Store:
         try:
             found = json.loads(self.config())[section]
         except (ValueError, KeyError, TypeError):
-            found = None
+            return {}
         return found if isinstance(found, dict) else {}
 
     def folder(self, stage: str) -> Path:
@@ -215,7 +216,7 @@ class Store:
             "peak_memory_mib": _peak_memory_mib(),
             "versions": versions(),
         }
-        write_text(out / RECORD, json.dumps(with_checksum(record), ensure_ascii=False, indent=1))
+        _write_json(out / RECORD, with_checksum(record))
         publish(out, self.folder(stage))
         shutil.rmtree(work_folder)
         return record
@@ -309,7 +310,12 @@ def write_checksums(folder: Path) -> None:
     """Write the fingerprint of each file in ``folder``, folders in it left out, beside them: see :func:`verify`."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in (CHECKSUMS, README))
     sums = {path.name: file_fingerprint(path) for path in files}
-    write_text(folder / CHECKSUMS, json.dumps(sums, ensure_ascii=False, indent=1))
+    _write_json(folder / CHECKSUMS, sums)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """As a person can read it, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1))
 
 
 def _check_files(sums: Path) -> None:
@@ -329,7 +335,7 @@ def _check_files(sums: Path) -> None:
 def seal(folder: Path, notes: Mapping[str, Any]) -> None:
     """Write a record into a finished folder that is no stage's, so that :func:`sealed` tells whether it is intact."""
     record = {"key": {}, "output": fingerprint(folder), "notes": _plain(notes)}
-    write_text(folder / RECORD, json.dumps(with_checksum(record), ensure_ascii=False, indent=1))
+    _write_json(folder / RECORD, with_checksum(record))
 
 
 def sealed(folder: Path) -> dict[str, Any] | None:

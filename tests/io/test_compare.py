@@ -22,7 +22,7 @@ def compared(folder: Path, rows: Rows) -> dict[str, int]:
     (folder / "test.csv").write_text("id,text\n" + "".join(f"{name},кружка\n" for name, _ in ROWS), encoding="utf-8")
     (folder / "written.csv").write_text("id,category\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
     asked, written = (open_source(folder / name, **AUTO) for name in ("test.csv", "written.csv"))  # type: ignore[arg-type]  # of one kind
-    return compare.check(written, asked, names=NAMES)
+    return compare.check(written, asked, names=NAMES, escaped=False)
 
 
 def test_a_whole_submission_passes(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_a_file_without_ids_is_compared_by_its_rows(tmp_path: Path) -> None:
         (tmp_path / "written.csv").write_text("text,category\n" + lines, encoding="utf-8")
         asked, written = (open_source(tmp_path / name, **AUTO) for name in ("test.csv", "written.csv"))  # type: ignore[arg-type]  # of one kind
         if expected:
-            assert compare.check(written, asked, names=NAMES) == expected
+            assert compare.check(written, asked, names=NAMES, escaped=False) == expected
         else:
             with pytest.raises(UserError, match="has 1 rows where the test file has 2"):
-                compare.check(written, asked, names=NAMES)
+                compare.check(written, asked, names=NAMES, escaped=False)
 
 
 def test_one_without_ids_is_refused_where_the_file_has_ids(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_one_without_ids_is_refused_where_the_file_has_ids(tmp_path: Path) -> No
     (tmp_path / "bare.csv").write_text("category\nобувь\n", encoding="utf-8")
     asked, written = (open_source(tmp_path / name, **AUTO) for name in ("test.csv", "bare.csv"))  # type: ignore[arg-type]  # of one kind
     with pytest.raises(UserError, match=r"bare\.csv: has no ids, the test file has\. Predict the file again\.$"):
-        compare.check(written, asked, names=NAMES)
+        compare.check(written, asked, names=NAMES, escaped=False)
 
 
 def test_drift_is_the_share_that_would_have_to_change() -> None:
@@ -160,3 +160,14 @@ def test_drift_is_told_to_four_digits(mixes: list[tuple[int, float]]) -> None:
 def test_categories_count_under_their_own_spelling(tmp_path: Path, spelled: str) -> None:
     rows = [(name, spelled if category == "нет товара" else category) for name, category in ROWS]
     assert compared(tmp_path, rows) == {"посуда": 3, "обувь": 3, "нет товара": 3}
+
+
+def test_cells_that_a_spreadsheet_would_run_are_compared_as_they_were_before(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("id,text\n=1,кружка\n'2,ботинки\n", encoding="utf-8")
+    (tmp_path / "written.csv").write_text("id,category\n'=1,'+обувь\n'2,посуда\n", encoding="utf-8")
+    asked, written = (open_source(tmp_path / name, **AUTO) for name in ("test.csv", "written.csv"))  # type: ignore[arg-type]  # of one kind
+    assert compare.check(written, asked, names=["посуда", "+обувь"], escaped=True) == {"посуда": 1, "+обувь": 1}
+    with pytest.raises(UserError, match=r"row 1: unknown category \"'\+обувь\""):
+        compare.check(written, asked, names=["посуда", "+обувь"], escaped=False)
+    with pytest.raises(UserError, match=r"row 1: has the id \"'=1\" where the test file has '=1'"):
+        compare.check(written, asked, names=["посуда", "'+обувь"], escaped=False)

@@ -252,12 +252,13 @@ def test_where_all_abstain_there_is_no_confidence_to_fit() -> None:
     assert found.power == 1 and found.agreement is None and found.prior == pytest.approx([1 / 3] * 3)
 
 
+@pytest.mark.parametrize("strength", [0.6, 0.9])
 @pytest.mark.parametrize("times", [1.4, 2.0, 2.8])
-def test_the_mix_of_a_weak_labeller_is_estimated_before_it_is_softened(times: float) -> None:
+def test_the_mix_of_a_weak_labeller_is_estimated_before_it_is_softened(times: float, strength: float) -> None:
     """By the mean of its probabilities, which a weak one draws to the middle, it would be softened too little."""
     truth = np.random.default_rng(0).choice(3, size=1500, p=MIX)
     votes = {
-        "weak": sharpened(opinions(truth, strength=0.9, seed=1, prior=None), times),
+        "weak": sharpened(opinions(truth, strength=strength, seed=1, prior=None), times),
         "other": opinions(truth, strength=3, seed=2, prior=MIX),
     }
     assert vote.reconcile(votes, blind={"weak"}, taught=(), sure=0.9).temperatures["weak"] == times

@@ -133,3 +133,30 @@ def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
     assert run(config, given, tmp_path, seed=0, scratch=tmp_path)["kept"] == 7
     labelled = tables.read(tmp_path / "labelled.parquet", tables.LABELLED)
     assert labelled["confidence"].to_list()[:4] == pytest.approx([None, 0.5, 0.4, 0.5])
+
+
+def test_what_people_answered_decides_whatever_the_label(tmp_path: Path) -> None:
+    roles = ["lesson", "copy", "several", "disputed", "exam", None, "unknown"]
+    rows = table([("обувь", 0.1)] * 2 + [("обувь", 0.9)] * 3 + [("обувь", 0.5), ("обувь", 0.45)])
+    chosen = choose(rows.with_columns(role=pl.Series(roles)), sure=0.6, grey=0.4, min_per_class=3, doubtful="drop")
+    assert chosen["reason"].to_list() == [
+        "answered", "copy of an answered one", "several products", "people are divided", "exam", "grey, tops up",
+        "grey, not needed",
+    ]  # fmt: skip
+    assert chosen["kept"].to_list() == [True, True, False, False, False, True, False]
+
+
+def test_reasons_are_told_from_the_commonest_on(tmp_path: Path) -> None:
+    roles = ["exam"] * 3 + ["lesson"] * 6 + ["several"] * 2 + ["disputed"] * 4 + ["copy"] * 5
+    ids = [f"r{n}" for n in range(len(roles))]
+    reviews = pl.DataFrame(
+        [(name, "shop.csv", n, name, name, n) for n, name in enumerate(ids)], schema=dict(tables.REVIEWS), orient="row"
+    )
+    taught = labels([(name, "обувь", 0.9, False) for name in ids]).with_columns(role=pl.Series(roles))
+    tables.write(reviews, tables.REVIEWS, tmp_path / "reviews.parquet")
+    tables.write(taught, tables.TAUGHT, tmp_path / "labels.parquet")
+    counts = run(Config(), {"ingest": tmp_path, "answers": tmp_path}, tmp_path, seed=0, scratch=tmp_path)
+    assert list(counts["reasons"].items()) == [
+        ("answered", 6), ("copy of an answered one", 5), ("people are divided", 4), ("exam", 3),
+        ("several products", 2),
+    ]  # fmt: skip

@@ -162,3 +162,15 @@ def test_nothing_kept_is_refused_with_a_remedy(tmp_path: Path, rows: list[tuple[
         UserError, match=r"^select: none of \d labelled reviews was kept.*\. Lower select\.sure.*words\.$"
     ):
         split(tmp_path, rows)
+
+
+def test_what_people_answered_stays_in_training_with_its_duplicates(tmp_path: Path) -> None:
+    reasons = ["answered", "copy of an answered one", "sure", "sure"] * 10
+    groups = [n // 4 * 2 if n % 4 in (0, 2) else n for n in range(40)]  # the third of each four copies the first
+    table = labelled([("обувь", True)] * 40).with_columns(
+        reason=pl.Series(reasons), group=pl.Series(groups, dtype=tables.LABELLED["group"])
+    )
+    tables.write(table, tables.LABELLED, tmp_path / "labelled.parquet")
+    run(Config(valid=0.9), {"select": tmp_path}, tmp_path, seed=0, scratch=tmp_path)
+    held_back = tables.read(tmp_path / "valid.parquet", tables.EXAMPLES)["id"].to_list()
+    assert sorted(held_back) == sorted(f"r{n}" for n in range(3, 40, 4))

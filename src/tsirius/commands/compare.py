@@ -56,7 +56,7 @@ def check_submission(
     )
     if written.category_column is None:
         raise UserError("has no column of categories", where=path, remedy="Call it category.")
-    counts = compare.check(written, test, names=describe(model).names)
+    counts = compare.check(written, test, names=describe(model).names, escaped=False)
     lines = [f"{path}: answers {test.path}, {sum(counts.values()):,} rows"]
     record = store.record("label") or {}
     drift = compare.drift(counts, record.get("notes", {}).get("estimated_mix", {}))

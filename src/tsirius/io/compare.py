@@ -25,7 +25,7 @@ FAR = 0.2
 REMEDY = "Predict the file again."
 
 
-def check(written: Source, reviews: Source, *, names: Sequence[str], escaped: bool = False) -> dict[str, int]:
+def check(written: Source, reviews: Source, *, names: Sequence[str], escaped: bool) -> dict[str, int]:
     """Compare predictions as they were written with the file that they are for.
 
     Args:
