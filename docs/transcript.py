@@ -1,4 +1,6 @@
-"""Write the pages, English and Russian, that show what the four commands of the README print: they are run on a workbook made of the sample.
+"""Write the pages, English and Russian, that show what the four commands of the README print.
+
+They are run on a workbook made of the sample.
 
 Run it with ``python docs/transcript.py``; a slow test fails where a page differs. What the clock says is left out.
 """
