@@ -43,9 +43,8 @@ def test_the_transcript_is_of_the_commands_of_the_readme(name: str) -> None:
 
 @pytest.mark.slow
 def test_the_transcript_is_what_the_commands_print() -> None:
-    assert (PROJECT / "docs" / "spreadsheet.md").read_text(encoding="utf-8") == transcript.page(), (
-        "run docs/transcript.py"
-    )
+    for name, page in transcript.pages().items():
+        assert (PROJECT / "docs" / name).read_text(encoding="utf-8") == page, f"{name}: run docs/transcript.py"
 
 
 @pytest.mark.parametrize("name", generate.PAGES)
@@ -64,6 +63,7 @@ def test_the_readme_names_the_two_commands_and_shows_a_picture(name: str) -> Non
 
 
 PAGES = sorted((PROJECT / "docs").glob("*.md"))
+RUSSIAN = sorted((PROJECT / "docs" / "ru").glob("*.md"))
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
@@ -74,7 +74,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *RUSSIAN], ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         path = page.parent / target if target else page
@@ -83,8 +83,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    listed = re.findall(r"^  - .+: (\S+\.md)$", (PROJECT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == [page.name for page in PAGES]
+    listed = re.findall(r"^ +- .+: (\S+\.md)$", (PROJECT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted([*(page.name for page in PAGES), *(f"ru/{page.name}" for page in RUSSIAN)])
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -98,6 +98,14 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert page.count('data-md-color-media="(prefers-color-scheme') == 3, "the dark scheme has a switch"
     index = (tmp_path / "site" / "search" / "search_index.js").read_text(encoding="utf-8")
     assert "weighted F1" in index, "the search works from a folder: a script is loaded where a JSON file is not"
+    for name, language, other in (
+        ("index", "en", "ru/index"),
+        ("ru/desk", "ru", "../desk"),
+        ("settings", "en", "ru/index"),
+    ):
+        shown = (tmp_path / "site" / f"{name}.html").read_text(encoding="utf-8")
+        assert f'<html lang="{language}"' in shown and f'<a href="{other}.html" hreflang=' in shown, name
+    assert json.dumps("взвешенн")[1:-1] in index and '"ru"' in index, "Russian pages are searched as Russian"
     assert "Quick start" in page and not re.search(r'(src|href)="https?://(?!squidfunk|www\.mkdocs)', page)
 
 
