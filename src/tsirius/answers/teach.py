@@ -3,7 +3,8 @@
 A multinomial Gaussian process (kernel logistic regression, Rasmussen and Williams 2006, chapter 3) whose mean is what
 the labellers say: the logits of a review are the labellers' plus a sum over the answered ones of a kernel of both
 embeddings times how far the labellers were off there. Without answers nothing changes; far from every answer little
-does. A wide kernel corrects a category's prior and a labeller's bias, its peak the neighbours of a corrected review.
+does. Half of the kernel is the cosine itself, as of a linear model of the embeddings, which corrects what labellers get
+wrong about a whole kind of reviews; half of it is peaked, and corrects the neighbours of a corrected review.
 
 Whether that is better than the labellers alone is judged out of fold on the answers: where it is not, by more than a
 standard error, nothing but the answered reviews changes.
@@ -75,7 +76,7 @@ def teach(
         answers: the index of each one's category, [A].
         groups: of the answered texts, [A]: one group is in one fold.
         strength: the standard deviation of the logits' correction before any answer.
-        width: of the kernel, exp((cosine - 1) / width).
+        width: of the kernel's peaked half, exp((cosine - 1) / width).
         seed: of the folds.
 
     Returns:
@@ -134,7 +135,8 @@ def _fit(kernel: Floats, offsets: Floats, answers: NDArray[np.int64]) -> Floats:
 
 
 def _kernel(one: Floats, other: Floats, *, strength: float, width: float) -> Floats:
-    result: Floats = strength**2 * np.exp((one @ other.T - 1) / width)
+    cosine = one @ other.T
+    result: Floats = strength**2 * (cosine + np.exp((cosine - 1) / width)) / 2
     return result
 
 

@@ -137,11 +137,11 @@ def fit(
     if len(present) == 1:
         intercepts[present[0]] = 0.0
     else:
-        coefficients[:, present], intercepts[present] = _regression(features, labels, weights, c=c, rounds=rounds)
+        coefficients[:, present], intercepts[present] = regression(features, labels, weights, c=c, rounds=rounds)
     return Linear(terms, idf, coefficients, intercepts, embed)
 
 
-def _regression(
+def regression(
     features: csr_matrix, labels: Sequence[int], weights: Sequence[float] | None, *, c: float, rounds: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Coefficients [F, P] and intercepts [P] of the P categories among ``labels``, in their order."""

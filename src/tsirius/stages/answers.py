@@ -11,7 +11,8 @@ The models of the label stage are not asked again: their votes and embeddings ar
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tsirius.models import embeddings
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 1
+VERSION = 2
 
 PERSON = "person"
 """Who gave the label of an answered review, among its labellers."""
@@ -43,10 +44,11 @@ class Config(Section):
     """Rows that an answered review counts as in training."""
     teach: bool = True
     """Correct other labels by the answers too, where that proves right out of fold on the answers."""
-    strength: float = Field(6.0, ge=0)
+    strength: float = Field(2.0, ge=0)
     """How far answers may move the logits of a like review, as a standard deviation."""
-    width: float = Field(1.0, gt=0)
-    """How unlike a review may be that an answer still moves: the kernel is exp((cosine - 1) / width)."""
+    width: float = Field(0.3, gt=0)
+    """How unlike a review may be that an answer still moves as its neighbour: half of the kernel is exp((cosine - 1) /
+    width), half the cosine."""
 
 
 def run(
@@ -54,23 +56,90 @@ def run(
 ) -> dict[str, Any]:
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
     reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
-    labels = tables.read(given["label"] / "labels.parquet", tables.LABELS)
-    mix = json.loads((given["label"] / MIX).read_text(encoding="utf-8"))
+    labelled = read(given["label"], categories.names)
     answered, lost = standing.stand(reviews, answers, names=categories.names)
-    notes: dict[str, Any] = {"rows": labels.height, "roles": _count(answered["role"]), "lost": lost}
+    notes: dict[str, Any] = {"rows": labelled.labels.height, "roles": _count(answered["role"]), "lost": lost}
     _tell(notes)
+    taught = after(config, labelled, reviews, answered, seed=seed)
+    if config.teach and taught.lessons:
+        notes["compared"] = taught.compared.to_dict() if taught.compared else None
+        if labelled.embed is None:
+            say("  label left no embeddings (label.doubt is off): answers change their own reviews alone")
+        _tell_comparison(taught.compared, taught.lessons)
+    tables.write(taught.labels, tables.TAUGHT, out / "labels.parquet")
+    (out / MIX).write_text(json.dumps(taught.mix, ensure_ascii=False, indent=1), encoding="utf-8")
+    return notes
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """What the label stage left.
+
+    Attributes:
+        names: the categories.
+        labels: a table of :data:`tsirius.tables.LABELS`.
+        votes: ``id``, ``labeller``, ``label``: what each labeller said of each review.
+        consensus: the reconciled probabilities of each review, [N, K].
+        mix: the share of each category.
+        embed: texts → their embeddings; None where there are none.
+    """
+
+    names: Sequence[str]
+    labels: pl.DataFrame
+    votes: pl.LazyFrame
+    consensus: NDArray[np.float64]
+    mix: Mapping[str, float]
+    embed: Callable[[Sequence[str]], NDArray[np.float32]] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What answers make of the labels.
+
+    Attributes:
+        labels: a table of :data:`tsirius.tables.TAUGHT`.
+        mix: the share of each category.
+        lessons: texts that were answered to teach.
+        compared: whether they do; None where they are too few to tell, or none.
+    """
+
+    labels: pl.DataFrame
+    mix: Mapping[str, float]
+    lessons: int
+    compared: Comparison | None
+
+
+def read(folder: Path, names: Sequence[str]) -> Labelled:
+    """What the label stage left in ``folder``, for categories of these ``names``."""
+    return Labelled(
+        names=names,
+        labels=tables.read(folder / "labels.parquet", tables.LABELS),
+        votes=pl.scan_parquet(folder / "votes.parquet").select("id", "labeller", label="said"),
+        consensus=np.load(folder / CONSENSUS, allow_pickle=False).astype(np.float64),
+        mix=json.loads((folder / MIX).read_text(encoding="utf-8")),
+        embed=embeddings.published(folder),
+    )
+
+
+def after(config: Config, labelled: Labelled, reviews: pl.DataFrame, answered: pl.DataFrame, *, seed: int) -> Taught:
+    """The labels after the answers.
+
+    Args:
+        config: the settings.
+        labelled: the labels before them.
+        reviews: ``id``, ``clean`` and ``group``, [N].
+        answered: a table of :data:`tsirius.answers.standing.ANSWERED`.
+        seed: of the folds that judge what the answers teach.
+    """
+    labels, mix, compared = labelled.labels, labelled.mix, None
     asked = reviews.select("id", "clean", "group").join(answered, on="id", how="left", maintain_order="left")
     lessons = asked.with_row_index("row").filter(pl.col("role") == "lesson").unique("clean", maintain_order=True)
-    if config.teach and lessons.height:
-        taught, compared = _teach(config, asked["clean"], lessons, given["label"], categories.names, seed=seed)
-        notes["compared"] = compared.to_dict() if compared else None
-        _tell_comparison(compared, lessons.height)
+    if config.teach and lessons.height and labelled.embed is not None:
+        probabilities, compared = _teach(config, labelled, asked["clean"], lessons, seed=seed)
         if compared and compared.used:
-            labels = _relabelled(labels, taught, given["label"], categories.names)
-            mix = _shares(taught, asked, categories.names)
-    tables.write(_answered(labels, asked, weight=config.weight), tables.TAUGHT, out / "labels.parquet")
-    (out / MIX).write_text(json.dumps(mix, ensure_ascii=False, indent=1), encoding="utf-8")
-    return notes
+            labels = _relabelled(labelled, probabilities)
+            mix = _shares(probabilities, asked, labelled.names)
+    return Taught(_answered(labels, asked, weight=config.weight), mix, lessons.height, compared)
 
 
 def _tell(notes: Mapping[str, Any]) -> None:
@@ -102,19 +171,15 @@ def _count(roles: pl.Series) -> dict[str, int]:
 
 
 def _teach(
-    config: Config, clean: pl.Series, lessons: pl.DataFrame, folder: Path, names: Sequence[str], *, seed: int
+    config: Config, labelled: Labelled, clean: pl.Series, lessons: pl.DataFrame, *, seed: int
 ) -> tuple[NDArray[np.float64], Comparison | None]:
     """The probabilities of all reviews after the lessons, and the comparison that says whether to use them."""
-    embed = embeddings.published(folder)
-    consensus = np.load(folder / CONSENSUS, allow_pickle=False).astype(np.float64)
-    if embed is None:
-        say("  label left no embeddings (label.doubt is off): answers change their own reviews alone")
-        return consensus, None
+    assert labelled.embed is not None
     return teach.teach(
-        consensus,
-        embed(clean.to_list()),
+        labelled.consensus,
+        labelled.embed(clean.to_list()),
         lessons["row"].to_numpy().astype(np.int64),
-        teach.indices(lessons["category"].to_list(), names),
+        teach.indices(lessons["category"].to_list(), labelled.names),
         lessons["group"].to_numpy(),
         strength=config.strength,
         width=config.width,
@@ -122,12 +187,12 @@ def _teach(
     )
 
 
-def _relabelled(labels: pl.DataFrame, taught: NDArray[np.float64], folder: Path, names: Sequence[str]) -> pl.DataFrame:
+def _relabelled(labelled: Labelled, taught: NDArray[np.float64]) -> pl.DataFrame:
     """The labels, but for reviews without one, by the probabilities after the lessons, [N, K]."""
     top = np.sort(taught, axis=1)[:, ::-1]
-    new = labels.select(
+    new = labelled.labels.select(
         "id",
-        pl.Series("label", names, dtype=pl.String).gather(taught.argmax(axis=1)),
+        pl.Series("label", labelled.names, dtype=pl.String).gather(taught.argmax(axis=1)),
         pl.Series("confidence", top[:, 0], dtype=pl.Float32),
         pl.Series("margin", top[:, 0] - top[:, 1], dtype=pl.Float32),
         before="label",
@@ -135,8 +200,8 @@ def _relabelled(labels: pl.DataFrame, taught: NDArray[np.float64], folder: Path,
         doubtful_before="doubtful",
     )
     same = pl.col("label") == pl.col("before")
-    votes = pl.scan_parquet(folder / "votes.parquet").select("id", "labeller", label="said")
-    changed = new.filter(~same).lazy().select("id", "label").join(votes, on=["id", "label"], maintain_order="left")
+    changed = new.filter(~same).lazy().select("id", "label")
+    changed = changed.join(labelled.votes, on=["id", "label"], maintain_order="left")
     saying = changed.group_by("id", maintain_order=True).agg(labellers="labeller").collect()
     silent = pl.col("before").is_null()
     return (

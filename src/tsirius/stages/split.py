@@ -24,7 +24,7 @@ from tsirius.errors import UserError
 from tsirius.progress import say
 from tsirius.section import Section
 
-VERSION = 3
+VERSION = 4
 
 
 ANSWERED = ("answered", "copy of an answered one")
@@ -45,19 +45,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
             where="select",
             remedy="Lower select.sure and select.grey, or describe the categories in more of the reviews' own words.",
         )
-    examples = kept.with_columns(origin="id", method=pl.lit("written"))
-    answered = set(kept.filter(pl.col("reason").is_in(ANSWERED))["group"])
-    held = pl.Series(
-        hold_back(
-            kept["id"].to_list(),
-            kept["group"].to_list(),
-            kept["label"].to_list(),
-            stay=answered,
-            share=config.valid,
-            seed=seed,
-        )
-    )
-    train, valid = examples.filter(~held), examples.filter(held)
+    train, valid = parts(labelled, valid=config.valid, seed=seed)
     tables.write(train, tables.EXAMPLES, out / "train.parquet")
     tables.write(valid, tables.EXAMPLES, out / "valid.parquet")
     categories = {name: _counts(part) for name, part in (("train", train), ("valid", valid))}
@@ -66,6 +54,30 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     if unjudged and config.valid:
         say("  too small for validation: " + ", ".join(f"{name} ({categories['train'][name]:,})" for name in unjudged))
     return {"train": train.height, "valid": valid.height, "categories": categories, "unjudged": unjudged}
+
+
+def parts(labelled: pl.DataFrame, *, valid: float, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The reviews that are learned from, and those that are held back: tables of :data:`tsirius.tables.EXAMPLES`.
+
+    Args:
+        labelled: a table of :data:`tsirius.tables.LABELLED`.
+        valid: the share that is held back.
+        seed: of the order in which groups are.
+    """
+    kept = labelled.filter(pl.col("kept") & pl.col("label").is_not_null())
+    examples = kept.with_columns(origin="id", method=pl.lit("written"))
+    answered = set(kept.filter(pl.col("reason").is_in(ANSWERED))["group"])
+    held = pl.Series(
+        hold_back(
+            kept["id"].to_list(),
+            kept["group"].to_list(),
+            kept["label"].to_list(),
+            stay=answered,
+            share=valid,
+            seed=seed,
+        )
+    )
+    return examples.filter(~held), examples.filter(held)
 
 
 def hold_back(
@@ -83,12 +95,13 @@ def hold_back(
         ids: of the rows, all different.
         groups: of the rows, in the same order, as the labels are.
         stay: groups that are not held back: people answered for them, and training needs them more.
-        share: at least 0 and below 1.
+        share: at least 0 and below 1; of the rows that do not stay. Else many answers would leave too few of the other
+            reviews to learn from.
 
     Raises:
         ValueError: lengths that differ.
     """
-    rows = Counter(labels)
+    rows = Counter(label for group, label in zip(groups, labels, strict=True) if group not in stay)
     first: dict[int, str] = {}
     members: dict[int, Counter[str]] = defaultdict(Counter)  # group → label → rows
     for id, group, label in zip(ids, groups, labels, strict=True):

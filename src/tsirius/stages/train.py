@@ -247,14 +247,14 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         say("  no validation rows: trained to the last epoch, without early stopping")
     by_confidence = config.linear_weights if config.use == "linear" else config.row_weights
     prior = [float(mix[name]) for name in names]
-    shift = _shift(config, train, prior, names=names, by_confidence=by_confidence)
+    shifted = shift(config, train, prior, names=names, by_confidence=by_confidence)
     base_model, base_fingerprint = _base(config)
     task = train_one.Task(
         how=_regression(config, base_model, given["label"]) if config.use == "linear" else recipe(config),
         names=names,
         none=categories.none,
         prior=prior,
-        shift=shift,
+        shift=shifted,
         valid=valid,
         by_confidence=by_confidence,
         base_model=base_model,
@@ -270,7 +270,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     counts = {
         "rows": train.height,
         "categories": dict(zip(names, learned, strict=True)),
-        "prior_shift": {name: round(value, 3) for name, value in zip(names, shift, strict=True)},
+        "prior_shift": {name: round(value, 3) for name, value in zip(names, shifted, strict=True)},
     }
     if config.folds == 1 and len(seeds) == 1:
         _, notes = train_one.train(task, train, seed=seeds[0], folder=folder, scratch=scratch, whole=True, targets=None)
@@ -325,7 +325,7 @@ def _probe(config: Config, folder: Path) -> None:
         write_checksums(folder)
 
 
-def _shift(
+def shift(
     config: Config, train: pl.DataFrame, prior: Sequence[float], *, names: Sequence[str], by_confidence: bool
 ) -> list[float]:
     """What is added to the logits of each category: the shift back to the class prior, if ``prior_correction``."""
@@ -337,12 +337,12 @@ def _shift(
     learned = train_one.count(train["label"], names)
     if config.use != "linear" and config.imbalance != "none":  # as if all that have rows had the same
         mass = np.where(mass > 0, mass.sum() / max(1, (mass > 0).sum()), 0.0)
-    shift = [0.0] * len(names)
+    result = [0.0] * len(names)
     if config.prior_correction:
-        shift = prior_shift([share * float(mass.sum()) for share in prior], mass.tolist())
+        result = prior_shift([share * float(mass.sum()) for share in prior], mass.tolist())
     if config.use != "linear":  # what its head says of a category without rows hangs on how it was drawn
-        shift = [value if rows else linear.ABSENT for value, rows in zip(shift, learned, strict=True)]
-    return shift
+        result = [value if rows else linear.ABSENT for value, rows in zip(result, learned, strict=True)]
+    return result
 
 
 def _base(config: Config) -> tuple[str | None, str | None]:
