@@ -14,7 +14,7 @@ import errno
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -137,11 +137,12 @@ TOLD = {
     "reason.lower()": "t",
     "error.strerror": "t",
 }
-"""Holes by what the source calls them: texts that are swept where they come from, or errors, as UserError prints them."""
+"""Holes by what the source calls them: texts that are swept where they come from, or errors."""
 METHODS = {"line", "baseline", "remedy", "verdict"}
 """Methods that return a text."""
 NAME = re.compile(r"[\w.:*/-]*")
-SINGLE = {"skipped", "unchanged", "mail", "free", "labelled", "predicted", "predict", "plan", "DRIFT", "chance", "helps", "harms", "fits", "labels",
+SINGLE = {"skipped", "unchanged", "mail", "free", "labelled", "predicted", "predict", "plan", "DRIFT", "chance", "helps",
+          "harms", "fits", "labels",
           "failed", "empty", "Usage:"}  # fmt: skip
 """Single words that are texts; other single words are names of settings, columns, formats, stages."""
 PLURALS = {
@@ -294,8 +295,12 @@ class Sweep:
         for kind, context in PYDANTIC.items():
             said = PydanticKnownError(kind, context).message_template
             pieces = re.split(r"\{(\w+)\}", said[:1].lower() + said[1:])
-            self.add_text(merged(Hole("", one) if place % 2 else one for place, one in enumerate(pieces)), "program")
-        self.add_text(("input should be ", Hole("", "expected"), " or ", Hole("", "expected")), "program")
+            parts = [Hole("", one) if place % 2 else one for place, one in enumerate(pieces)]
+            # with the value that config.py adds: else it would be taken for a part of the limit
+            for end in ([], [", got ", Hole("", "problem['input']")]):
+                self.add_text(merged([*parts, *end]), "program")
+                if kind == "literal_error":
+                    self.add_text(merged([*parts, " or ", *parts[1:2], *end]), "program")
         for module, call in self.calls["lit"]:
             if module.name in ("tsirius.stages.select", "tsirius.stages.ingest"):
                 for text in self.texts(module, call.args[0], DEPTH) or []:
@@ -343,9 +348,10 @@ class Sweep:
             tables = [node for node in ast.walk(value) if isinstance(node, ast.Dict)]
             keys = {node for table in tables for node in table.keys}
             for node in ast.walk(value):
-                if node not in keys and isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    if not NAME.fullmatch(node.value) or module != "tsirius.headline" and "." not in node.value:
-                        self.add_text((node.value,), f"{self.modules[module].path}:{node.lineno}", word=True)
+                if node in keys or not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                    continue
+                if not NAME.fullmatch(node.value) or (module != "tsirius.headline" and "." not in node.value):
+                    self.add_text((node.value,), f"{self.modules[module].path}:{node.lineno}", word=True)
 
     def sweep_keys(self, module: str, name: str) -> None:
         """The names of what a function returns by name."""
@@ -623,13 +629,11 @@ def lines(text: Text) -> Iterator[Text]:
 def _stripped(row: list[str | Hole]) -> Text:
     while row and (
         row[0] == ""
-        or isinstance(row[0], Hole)
-        and row[0].kind == "w"
-        or isinstance(row[0], str)
-        and not row[0].strip()
+        or (isinstance(row[0], Hole) and row[0].kind == "w")
+        or (isinstance(row[0], str) and not row[0].strip())
     ):
         row = row[1:]
-    while row and (row[-1] == "" or isinstance(row[-1], str) and not row[-1].strip()):
+    while row and (row[-1] == "" or (isinstance(row[-1], str) and not row[-1].strip())):
         row = row[:-1]
     if row and isinstance(row[0], str):
         row[0] = row[0].lstrip()

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ from tsirius import i18n
 from tsirius.errors import UserError
 from tsirius.progress import say
 from tsirius.verbs import Verbs
-
 
 app = typer.Typer(
     cls=Verbs,

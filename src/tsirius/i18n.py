@@ -55,7 +55,7 @@ _spoken: ContextVar[str | None] = ContextVar("language", default=None)
 
 
 def language() -> str:
-    """The language to speak, one of :data:`LANGUAGES`: of :func:`speaking`, else ``TSIRIUS_LANG``, else the system's."""
+    """The language to speak, one of :data:`LANGUAGES`: of :func:`speaking`, ``TSIRIUS_LANG``, or the system."""
     chosen = _spoken.get() or os.environ.get(VARIABLE)
     if chosen:
         return chosen if chosen in LANGUAGES else "en"
@@ -232,7 +232,7 @@ class Catalogue:
     def several(self, text: str, depth: int, *, strict: bool) -> str | None:
         """The texts of a list with commas or wide blanks between them, each translated where it has a template.
 
-        Some have a comma themselves: of the ways to part the list into texts that have one, that with the shortest texts.
+        Some have a comma themselves: of the ways to part the list into known texts, that with the shortest.
         None where there is no text in it; or, if strict, where not all of it is.
         """
         parts = re.split(r"(, | {2,})", text)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from tsirius import interrupts
-from tsirius.i18n import language, placeholders, translate
+from tsirius.i18n import LANGUAGES, VARIABLE, language, placeholders, translate
 
 _Context: Any = TyperGroup.context_class
 _Formatter: Any = _Context.formatter_class
@@ -75,7 +75,10 @@ class Verbs(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Options of all verbs count wherever they stand."""
-        return super().parse_args(ctx, _language_first(args))
+        words = _language_first(args)
+        if words[:1] == ["--lang"] and words[1:2] and words[1] in LANGUAGES:
+            os.environ[VARIABLE] = words[1]  # before anything is refused
+        return super().parse_args(ctx, words)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         """Read the command line."""
@@ -127,7 +130,7 @@ def _language_first(args: Sequence[str]) -> list[str]:
         elif word == "--lang":
             first += [word, *[value for value in [next(words, None)] if value is not None]]
         elif word.startswith("--lang="):
-            first.append(word)
+            first += word.split("=", 1)
         else:
             rest.append(word)
     return [*first, *rest]
@@ -139,9 +142,9 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if language() != "en" and hasattr(error, "format_message") and getattr(error, "message", None) is not None:
-            if type(error).__name__ != "NoArgsIsHelpError":  # that one is the help
-                error.show = partial(_show, error)  # type: ignore[attr-defined]  # click's
+        is_help = type(error).__name__ == "NoArgsIsHelpError"
+        if language() != "en" and hasattr(error, "format_message") and not is_help:
+            error.show = partial(_show, error)  # type: ignore[attr-defined]  # click's
         raise
 
 

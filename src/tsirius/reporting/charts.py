@@ -175,9 +175,9 @@ def picture(panels: Mapping[str, Markup], *, title: str) -> str:
 
 
 def _svg(kind: str, height: int, label: str, *parts: str) -> Markup:
-    inside = "".join(parts)
+    inside, said = "".join(parts), escape(translate(label))
     return Markup(  # the parts are made here, of numbers and escaped words
-        f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{escape(translate(label))}">{inside}</svg>'
+        f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{said}">{inside}</svg>'
     )
 
 

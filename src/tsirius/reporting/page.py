@@ -3,6 +3,7 @@ escaped here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -34,19 +35,24 @@ def _said(template: str, *values: object) -> Markup:
     return Markup(i18n.fill(template, *map(escape, values)))  # the templates are those of the catalogue
 
 
+def _in_words(shown: Callable[..., str], said: Callable[[str], str]) -> Callable[..., str]:
+    """A figure, then its words in the language that is spoken."""
+    return lambda *values: said(shown(*values))
+
+
 def render(**parts: Any) -> str:
     """The report as HTML, from the parts that ``assets/report.html.j2`` names."""
     made = environment()
     made.filters |= {
-        "number": lambda value: i18n.numerals(figures.number(value)),
-        "decimal": lambda value: i18n.numerals(figures.decimal(value)),
-        "duration": lambda value: i18n.translate(figures.duration(value)),
-        "memory": lambda value: i18n.translate(figures.memory(value)),
+        "number": _in_words(figures.number, i18n.numerals),
+        "decimal": _in_words(figures.decimal, i18n.numerals),
+        "duration": _in_words(figures.duration, i18n.translate),
+        "memory": _in_words(figures.memory, i18n.translate),
         "printable": figures.printable,
         "short": figures.short,
     }
     made.globals |= {
-        "percent": lambda part, whole: i18n.numerals(figures.percent(part, whole)),
+        "percent": _in_words(figures.percent, i18n.numerals),
         "width": figures.width,
     }
     return made.get_template("report.html.j2").render(parts)
