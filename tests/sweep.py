@@ -141,7 +141,8 @@ TOLD = {
 METHODS = {"line", "baseline", "remedy", "verdict"}
 """Methods that return a text."""
 NAME = re.compile(r"[\w.:*/-]*")
-SINGLE = {"skipped", "unchanged", "mail", "free", "labelled", "predicted", "predict", "plan", "DRIFT", "chance", "helps",
+SINGLE = {"skipped", "unchanged", "mail", "free", "labelled", "predicted", "predict", "plan",
+          "DRIFT", "chance", "helps",
           "harms", "fits", "labels",
           "failed", "empty", "Usage:"}  # fmt: skip
 """Single words that are texts; other single words are names of settings, columns, formats, stages."""
