@@ -14,6 +14,8 @@ from hypothesis import Phase, settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# What the tests expect is English, whatever the machine speaks.
+os.environ["TSIRIUS_LANG"] = "en"
 
 # A busy machine is no failure. For `make mutants`: the same examples each time give the same verdicts, any failing one
 # kills, and the smallest need not be searched for.
@@ -79,6 +81,7 @@ def call(
     def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", ["tsirius", *arguments])
+        monkeypatch.setenv("TSIRIUS_LANG", "en")  # --lang of a call before is not for this one
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()

@@ -24,7 +24,7 @@ STAGES = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
 CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
-    {"errors", "section", "progress", "environment", "extras", "interrupts"},
+    {"errors", "i18n", "section", "progress", "environment", "extras", "interrupts"},
     {"categories", "tables", "metrics", "publish", "store", "shards", "calibration", "headline"},
     {"language"},
     {"io"},
@@ -40,6 +40,7 @@ ROOMS = [
     {"scale"},
     {"commands"},
     {"desk"},
+    {"verbs"},
     {"cli"},
     {"__init__", "__main__"},
 ]

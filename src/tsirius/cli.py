@@ -8,36 +8,15 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 import tsirius
-from tsirius import interrupts
+from tsirius import i18n
 from tsirius.errors import UserError
 from tsirius.progress import say
-
-
-class Verbs(TyperGroup):
-    """The verbs; typer exits silently on Ctrl-C and on a closed pipe."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            with interrupts.cleaned():
-                result = super().invoke(ctx)
-                if sys.stdout is not None:
-                    sys.stdout.flush()
-            return result
-        except BrokenPipeError:  # `| head` for example
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from None
-        except BaseException as error:
-            if not isinstance(error, KeyboardInterrupt) and not interrupts.came():
-                raise
-            interrupts.tell()
-            raise typer.Exit(interrupts.CODE) from None
-
+from tsirius.verbs import Verbs
 
 app = typer.Typer(
     cls=Verbs,
@@ -55,13 +34,33 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _language(wanted: str | None) -> None:
+    if wanted is not None:
+        i18n.check(wanted, where="--lang")
+        os.environ[i18n.VARIABLE] = wanted  # for the processes that this one starts, too
+
+
 @app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    lang: Annotated[
+        str | None,
+        typer.Option(
+            metavar="en|ru",
+            callback=_language,
+            is_eager=True,
+            help="Language of messages and pages, before or after the command; by default that of the system.",
+        ),
+    ] = None,
 ) -> None:
     pass
+
+
+def tell(text: str) -> None:
+    """Write what a person reads to standard output."""
+    print(i18n.translate(text))
 
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run's configuration file.")]
@@ -112,7 +111,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     loaded = configuration.load(config, overrides or [])
     pipeline.check(loaded)
     pipeline.show(loaded)
-    print(f"{config}: ready to run as {loaded.runs / loaded.name}")
+    tell(f"{config}: ready to run as {loaded.runs / loaded.name}")
 
 
 @app.command()
@@ -139,16 +138,16 @@ def plan(
 
     loaded = configuration.load(config, overrides or [])
     if device is not None:
-        print("\n".join(pipeline.plan_training(loaded, device)))
+        tell("\n".join(pipeline.plan_training(loaded, device)))
         return
     if rows is not None:
         from tsirius.commands import cost
 
-        print("\n".join(cost.lines(loaded, rows, workers=workers)))
+        tell("\n".join(cost.lines(loaded, rows, workers=workers)))
         return
     pipeline.check(loaded)
     for stage, decision in pipeline.plan(loaded):
-        print(f"{stage:<9} {'run ' if decision.run else 'skip'}  {decision.why}")
+        tell(f"{stage:<9} {'run ' if decision.run else 'skip'}  {decision.why}")
 
 
 @app.command()
@@ -167,7 +166,7 @@ def run(
 
     folder = pipeline.run(configuration.load(config, overrides or []), again=again)
     if not distributed.helper():
-        print(running.summary(folder))
+        tell(running.summary(folder))
         say(running.next_step(folder))
 
 
@@ -178,7 +177,7 @@ def demo(overrides: Overrides = None) -> None:
     from tsirius.commands import demo
     from tsirius.commands import run as running
 
-    print(running.summary(pipeline.run(demo.configuration(overrides or []))))
+    tell(running.summary(pipeline.run(demo.configuration(overrides or []))))
 
 
 @app.command()
@@ -251,7 +250,7 @@ def predict(
         cut = rows_per_part or parts.ROWS_PER_PART
         options = parts.Options(part, engine, parts.Resources(workers, gpus), redo, cut, max_failed)
         columns_ = parts.Columns(texts, id_column, encoding, names, with_runner_up)
-        print(parts.predict_parts(str(model), reviews, folder, columns=columns_, options=options))
+        tell(parts.predict_parts(str(model), reviews, folder, columns=columns_, options=options))
         return
     if part or engine != "here" or redo:
         raise UserError("is one file", where=reviews, remedy="Name a folder of outputs: -o predicted/.")
@@ -286,7 +285,7 @@ def drift(
 
     columns = drifting.Columns(text_column or "auto", encoding)
     found = drifting.check_file(folder, reviews, reference=reference, alpha=alpha, columns=columns)
-    print(found.table())
+    tell(found.table())
     if found.drifted:
         raise typer.Exit(1)
 
@@ -329,7 +328,7 @@ def compare(
     from tsirius.commands import compare as comparing
 
     options = {"id_column": id_column, "category_column": category_column, "encoding": encoding, "sheet": sheet}
-    print(comparing.check_submission(folder, submission, **options))
+    tell(comparing.check_submission(folder, submission, **options))
 
 
 @app.command()
@@ -348,7 +347,7 @@ def evaluate(
     from tsirius.commands import evaluate as evaluating
 
     columns = {"id_column": id_column, "category_column": category_column, "encoding": encoding, "sheet": sheet}
-    print(evaluating.evaluate_file(model, gold, text_column=text_column or "auto", **columns))
+    tell(evaluating.evaluate_file(model, gold, text_column=text_column or "auto", **columns))
 
 
 @app.command()
@@ -393,7 +392,7 @@ def audit(
         folder, of=of, count=count, seed=seed, write=write, answers=answers, show=show, columns=columns
     )
     if report is not None:
-        print(report)
+        tell(report)
 
 
 @app.command()
@@ -410,11 +409,11 @@ def answers(
     from tsirius.commands.answers import files
 
     if take is not None:
-        print(f"{files.take(folder, take, form=format, who=who):,} answers added")
+        tell(f"{files.take(folder, take, form=format, who=who):,} answers added")
     if export is not None:
-        print(f"{files.export(folder, export, form=format):,} answers: {export}")
+        tell(f"{files.export(folder, export, form=format):,} answers: {export}")
     if take is None and export is None:
-        print(files.summary(folder))
+        tell(files.summary(folder))
 
 
 @app.command()
@@ -461,7 +460,7 @@ def augment(
     from tsirius.commands import bench_augment
 
     loaded = configuration.load(config, overrides or [])
-    print(bench_augment.measure(loaded, gold, methods=method or loaded.augment.methods, seeds=seeds, target=target))
+    tell(bench_augment.measure(loaded, gold, methods=method or loaded.augment.methods, seeds=seeds, target=target))
 
 
 @app.command()
@@ -492,7 +491,7 @@ def latency(
     from tsirius.commands import latency as measuring
 
     latency = measuring.measure(model, reviews=reviews, count=count)
-    print(latency.table())
+    tell(latency.table())
     if output is not None:
         latency.save(output, budget=budget)
     latency.check(budget)
@@ -513,12 +512,12 @@ def doctor(
         from tsirius.commands import doctor_model
 
         for name, value in doctor_model.describe(model).items():
-            print(f"{name:<12} {value}")
+            tell(f"{name:<12} {value}")
         return
     from tsirius.commands import doctor
 
     for name, value in doctor.describe().items():
-        print(f"{name:<22} {value}")
+        tell(f"{name:<22} {value}")
 
 
 REMEDIES = {
@@ -536,22 +535,35 @@ REMEDIES = {
 def main() -> None:
     """Run the command line: a failure that the user can fix is one line on standard error and exit code 2."""
     _open_streams()
-    level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
-    if level not in logging.getLevelNamesMapping():
-        _fail(f"TSIRIUS_LOG: unknown level {level!r}. Set it to DEBUG, INFO, WARNING or ERROR.")
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s")
     try:
+        _look_at_environment()
         app()
     except UserError as error:
-        _fail(str(error))
+        _fail(error)
     except OSError as error:
         if error.errno is None:
             raise
         where = error.filename or _without_name(error)
-        reason = os.strerror(error.errno).lower()
-        _fail(f"{where}: {reason}. {REMEDIES.get(error.errno, 'Fix that, then run again: it resumes.')}")
+        remedy = REMEDIES.get(error.errno, "Fix that, then run again: it resumes.")
+        _fail(UserError(os.strerror(error.errno).lower(), where=where, remedy=remedy))
     except MemoryError:
-        _fail("out of memory. Use a machine with more, or fewer reviews at a time.")
+        _fail(UserError("out of memory", remedy="Use a machine with more, or fewer reviews at a time."))
+
+
+def _look_at_environment() -> None:
+    """Take the level of notices and the language from it.
+
+    Raises:
+        UserError: one is not known.
+    """
+    level = os.environ.get("TSIRIUS_LOG", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        raise UserError(
+            f"unknown level {level!r}", where="TSIRIUS_LOG", remedy="Set it to DEBUG, INFO, WARNING or ERROR."
+        )
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s")
+    if wanted := os.environ.get(i18n.VARIABLE):
+        i18n.check(wanted, where=i18n.VARIABLE)
 
 
 def _open_streams() -> None:
@@ -571,8 +583,8 @@ def _without_name(error: OSError) -> str:
     return "standard output" if error.errno == errno.ENOSPC else "this machine"
 
 
-def _fail(line: str) -> None:
-    print(f"tsirius: {' '.join(line.split())}", file=sys.stderr)
+def _fail(error: UserError) -> None:
+    print(f"tsirius: {i18n.told(error)}", file=sys.stderr)
     sys.exit(2)
 
 

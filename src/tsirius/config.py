@@ -138,7 +138,8 @@ def _problem(problem: ErrorDetails) -> str:
     if problem["type"] == "model_type":
         return f"is a section, not a value, got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]}, got {problem['input']!r}" if "ctx" in problem else message
+    said = f"{message[:1].lower()}{message[1:]}"
+    return f"{said}, got {problem['input']!r}" if "ctx" in problem else message
 
 
 def _remedy(problem: ErrorDetails) -> str:

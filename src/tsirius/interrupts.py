@@ -61,9 +61,11 @@ def tell() -> None:
     if _State.told or os.getpid() != (_State.process or os.getpid()):
         return
     _State.told = True
+    # imported by now or not at all: nothing may be imported here
+    line = getattr(sys.modules.get("tsirius.i18n"), "translate", str)(LINE)
     try:
         cursor = "\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides it
-        os.write(2, f"{cursor}{LINE}\n".encode())
+        os.write(2, f"{cursor}{line}\n".encode())
     except OSError:  # a closed standard error
         pass
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tsirius import config as configuration
-from tsirius import headline
+from tsirius import headline, i18n
 from tsirius.answers import standing
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
@@ -96,8 +96,9 @@ def road(config: Config) -> list[Step]:
         key = {"version": predict.VERSION, "settings": read_as}
         steps.append(Step("predict", work, key, ("answers", "train"), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
     told = _step(
-        report, c.report, seed, reads=tuple(step.name for step in steps), files=_audits(c), exports=("report.html",)
-    )
+        report, c.report, seed, reads=tuple(step.name for step in steps), files=_audits(c), exports=("report.html",),
+        more={"language": i18n.language()},
+    )  # fmt: skip
     return [*steps, replace(told, shows_settings=True)]
 
 

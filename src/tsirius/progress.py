@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from tsirius.i18n import translate
+
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line is written at most this often."""
 
@@ -19,8 +21,8 @@ class Advance(Protocol):
 
 
 def say(line: str) -> None:
-    """Write one line to standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Write one line to standard error, in the user's language."""
+    print(translate(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -35,10 +37,10 @@ def progress(what: str, total: int | None = None, *, before: int = 0) -> Iterato
         ...         advance()
     """
     if sys.stderr.isatty():
-        with _bar(what, total, before) as advance:
+        with _bar(translate(what), total, before) as advance:
             yield advance
     elif _in_notebook():
-        with _notebook_bar(what, total, before) as advance:
+        with _notebook_bar(translate(what), total, before) as advance:
             yield advance
     else:
         yield _lines(what, total, before)

@@ -322,7 +322,7 @@ def test_strings_are_in_both_languages_and_every_one_is_used(app: Any) -> None:
 
 
 def test_the_language_is_that_of_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LC_ALL", "LC_MESSAGES"):
+    for name in ("LC_ALL", "LC_MESSAGES", "TSIRIUS_LANG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", "ru_RU.UTF-8")
     assert strings.language(None) == "ru" and strings.language("en") == "en"

@@ -18,7 +18,7 @@ from tsirius.stages import report
 
 def page(given: dict[str, Path], out: Path, **config: int) -> str:
     out.mkdir(parents=True, exist_ok=True)
-    report.run(report.Config(**config), given, out, seed=0, scratch=out)
+    report.run(report.Config(**config), given, out, seed=0, scratch=out, language="en")
     return (out / "report.html").read_text(encoding="utf-8")
 
 

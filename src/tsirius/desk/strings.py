@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
+from tsirius import i18n
 from tsirius.errors import UserError
 
 LANGUAGES = ("en", "ru")
@@ -170,15 +170,14 @@ LETTERS = dict(zip("QWERTYUIOPASDFGHJKLZXCVBNM", "ЙЦУКЕНГШЩЗФЫВАП
 
 
 def language(wanted: str | None) -> str:
-    """One of :data:`LANGUAGES`: the wanted one, else the locale's, else English.
+    """One of :data:`LANGUAGES`: the wanted one, else that of the messages.
 
     Raises:
         UserError: there is no such one.
     """
     if wanted is not None and wanted not in LANGUAGES:
         raise UserError(f"--lang {wanted}: nothing is known of it", remedy=f"Known: {', '.join(LANGUAGES)}.")
-    locale = next((value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(name))), "")
-    return wanted or ("ru" if locale.lower().startswith("ru") else "en")
+    return wanted or i18n.language()
 
 
 def text(key: str, lang: str, **values: object) -> str:

@@ -392,5 +392,6 @@ def describe(folder: Path) -> Description:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
-        raise UserError(f"does not describe a model: {field + ': ' if field else ''}{message[:1].lower()}{message[1:]}",
-                        where=path, remedy=remedy) from None  # fmt: skip
+        said = f"{message[:1].lower()}{message[1:]}"
+        what = f"does not describe a model: {field}: {said}" if field else f"does not describe a model: {said}"
+        raise UserError(what, where=path, remedy=remedy) from None

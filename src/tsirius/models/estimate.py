@@ -433,7 +433,7 @@ def _time(of: Shape, use: Use, card: Device, *, epochs: int, models: int, texts:
     speed = card.tflops * 1e12 * SHARE / flops(of, use)
     known = dict(texts) if texts else {"rows": 1000, "tokens": REVIEW_TOKENS}
     seconds = known["rows"] * known["tokens"] * epochs * models / speed
-    of_what = "the run's" if texts else "for"
+    of_what = "the run's" if texts else "for example"
     several = f", {models} models" if models > 1 else ""
     return (
         f"time     {speed:,.0f} tokens a second if a quarter of the card's best is reached: {of_what}"

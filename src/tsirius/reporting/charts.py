@@ -2,6 +2,7 @@
 
 Every drawing measures in percent of its box instead of a ``viewBox``, so that it fits a phone and a desk without its
 letters shrinking. Every colour is a class: the page decides how it looks in the light, in the dark and on paper.
+Words are in the user's language.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
+from tsirius.i18n import numerals, translate
 from tsirius.reporting.figures import rounded
 
 STYLE = """
@@ -44,7 +46,7 @@ def interval(score: float, low: float, high: float, baseline: float | None, labe
         band,
         beat,
         f'<circle class="score" cx="{_at(score)}" cy="11" r="5"/>',
-        _text("0", 0, 36, "start"), _text("0.5", 0.5, 36, "middle"), _text("1", 1, 36, "end"),
+        _text("0", 0, 36, "start"), _text(numerals("0.5"), 0.5, 36, "middle"), _text("1", 1, 36, "end"),
     )  # fmt: skip
 
 
@@ -66,16 +68,16 @@ def histogram(layers: Mapping[str, Sequence[int]], marks: Mapping[str, float], l
             height = 70 * count / top if top else 0.0
             ground -= height
             if count:
-                title = f"<title>{start / 100:.2f} to {(start + step) / 100:.2f}: {count:,} {escape(name)}</title>"
+                title = translate(f"{start / 100:.2f} to {(start + step) / 100:.2f}: {count:,} {name}")
                 parts.append(f'<rect class="{escape(name)}" x="{rounded(start + step * 0.06)}%" y="{rounded(ground)}%"'
                              f' width="{rounded(step * 0.88)}%" height="{rounded(height)}%">'
-                             f"{title}</rect>")  # fmt: skip
+                             f"<title>{escape(title)}</title></rect>")  # fmt: skip
     for row, (name, at) in enumerate(marks.items()):  # a row each: two marks may stand close to each other
         y = 5 + 8 * row
         anchor, gap = ("end", -0.008) if at > 0.7 else ("start", 0.008)
         parts.append(f'<line class="mark" x1="{_at(at)}" x2="{_at(at)}" y1="{y - 4}%" y2="86%"/>')
-        parts.append(_text(f"{name} {at:g}", at + gap, f"{y}%", anchor))
-    parts += [_text(f"{tick:g}", tick, "96%", anchor) for tick, anchor in
+        parts.append(_text(f"{name} {numerals(f'{at:g}')}", at + gap, f"{y}%", anchor))
+    parts += [_text(numerals(f"{tick:g}"), tick, "96%", anchor) for tick, anchor in
               ((0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1, "end"))]  # fmt: skip
     return _svg("histogram", 200, label, *parts)
 
@@ -100,14 +102,15 @@ def reliability(bins: Sequence[tuple[float, float, float, float, float]], label:
              f'<line class="mark" x1="{across(0)}" x2="{across(1)}" y1="{up(0)}" y2="{up(1)}"/>']  # fmt: skip
     for confidence, right, low, high, share in bins:
         at = across(confidence)
-        title = f"<title>confidence {confidence:.2f}: {right:.2f} right ({low:.2f} to {high:.2f})</title>"
+        title = escape(translate(f"confidence {confidence:.2f}: {right:.2f} right ({low:.2f} to {high:.2f})"))
         parts.append(f'<line class="whisker" x1="{at}" x2="{at}" y1="{up(low)}" y2="{up(high)}"/>')
         parts.append(
-            f'<circle class="score" cx="{at}" cy="{up(right)}" r="{rounded(3 + 9 * share**0.5)}">{title}</circle>'
+            f'<circle class="score" cx="{at}" cy="{up(right)}" r="{rounded(3 + 9 * share**0.5)}">'
+            f"<title>{title}</title></circle>"
         )
     for tick in (0.0, 0.5, 1.0):
-        parts.append(f'<text x="{across(tick)}" y="99%" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="0" y="{up(tick)}" dominant-baseline="middle">{tick:g}</text>')
+        parts.append(f'<text x="{across(tick)}" y="99%" text-anchor="middle">{numerals(f"{tick:g}")}</text>')
+        parts.append(f'<text x="0" y="{up(tick)}" dominant-baseline="middle">{numerals(f"{tick:g}")}</text>')
     return _svg("reliability", 260, label, *parts)
 
 
@@ -139,11 +142,13 @@ def curve(points: Sequence[tuple[float, float]], best: float | None, label: str)
                      f' y1="{rounded(up(a))}%" y2="{rounded(up(b))}%"/>')  # fmt: skip
     for step, value in points:
         parts.append(f'<circle class="score" cx="{rounded(across(step))}%" cy="{rounded(up(value))}%" r="4">'
-                     f"<title>step {step:,.0f}: {value:.3f}</title></circle>")  # fmt: skip
+                     f"<title>{escape(translate(f'step {step:,.0f}: {value:.3f}'))}</title></circle>")  # fmt: skip
     for value in sorted({min(values, default=0.0), max(values, default=1.0)}):
-        parts.append(f'<text x="0" y="{rounded(up(value))}%" dominant-baseline="middle">{value:.3g}</text>')
+        parts.append(
+            f'<text x="0" y="{rounded(up(value))}%" dominant-baseline="middle">{numerals(f"{value:.3g}")}</text>'
+        )
     parts.append('<text x="9%" y="97%" text-anchor="start">0</text>')
-    parts.append(f'<text x="98%" y="97%" text-anchor="end">step {last:,.0f}</text>')
+    parts.append(f'<text x="98%" y="97%" text-anchor="end">{translate(f"step {last:,.0f}")}</text>')
     return _svg("curve-box", 200, label, *parts)
 
 
@@ -170,9 +175,9 @@ def picture(panels: Mapping[str, Markup], *, title: str) -> str:
 
 
 def _svg(kind: str, height: int, label: str, *parts: str) -> Markup:
-    inside = "".join(parts)
+    inside, said = "".join(parts), escape(translate(label))
     return Markup(  # the parts are made here, of numbers and escaped words
-        f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{escape(label)}">{inside}</svg>'
+        f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{said}">{inside}</svg>'
     )
 
 

@@ -20,6 +20,7 @@ KINDS = {
         "title": "Score against gold",
         "means": "Gold: answers by people, which no stage before this score has seen.",
         "answer": "gold answer",
+        "answers": "gold answers",
         "table": "gold_predictions.parquet",
     },
     "pseudo_label": {
@@ -27,6 +28,7 @@ KINDS = {
         "title": "Agreement with pseudo-labels",
         "means": "How well the model repeats the labellers on validation reviews: no score, as the labellers err too.",
         "answer": "pseudo-label",
+        "answers": "pseudo-labels",
         "table": "valid_predictions.parquet",
     },
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tsirius import headline, tables
+from tsirius import headline, i18n, tables
 from tsirius.categories import Categories
 from tsirius.progress import say
 from tsirius.reporting import flow, labels, page, records, scores
@@ -34,7 +34,20 @@ class Config(Section):
     """Reviews shown whose label is the least sure, and as many of which no word is known."""
 
 
-def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
+def run(
+    config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, language: str
+) -> dict[str, Any]:
+    """Write the page in ``language``, one of :data:`tsirius.i18n.LANGUAGES`."""
+    with i18n.speaking(language):
+        text, kinds = _page(config, given)
+    (out / "report.html").write_text(text, encoding="utf-8", newline="\n")
+    size = len(text.encode())
+    say(f"  report.html: {size / 1024:,.0f} KiB")
+    return {"bytes": size, "scores": kinds}
+
+
+def _page(config: Config, given: Mapping[str, Path]) -> tuple[str, list[str]]:
+    """The page in the language that is spoken, and the kinds of the scores in it."""
     names = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8")).names
     recorded = records.read_records(given)
     scored = records.read_json(given["evaluate"] / "scores.json")
@@ -78,7 +91,4 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         details=records.details(recorded),
         versions=records.versions(recorded),
     )
-    (out / "report.html").write_text(text, encoding="utf-8", newline="\n")
-    size = len(text.encode())
-    say(f"  report.html: {size / 1024:,.0f} KiB")
-    return {"bytes": size, "scores": [score["kind"] for score in assessed]}
+    return text, [score["kind"] for score in assessed]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from tsirius.reporting import page
 
 
 def render(history: Sequence[Mapping[str, Any]], *, name: str) -> str:
@@ -15,17 +15,10 @@ def render(history: Sequence[Mapping[str, Any]], *, name: str) -> str:
         history: the comparisons, as ``history.json`` has them, the oldest first.
         name: of the run.
     """
-    environment = Environment(
-        loader=PackageLoader("tsirius", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names: dict[str, None] = {}
     for comparison in history:
         names |= dict.fromkeys(one["name"] for one in comparison["measures"])
     rows = [
         {**comparison, "of": {one["name"]: one for one in comparison["measures"]}} for comparison in reversed(history)
     ]
-    return environment.get_template("drift.html.j2").render(rows=rows, names=list(names), name=name)
+    return page.environment().get_template("drift.html.j2").render(rows=rows, names=list(names), name=name)
