@@ -18,11 +18,11 @@ FROM base AS gpu
 # Torch's wheels bring the libraries of CUDA; the host brings the driver.
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
-    python -m pip install -c /constraints.txt "$(echo /wheel/*.whl)[export,gpu,serve]"
+    python -m pip install -c /constraints.txt "$(echo /wheel/*.whl)[export,folders,gpu,serve]"
 USER 10001:10001
 
 FROM base AS cpu
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
-    python -m pip install -c /constraints.txt "$(echo /wheel/*.whl)[serve]"
+    python -m pip install -c /constraints.txt "$(echo /wheel/*.whl)[folders,serve]"
 USER 10001:10001

@@ -262,7 +262,7 @@ PUBLISHED = ("out.", "by_id", "form2", "runs/shop/submission.csv", "runs/shop/au
 PRELOADED = ("tsirius.cli", "tsirius.pipeline", "tsirius.commands.audit", "tsirius.commands.export", "sklearn",
              "tsirius.commands.predict", "tsirius.commands.latency", "tsirius.models.finetune", "peft", "jinja2",
              "tsirius.models.linear", "tsirius.reporting.page", "sklearn.feature_extraction.text", "scipy.optimize",
-             "sklearn.linear_model", "sklearn.model_selection", "pyarrow.parquet")  # fmt: skip
+             "sklearn.linear_model", "sklearn.model_selection", "polars")  # fmt: skip
 TIMED = ("latency.json", "report.html")
 """Files with measured times: they are there and can be read, no more is compared."""
 

@@ -139,12 +139,16 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not any(name and name.startswith("tsirius.stages") for name in modules), "stages do not import stages"
 
 
-IMPORT_NAMES = {"scikit-learn": "sklearn"}
+IMPORT_NAMES = {"backports.zstd": "backports", "scikit-learn": "sklearn"}
 """Dependencies that are imported under another name than their own."""
-OPTIONAL = {"bitsandbytes", "onnx", "peft", "prometheus_client", "ray", "starlette", "torch", "transformers", "uvicorn"}
+OPTIONAL = {"bitsandbytes", "onnx", "peft", "prometheus_client", "pyarrow", "ray", "starlette", "torch", "transformers",
+            "uvicorn"}  # fmt: skip
 """Packages of an extra, imported only where they are used."""
 TOLD = {"mlflow", "wandb"}
 """The user's own: told of a training where they are installed, see models/trackers.py."""
+
+LATER = {"compression"}
+"""Of the standard library of later versions of Python."""
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -156,7 +160,7 @@ def declared(requirements: list[str]) -> set[str]:
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    several = [name for extra in ("export", "gpu", "scale", "serve", "train") for name in extras[extra]]
+    several = [name for extra in ("export", "folders", "gpu", "scale", "serve", "train") for name in extras[extra]]
     assert declared(several) >= OPTIONAL
     found = set[str]()
     for path in ROOT.rglob("*.py"):
@@ -171,6 +175,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
         - {"tsirius"}
         - OPTIONAL
         - TOLD
+        - LATER
         - declared([*project["dependencies"], *extras["train"]])
         == set()
     )

@@ -55,6 +55,21 @@ def test_a_table_written_in_parts_is_the_table(
     assert all(0 < batch.height <= rows for batch in batches)
 
 
+def test_what_waits_on_the_disk_comes_in_its_order_with_the_same_bytes(
+    tmp_path: Path, table: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "ROW_GROUP", 4)
+    paths = [tmp_path / "held.parquet", tmp_path / "waited.parquet"]
+    for path, held in zip(paths, (1 << 20, 100), strict=True):
+        monkeypatch.setattr(tables, "HELD_BYTES", held)
+        with tables.writer(SCHEMA, path) as add:
+            for number in range(10):
+                add(table.with_columns(row=pl.col("row") + number))
+    assert tables.read(paths[1], SCHEMA)["row"].to_list() == [row + number for number in range(10) for row in (1, 2, 3)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(tmp_path.iterdir()) == paths
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [

@@ -22,9 +22,9 @@ BY_HAND = """
 import sys
 from pathlib import Path
 
-class Absent:  # as where the extra "train" is not installed
+class Absent:  # as where no extra is installed
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "peft", "accelerate", "sentencepiece", "onnx"):
+        if name.split(".")[0] in ("torch", "transformers", "peft", "accelerate", "sentencepiece", "onnx", "pyarrow"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
@@ -65,15 +65,16 @@ def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
     assert {"tsirius/py.typed", "tsirius/assets/synonyms.txt"} <= held
 
 
-def test_the_core_needs_none_of_the_training_packages(wheel: Path) -> None:
+def test_the_core_needs_none_of_the_packages_of_extras(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         lines = archive.read(name).decode().splitlines()
     needs = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
     core = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra ==" not in need}
     train = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra == 'train'" in need}
-    assert set(extras.TRAINING) <= train
-    assert not core & {*train, "onnx", "bitsandbytes"}
+    folders = {re.split(r"[<>=; \[]", need)[0] for need in needs if "extra == 'folders'" in need}
+    assert set(extras.TRAINING) <= train and set(extras.FOLDERS) == folders
+    assert not core & {*train, *folders, "onnx", "bitsandbytes"}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,9 @@ from tsirius.errors import UserError
 
 TRAINING = ("torch", "transformers", "peft", "accelerate", "sentencepiece")
 """The packages of the extra ``train``: fine-tuning, and every model that does not come with the package."""
+
+FOLDERS = ("pyarrow",)
+"""Those of the extra ``folders``: reviews that are predicted part by part, in folders, object stores and Spark."""
 
 
 def need_training(what: str, *, where: str | Path) -> None:
@@ -25,9 +29,18 @@ def need_training(what: str, *, where: str | Path) -> None:
     Raises:
         UserError: one is missing.
     """
-    for name in TRAINING:
+    _need(TRAINING, "train", what, where)
+
+
+def need_folders(what: str, *, where: str | Path) -> None:
+    """The same for the extra ``folders``."""
+    _need(FOLDERS, "folders", what, where)
+
+
+def _need(packages: Sequence[str], extra: str, what: str, where: str | Path) -> None:
+    for name in packages:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
-            raise UserError(f"{what} needs {name}, which is not installed", where=where, remedy=f"{install('train')}.")
+            raise UserError(f"{what} needs {name}, which is not installed", where=where, remedy=f"{install(extra)}.")
 
 
 def install(extra: str) -> str:

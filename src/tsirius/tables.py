@@ -10,8 +10,10 @@ Every table is a Parquet file in a stage's folder. A column named here means the
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -110,50 +112,63 @@ RUNNER_UP: Schema = {"runner_up": pl.String, "runner_up_confidence": pl.Float32}
 """predict, while it works: the second category of each row, and its probability."""
 
 
+ROW_GROUP = 20_000
+"""Rows of a row group in a table that is written in pieces."""
+HELD_BYTES = 32 << 20
+"""Bytes of such a table that are held in memory."""
+
+
 def write(table: pl.DataFrame, schema: Schema, path: Path) -> None:
     """Write ``table`` as Parquet with exactly the columns of ``schema``, in its order.
 
     Raises:
         ValueError: a column is missing or of another type: a mistake in the stage, not in its input.
     """
-    _check(table.schema, schema, path)
+    check(table.schema, schema, path)
     table.select(schema.keys()).write_parquet(path)
 
 
 @contextmanager
-def writer(
-    schema: Schema, path: Path, *, notes: Mapping[str, str] | None = None
-) -> Iterator[Callable[[pl.DataFrame], None]]:
+def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Write a table that does not fit in memory: each call of the given function adds rows to ``path``.
 
-    ``notes`` become the file's key-value metadata; with them each page has a checksum.
+    The rows wait beside ``path``, in files of about :data:`HELD_BYTES`, until all have come: polars writes no Parquet
+    file piece by piece.
 
     Raises:
         ValueError: as :func:`write`.
     """
-    import pyarrow.parquet as pq
+    waiting, parts = [pl.DataFrame(schema=schema)], list[Path]()
+    with tempfile.TemporaryDirectory(prefix=".tsirius-", dir=path.parent) as folder:
 
-    fields = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    with pq.ParquetWriter(path, fields, compression="zstd", write_page_checksum=bool(notes)) as file:
+        def put_aside() -> None:
+            parts.append(Path(folder) / f"{len(parts)}.arrow")
+            pl.concat(waiting).write_ipc(parts[-1], compression="zstd")
+            del waiting[1:]
 
         def add(table: pl.DataFrame) -> None:
-            _check(table.schema, schema, path)
-            if table.height:
-                file.write_table(table.select(schema.keys()).to_arrow(compat_level=pl.CompatLevel.oldest()))
+            check(table.schema, schema, path)
+            waiting.append(table.select(schema.keys()))
+            if sum(one.estimated_size() for one in waiting) > HELD_BYTES:
+                put_aside()
 
         yield add
-        if notes:
-            file.add_key_value_metadata(notes)
+        if parts:
+            put_aside()
+            pl.scan_ipc(parts).sink_parquet(path, row_group_size=ROW_GROUP)
+        else:
+            pl.concat(waiting).write_parquet(path, row_group_size=ROW_GROUP)
 
 
 def batches(path: Path, *, rows: int) -> Iterator[pl.DataFrame]:
     """The rows of a table at most ``rows`` at a time, in its order."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=rows):
-            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+    table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    for start in count(0, rows):
+        batch = table.slice(start, rows).collect()
+        if batch.height:
+            yield batch
+        if batch.height < rows:
+            return
 
 
 def read(path: Path, schema: Schema) -> pl.DataFrame:
@@ -163,11 +178,16 @@ def read(path: Path, schema: Schema) -> pl.DataFrame:
         ValueError: the file has other columns than ``schema``.
     """
     table = pl.read_parquet(path)
-    _check(table.schema, schema, path)
+    check(table.schema, schema, path)
     return table
 
 
-def _check(columns: Mapping[str, Any], schema: Schema, path: Path) -> None:
+def check(columns: Mapping[str, Any], schema: Schema, path: Path) -> None:
+    """Make sure that a table for ``path`` has the columns of ``schema``; it may have others.
+
+    Raises:
+        ValueError: one is missing or of another type.
+    """
     for name, kind in schema.items():
         if name not in columns:
             raise ValueError(f"{path}: column {name!r} is missing")

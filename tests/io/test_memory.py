@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 MEGABYTES = 1_000
-"""Far less than the files; a process that has imported polars and pyarrow has some 200."""
+"""Far less than the files; a process that has imported polars has some 200."""
 TEXT = "Отличный чайник, греет быстро. " * 2_000_000
 CODE = """
 import resource, sys

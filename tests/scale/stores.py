@@ -78,7 +78,7 @@ def write_parts(folder: Path, texts: list[str]) -> None:
     (folder / "day=1").mkdir(parents=True)
     (folder / "day=2").mkdir()
     table = pl.DataFrame({"id": [f"a{row}" for row in range(70)], "stars": list(range(70)), "text": texts[:70]})
-    table.write_parquet(folder / "day=1" / "p.parquet", row_group_size=10, use_pyarrow=True)
+    table.write_parquet(folder / "day=1" / "p.parquet", row_group_size=10)
     rest = pl.DataFrame({"id": [f"b{row}" for row in range(30)], "stars": [1] * 30, "text": texts[70:100]})
     rest.write_csv(folder / "day=2" / "p.csv")
     rest.with_columns(id=pl.format("c{}", "id")).write_ndjson(folder / "day=2" / "q.jsonl")

@@ -14,6 +14,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 from stores import Faulty, register, write_parts
 
+from tsirius import extras
 from tsirius.commands import predict_parts as command
 from tsirius.commands.predict_parts import Columns, Options, predict_parts
 from tsirius.errors import UserError
@@ -48,6 +49,15 @@ OUTPUTS = ["day=1/p.groups-0-1.parquet", "day=1/p.groups-2-3.parquet", "day=1/p.
 
 def written(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*.parquet"))}
+
+
+def test_without_its_library_the_command_that_installs_it_is_named(
+    model: str, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "FOLDERS", ("no_such_library",))
+    with pytest.raises(UserError, match=r"no_such_library, which is not installed.*\[folders\]'\.$") as caught:
+        predict_parts(model, str(reviews), str(tmp_path / "out"), options=CUT)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
 def test_each_file_is_a_part_long_parquet_is_cut_and_partitions_stay(model: str, reviews: Path, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from python_calamine import CalamineWorkbook
@@ -30,6 +29,7 @@ from tsirius.commands import predict as predicting
 from tsirius.errors import UserError
 from tsirius.io import ids, writers
 from tsirius.io.source import open_source
+from tsirius.io.streams import zstd
 from tsirius.models import linear
 from tsirius.models.classifier import Classifier, Description
 from tsirius.shards import Shards
@@ -71,7 +71,7 @@ def reviews(path: Path, rows: int) -> Path:
 def read(path: Path) -> list[dict[str, Any]]:
     data = path.read_bytes()
     if path.suffix == ".zst":
-        data = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+        data = zstd().decompress(data)
     data = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)(data)
     if ".parquet" in path.name:
         return list(pl.read_parquet(data).iter_rows(named=True))

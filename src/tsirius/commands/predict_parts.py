@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tsirius import extras
 from tsirius.errors import UserError
 from tsirius.io import addresses
 from tsirius.io.source import Source, TextColumns, describe_source, open_alike
@@ -90,8 +91,10 @@ def predict_parts(
         What was done, in one line.
 
     Raises:
-        UserError: the model, the reviews or the outputs cannot be used, or too many parts failed.
+        UserError: the model, the reviews or the outputs cannot be used, too many parts failed, or the extra ``folders``
+            is not installed.
     """
+    extras.need_folders("predicting part by part", where=addresses.shown(reviews))
     engines.engine(options.engine)
     if options.share:
         plan.share([], options.share)

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import polars as pl
 
 from tsirius.errors import UserError
 from tsirius.io.names import INVISIBLE, is_usual, visible
 from tsirius.io.streams import NO_ROOM, faults, open_bytes
 from tsirius.io.workbook import Sheet, open_sheet
 from tsirius.language.clean import LONGEST
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 LONGEST_CELL = 1 << 24
 """Characters of a cell: a longer one is refused, as a quote that never closes would be read into memory."""
@@ -33,8 +31,10 @@ LONGEST_LINE = LONGEST_CELL + (1 << 20)
 BOM = "\ufeff"
 LONGEST_NAME = 1000
 """Characters of an id or a category."""
-PARQUET_ROWS = 1000
-"""Rows of a Parquet file that are unpacked at a time, whose texts may be long."""
+PARQUET_ROWS = 1000, 16_000
+"""Rows of a Parquet file that are unpacked at a time, whose texts may be long: of the first part, and at most."""
+PARQUET_BYTES = 8 << 20
+"""Bytes of such a part, about."""
 MENDS_NUL = 'Remove them; if the file is UTF-16 without its mark, set encoding = "utf-16-le".'
 
 Cells = dict[str, list[str | None]]
@@ -305,18 +305,18 @@ def _parquet_cells(source: Source, names: list[str], rows: int, cut: Callable[[i
     done = 0
     with (
         faults(source.path, "", "", lambda: f"{source.path}, after row {done}"),
-        open_parquet(source.path, source.compression) as file,
+        seekable(source.path, source.compression) as file,
     ):
+        kinds = parquet_schema(file, source.path)
         for name in names:
-            kind = file.schema_arrow.field(name).type
-            if name in source.limits and not holds_text(kind):
-                raise UserError(f"column {name!r} holds {kind}, not text", where=source.path,
+            if name in source.limits and not holds_text(kinds[name]):
+                raise UserError(f"column {name!r} holds {kinds[name]}, not text", where=source.path,
                                 remedy="Name another column, or save it as strings.")  # fmt: skip
-        waiting: Cells = {name: [] for name in names}  # pyarrow may end a batch where a row group ends
-        for batch in file.iter_batches(batch_size=min(rows, PARQUET_ROWS), columns=names):
+        waiting: Cells = {name: [] for name in names}
+        for part in _parts(pl.scan_parquet(file).select(names)):
             for name, cells in waiting.items():
-                cells += _parquet_texts(source, name, batch.column(name), done, cut)
-            done += batch.num_rows
+                cells += _parquet_texts(source, name, part[name], done, cut)
+            done += part.height
             while len(waiting[names[0]]) >= rows:
                 yield {name: cells[:rows] for name, cells in waiting.items()}
                 waiting = {name: cells[rows:] for name, cells in waiting.items()}
@@ -324,56 +324,62 @@ def _parquet_cells(source: Source, names: list[str], rows: int, cut: Callable[[i
             yield waiting
 
 
+def _parts(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """The rows of a Parquet file, some at a time, the more the shorter they are: each time the file is opened anew."""
+    start, rows, height = 0, PARQUET_ROWS[0], -1
+    while height:
+        part = table.slice(start, rows).collect()
+        yield part
+        start, height = start + part.height, part.height
+        if part.estimated_size() > PARQUET_BYTES:
+            rows = max(1, rows // 2)
+        elif 2 * part.estimated_size() < PARQUET_BYTES:
+            rows = min(2 * rows, PARQUET_ROWS[1])
+
+
 def _parquet_texts(
-    source: Source, name: str, column: pa.Array, before: int, cut: Callable[[int, int], None]
+    source: Source, name: str, column: pl.Series, before: int, cut: Callable[[int, int], None]
 ) -> list[str | None]:
     """The cells of a column as text: whole numbers as integers, NaN and infinity as null.
 
     Raises:
         UserError: an id is a number that its type cannot tell from its neighbours.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if not holds_text(column.type):
+    if not holds_text(column.dtype):
         return [None if value is None else json.dumps(value, ensure_ascii=False, default=str)
-                for value in column.to_pylist()]  # fmt: skip
-    if pa.types.is_floating(column.type):
-        whole = 2 ** {"halffloat": 11, "float": 24}.get(str(column.type), 53)
-        spelled = column.cast(pa.float64()).to_pylist()
+                for value in column.to_list()]  # fmt: skip
+    if column.dtype.is_float():
+        whole = 2 ** {"Float16": 11, "Float32": 24}.get(str(column.dtype), 53)
+        spelled = column.cast(pl.Float64).to_list()
         for number, value in enumerate(spelled, before + 1):
             if name == source.id_column and value is not None and math.isfinite(value) and abs(value) > whole:
-                raise UserError(f"the id {value:.0f} is a {column.type} beyond {whole:,}: it may stand for several",
+                raise UserError(f"the id {value:.0f} is a {column.dtype} beyond {whole:,}: it may stand for several",
                                 where=f"{source.path}, row {number}",
                                 remedy="Save ids as integers or strings.")  # fmt: skip
-        texts = column.cast(pa.string()).to_pylist()
+        texts = column.cast(pl.String).to_list()
         return [
             None if value is None or not math.isfinite(value) else str(int(value)) if value == int(value) else text
             for value, text in zip(spelled, texts, strict=True)
         ]
-    if pa.types.is_decimal(column.type):
-        return [None if value is None else _decimal(value) for value in column.to_pylist()]
-    column = column.cast(pa.large_string())
-    lengths = pc.utf8_length(column)
+    if column.dtype.is_decimal():
+        return [None if value is None else _decimal(value) for value in column.to_list()]
+    column = column.cast(pl.String)
+    lengths = column.str.len_chars()
     longest = source.limits.get(name)
-    if longest is not None and (pc.max(lengths).as_py() or 0) > longest:
-        for number, characters in enumerate(lengths.to_pylist(), before + 1):
+    if longest is not None and (lengths.max() or 0) > longest:  # type: ignore[operator]  # of numbers
+        for number, characters in enumerate(lengths.to_list(), before + 1):
             if characters is not None and characters > longest:
                 if longest == LONGEST_NAME:
                     raise _too_long(source, number, name, characters)
                 cut(number, characters)
-        column = pc.utf8_slice_codeunits(column, 0, longest)
-    texts_of: list[str | None] = column.to_pylist()
+        column = column.str.head(longest)
+    texts_of: list[str | None] = column.to_list()
     return texts_of
 
 
-def holds_text(kind: pa.DataType) -> bool:
+def holds_text(kind: pl.DataType) -> bool:
     """Whether a column of Parquet has cells that can be taken for text: strings, numbers, dates."""
-    import pyarrow as pa
-
-    return not pa.types.is_nested(kind) and "binary" not in str(getattr(kind, "storage_type", kind))
+    return not kind.is_nested() and kind not in (pl.Binary, pl.Duration)
 
 
 def _decimal(value: Decimal) -> str:
@@ -381,24 +387,28 @@ def _decimal(value: Decimal) -> str:
     return str(int(value)) if value == value.to_integral_value() else format(value, "f")
 
 
-@contextmanager
-def open_parquet(path: Path, compression: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, compressed as a whole or not."""
-    import pyarrow.parquet as pq
+def parquet_schema(file: IO[bytes], path: Path) -> pl.Schema:
+    """The columns of a Parquet file, and what they hold.
 
-    with _seekable(path, compression) as handle, pq.ParquetFile(handle) as file:
-        yield file
+    Raises:
+        UserError: two have one name.
+    """
+    try:
+        return pl.Schema(pl.read_parquet_schema(file))
+    except pl.exceptions.DuplicateError as error:
+        name = str(error).partition("'")[2].rpartition("'")[0]
+        raise UserError(f"has two columns named {name!r}", where=path, remedy="Rename or remove one.") from None
 
 
 @contextmanager
 def open_workbook(path: Path, compression: str, *, sheet: str | int) -> Iterator[Sheet]:
     """A sheet of an Excel file, compressed as a whole or not: see :func:`tsirius.io.workbook.open_sheet`."""
-    with _seekable(path, compression) as handle, open_sheet(path, handle, sheet=sheet) as opened:
+    with seekable(path, compression) as handle, open_sheet(path, handle, sheet=sheet) as opened:
         yield opened
 
 
 @contextmanager
-def _seekable(path: Path, compression: str) -> Iterator[IO[bytes]]:
+def seekable(path: Path, compression: str) -> Iterator[IO[bytes]]:
     """The bytes of a file that is read from its end: unpacked onto the disk, not into memory."""
     if not compression:
         with path.open("rb") as handle:

@@ -15,7 +15,7 @@ import polars as pl
 from tsirius.errors import UserError, nearest
 from tsirius.io.columns import UNSEPARATED, Table, choose, json_columns, sheet_table, shown, table
 from tsirius.io.names import INVISIBLE, visible
-from tsirius.io.readers import LONGEST_LINE, Cells, cells, open_parquet, open_workbook, too_long_row
+from tsirius.io.readers import LONGEST_LINE, Cells, cells, open_workbook, parquet_schema, seekable, too_long_row
 from tsirius.io.readers import Source as Source  # part of what this module gives
 from tsirius.io.streams import (
     COMPRESSIONS,
@@ -76,8 +76,8 @@ def open_source(
             sheet_name, sheets = opened.name, 1 + len(opened.others)
             layout = sheet_table(list(islice(opened.rows, FIRST_ROWS)), path, named=named)
     elif kind == "parquet":
-        with faults(path, "", "", lambda: str(path)), open_parquet(path, compression) as file:
-            layout = replace(layout, columns=tuple(file.schema_arrow.names))
+        with faults(path, "", "", lambda: str(path)), seekable(path, compression) as file:
+            layout = replace(layout, columns=tuple(parquet_schema(file, path)))
     else:
         text, codec, whole = _head(path, kind, compression, encoding)
         if not text.strip().strip(INVISIBLE):

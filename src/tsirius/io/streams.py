@@ -8,11 +8,14 @@ import gzip
 import io
 import lzma
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
+
+import polars as pl
 
 from tsirius.errors import UserError, nearest
 from tsirius.io import encodings
@@ -95,26 +98,29 @@ def open_bytes(path: Path, compression: str) -> Iterator[IO[bytes]]:
     elif compression == "xz":
         opened = io.BufferedReader(_Xz(path))
     elif compression == "zst":
-        import pyarrow as pa
-
-        opened = io.BufferedReader(cast(Any, pa.input_stream(str(path), compression="zstd")))
+        opened = zstd().open(path)
     else:
         opened = path.open("rb")
     with opened as stream:
         yield stream
 
 
+def zstd() -> Any:
+    """The module of Zstandard: of the standard library from Python 3.14 on, of its backport before."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
+    return zstd
+
+
 @contextmanager
 def faults(path: Path, encoding: str, compression: str, at: Callable[[], str]) -> Iterator[None]:
     """Turn what reading can raise into one line. ``at`` names the position that was reached."""
-    import pyarrow as pa
-
     try:
         yield
     except UnicodeDecodeError as error:
-        if not encoding:  # Parquet's texts are UTF-8 by its definition
-            raise UserError(f"damaged: a text is not UTF-8 ({error})", where=at(),
-                            remedy="Get the file again.") from None  # fmt: skip
         byte = f"0x{error.object[error.start]:02X}"
         raise UserError(f"byte {byte} is not {SPOKEN.get(encoding, encoding.upper())}",
                         where=f"{path}, line {_fault_line(path, encoding, compression)}",
@@ -123,10 +129,14 @@ def faults(path: Path, encoding: str, compression: str, at: Callable[[], str]) -
         raise UserError(f"not {encoding.upper()}: {error}", where=path, remedy=_MENDS) from None
     except PermissionError:
         raise UserError("may not be read", where=path, remedy="Check its permissions.") from None
-    except (EOFError, lzma.LZMAError, zlib.error, pa.ArrowException, OSError) as error:
+    except (EOFError, lzma.LZMAError, zlib.error, zstd().ZstdError, OSError) as error:
         if getattr(error, "errno", None) in NO_ROOM:  # to unpack the file in
             raise
         raise UserError(f"damaged or cut off ({error})", where=at(), remedy="Get the file again.") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # the latter at damage, for a few
+        what = str(error).partition("\n")[0]
+        said = f"damaged: a text is not UTF-8 ({what})" if "UTF-8" in what else f"damaged or cut off ({what})"
+        raise UserError(said, where=at(), remedy="Get the file again.") from None
 
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),

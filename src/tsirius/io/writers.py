@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TextIO, cast
+from typing import IO, Any, TextIO
 
 import polars as pl
 
 from tsirius import tables
 from tsirius.errors import UserError, nearest
-from tsirius.io import spreadsheet
+from tsirius.io import noted, spreadsheet
 from tsirius.io.names import visible
 from tsirius.io.readers import BOM
 from tsirius.io.source import KEPT, Source, kind_of_name
+from tsirius.io.streams import zstd
 from tsirius.io.workbook import SHEET, new_sheet, typed_rows
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -50,7 +51,7 @@ class Layout:
         texts: those that hold reviews.
         excel: the delimiter that an Excel here expects in a CSV file that a person opens with it; "" for one that
             programs read.
-        notes: key-value metadata of a Parquet file.
+        notes: key-value metadata of a Parquet file: see :mod:`tsirius.io.noted`.
     """
 
     format: str
@@ -235,7 +236,7 @@ def _table(part: pl.DataFrame, layout: Layout) -> pl.DataFrame:
 @contextmanager
 def _parquet(path: Path, layout: Layout) -> Iterator[Add]:
     schema = {name: pl.Float64 if held in NUMBERS else pl.String for name, held in layout.fields.items()}
-    with tables.writer(schema, path, notes=layout.notes) as add:
+    with noted.writer(schema, path, layout.notes) if layout.notes else tables.writer(schema, path) as add:
         yield lambda part: add(_table(part, layout))
 
 
@@ -256,9 +257,9 @@ def open_compressed(path: Path, compression: str) -> Iterator[IO[bytes]]:
         elif compression == "xz":
             opened = lzma.LZMAFile(raw, mode="wb", preset=3)  # noqa: SIM115 (closed below)
         elif compression == "zst":
-            import pyarrow as pa
-
-            opened = io.BufferedWriter(cast(Any, pa.CompressedOutputStream(raw, "zstd")))
+            module = zstd()
+            checked = {module.CompressionParameter.checksum_flag: 1}
+            opened = module.ZstdFile(raw, mode="wb", options=checked)
         else:
             yield raw
             return

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsirius import extras
 from tsirius.models.classifier import Classifier, load_known
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ def predictor(
         text_column: of strings; null is a missing review.
 
     Raises:
-        UserError: when it is used, and there is no such model.
+        UserError: when it is used, and there is no such model, or the extra ``folders`` is not installed.
     """
     where = str(Path(model).absolute()) if Path(model).exists() else str(model)
 
     def predict(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        extras.need_folders("Spark", where=model)
         import pyarrow as pa
 
         classifier = _loaded(where)
