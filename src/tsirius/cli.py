@@ -512,12 +512,12 @@ def doctor(
         from tsirius.commands import doctor_model
 
         for name, value in doctor_model.describe(model).items():
-            tell(f"{name:<12} {value}")
+            print(f"{i18n.translate(name):<12} {i18n.translate(value)}")
         return
     from tsirius.commands import doctor
 
     for name, value in doctor.describe().items():
-        tell(f"{name:<22} {value}")
+        print(f"{i18n.translate(name):<22} {i18n.translate(value)}")
 
 
 REMEDIES = {

@@ -83,7 +83,7 @@ class Latency:
             ("loading", f"{self.load_seconds:.1f} s"),
             ("peak memory", f"{self.peak_mib:,.0f} MiB"),
         ]
-        return "\n".join(f"{name:<12} {value}" for name, value in rows)
+        return "\n".join(f"{name:<11}  {value}" for name, value in rows)
 
     def save(self, path: Path, *, budget: float) -> None:
         """Write the figures as JSON, with the budget in seconds and whether it was kept."""
