@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsirius import calibration
 from tsirius.calibration import COLDEST, HOTTEST, effective_rows, reliability, temperature, wilson
 
 
@@ -219,3 +220,20 @@ def test_scores_of_few_digits_are_computed_with_all_of_them() -> None:
 def test_scores_without_a_temperature_are_refused_in_words(scores: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"^no scores, or some are no numbers$"):
         temperature(scores, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("value", "variance", "rows"),
+    [
+        pytest.param(0.8, 0.0016, 100, id="a share's own variance"),
+        pytest.param(0.8, 0.00001, 100, id="less than a share's: no more rows than there are"),
+        pytest.param(1.0, 0.0, 100, id="all right"),
+        pytest.param(0.0, 0.0, 100, id="all wrong"),
+    ],
+)
+def test_a_scores_interval_is_wilsons(value: float, variance: float, rows: int) -> None:
+    assert calibration.score_interval(value, variance, rows) == pytest.approx(calibration.wilson(value, 100))
+
+
+def test_a_noisier_score_counts_as_fewer_rows() -> None:
+    assert calibration.score_interval(0.8, 0.0032, 100) == pytest.approx(calibration.wilson(0.8, 50))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from tsirius import metrics
+from tsirius.calibration import score_interval, wilson
 from tsirius.metrics import _resamples, f1_intervals, score, weighted_f1, weighted_f1_of_cells
 from tsirius.metrics import confusion_matrix as counts
 
@@ -94,8 +95,6 @@ def test_the_memory_for_resampling_decides_nothing(monkeypatch: pytest.MonkeyPat
         found.append(score(truth, predicted, names=NAMES, rounds=50, seed=5).interval)
     assert found[0] == found[1] == found[2]
     assert found[0] != score(truth, predicted, names=NAMES, rounds=50, seed=6).interval
-    low, high = score(truth, predicted, names=NAMES, rounds=1, seed=5).interval
-    assert low == high, "one resample"
 
 
 def test_weighted_f1_takes_matrices_in_any_stack() -> None:
@@ -169,19 +168,28 @@ def test_leaving_out_empty_cells_changes_no_draw(last: int) -> None:
     assert (support == drawn.sum(axis=2)).all() and (answered == drawn.sum(axis=1)).all()
 
 
-def test_intervals_of_f1_are_the_row_bootstrap() -> None:
+def test_intervals_of_f1_are_as_wide_as_the_row_bootstrap_makes_them() -> None:
     confusion = np.array([[30, 6, 0], [4, 9, 1], [0, 0, 0]])
     cells = np.repeat(np.arange(9), confusion.ravel())
     drawn = np.random.default_rng(1).choice(cells, (4000, len(cells)))
-    for k, (low, high) in enumerate(f1_intervals(confusion, rounds=4000, seed=0)):
+    for k, found in enumerate(f1_intervals(confusion, rounds=4000, seed=0)):
         answers, predictions = drawn // 3 == k, drawn % 3 == k
         f1 = 2 * (answers & predictions).sum(1) / np.maximum(answers.sum(1) + predictions.sum(1), 1)
-        assert (low, high) == pytest.approx(np.quantile(f1, [0.025, 0.975]), abs=0.02)
+        both = confusion[k].sum() + confusion[:, k].sum()
+        value = 2 * confusion[k, k] / max(both, 1)
+        assert found == pytest.approx(
+            score_interval(value, f1.var(), both if f1.var() else both - confusion[k, k]), abs=0.01
+        )
 
 
 def test_intervals_of_one_row_and_of_none() -> None:
-    assert f1_intervals(np.array([[1, 0], [0, 0]]), rounds=20, seed=0) == [(1.0, 1.0), (0.0, 0.0)]
-    assert f1_intervals(np.zeros((2, 2), dtype=np.int64), rounds=20, seed=0) == [(0.0, 0.0), (0.0, 0.0)]
+    assert f1_intervals(np.array([[1, 0], [0, 0]]), rounds=20, seed=0) == [wilson(1.0, 1), (0.0, 1.0)]
+    assert f1_intervals(np.zeros((2, 2), dtype=np.int64), rounds=20, seed=0) == [(0.0, 1.0), (0.0, 1.0)]
+
+
+def test_all_right_of_a_few_rows_is_not_certain() -> None:
+    low, high = score(["обувь", "посуда"] * 20, ["обувь", "посуда"] * 20, names=NAMES, rounds=200, seed=0).interval
+    assert (low, high) == wilson(1.0, 40) and low < 0.93
 
 
 def test_each_round_is_drawn_once_however_little_memory_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Score:
     Attributes:
         rows: how many were compared.
         weighted_f1: the categories' F1, weighted by their rows.
-        interval: of ``weighted_f1``, 95 %, by the bootstrap over rows.
+        interval: of ``weighted_f1``, 95 %, see :func:`score`.
         accuracy: the share of rows that match.
         majority: the baseline to read ``weighted_f1`` beside.
         categories: one entry a category, in the order of ``names``.
@@ -88,8 +88,9 @@ class Score:
 def score(truth: Sequence[str], predicted: Sequence[str], *, names: Sequence[str], rounds: int, seed: int) -> Score:
     """Compare predictions with answers.
 
-    The interval is the percentile bootstrap (Efron 1979) over rows. Resampling rows is the same as drawing the
-    confusion matrix from a multinomial with the observed shares, which takes the same time for any number of rows.
+    The interval is Wilson's at the number of rows that the variance of the bootstrap over rows (Efron 1979) is worth,
+    see :func:`tsirius.calibration.score_interval`. Resampling rows is the same as drawing the confusion matrix from a
+    multinomial with the observed shares, which takes the same time for any number of rows.
 
     Args:
         truth: the answer of each row.
@@ -170,23 +171,34 @@ def weighted_f1_of_cells(counts: Counts, answer: Counts, prediction: Counts, *, 
 
 
 def f1_intervals(confusion: Counts, *, rounds: int, seed: int) -> list[tuple[float, float]]:
-    """The 95 % interval of each category's F1, by the bootstrap over rows as in :func:`score`."""
+    """The 95 % interval of each category's F1, made as in :func:`score`; 0 to 1 where no row is of it.
+
+    An F1 is a share of a category's answers and predictions together; where all are right, or none is, they say no more
+    than the rows that they are of.
+    """
     import numpy as np
 
-    drawn = [
-        2 * hits / np.maximum(support + answered, 1)
-        for hits, support, answered in _resamples(np.asarray(confusion), rounds=rounds, seed=seed)
-    ]
-    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
-    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    from tsirius.calibration import score_interval
+
+    table = np.asarray(confusion)
+    hits, both = table.diagonal(), table.sum(axis=0) + table.sum(axis=1)
+    drawn = np.concatenate(
+        [2 * hit / np.maximum(support + answered, 1)
+         for hit, support, answered in _resamples(table, rounds=rounds, seed=seed)]
+    )  # fmt: skip
+    variances = drawn.var(axis=0)
+    each = zip(2 * hits / np.maximum(both, 1), variances, np.where(variances > 0, both, both - hits), strict=True)
+    return [score_interval(float(value), float(variance), float(size)) for value, variance, size in each]
 
 
 def _interval(confusion: Counts, *, rounds: int, seed: int) -> tuple[float, float]:
     import numpy as np
 
+    from tsirius.calibration import score_interval
+
     drawn = [_weighted_f1(*sums) for sums in _resamples(confusion, rounds=rounds, seed=seed)]
-    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975])
-    return float(low), float(high)
+    value, variance = float(weighted_f1(confusion)), float(np.concatenate(drawn).var())
+    return score_interval(value, variance, float(confusion.sum()))
 
 
 def _resamples(confusion: Counts, *, rounds: int, seed: int) -> Iterator[tuple[Counts, Counts, Counts]]:

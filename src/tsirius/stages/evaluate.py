@@ -29,7 +29,7 @@ from tsirius.section import Section
 if TYPE_CHECKING:
     from tsirius.models.classifier import Classifier
 
-VERSION = 2
+VERSION = 3
 
 PREDICTED: tables.Schema = {
     "id": pl.String,

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tsirius import metrics
-from tsirius.calibration import effective_rows, wilson
+from tsirius.calibration import effective_rows, score_interval, wilson
 
 Floats = NDArray[np.float64]
 
@@ -170,7 +170,8 @@ def expected_f1(
 ) -> Estimate:
     """The weighted F1 that all rows would score, from answered ones; a row without a label counts as wrong.
 
-    The interval is the percentile bootstrap's over :func:`replicates`.
+    The interval is Wilson's at as many rows as the variance of the bootstrap by :func:`replicates` is worth, see
+    :func:`tsirius.calibration.score_interval`; the percentiles of that bootstrap cover too seldom near 1.
 
     Args:
         truth: the answer of each answered row.
@@ -187,8 +188,9 @@ def expected_f1(
     labels = np.array([index.get(label or "", none) for label in given])
     value = _weighted_f1(answers, labels, weighted[None], size=none + 1)
     spread = replicates(strata, weighted, rounds=rounds, seed=seed)
-    low, high = np.quantile(_weighted_f1(answers, labels, spread, size=none + 1), [0.025, 0.975])
-    return Estimate(float(value[0]), float(low), float(high), len(truth))
+    variance = float(_weighted_f1(answers, labels, spread, size=none + 1).var())
+    low, high = score_interval(float(value[0]), variance, len(truth) if variance else effective_rows(weighted))
+    return Estimate(float(value[0]), low, high, len(truth))
 
 
 def _weighted_f1(answers: NDArray[np.int64], labels: NDArray[np.int64], weighted: Floats, *, size: int) -> Floats:
