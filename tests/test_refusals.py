@@ -211,6 +211,10 @@ CASES = [
     Case("audit answers without ids", ["answers.csv", "no column id"],
          lambda folder: (labelled_run(folder), put("answers.csv", "text,category\nТапки,обувь\n")(folder)),
          ["audit", "audited", "--answers", "answers.csv"]),
+    Case("categories of nothing", ["nowhere", "holds no run"], command=["categories", "nowhere", "categories.toml"]),
+    Case("categories without a file", ["nothing to do", "--missing"], command=["categories", "nowhere"]),
+    Case("categories with a file and without", ["FILE and --missing"],
+         command=["categories", "nowhere", "categories.toml", "--missing"]),
     Case("new over an old one", ["shop.toml", "already"], command=["new", "shop"]),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import logging
 import os
 import sys
@@ -414,6 +415,36 @@ def answers(
         tell(f"{files.export(folder, export, form=format):,} answers: {export}")
     if take is None and export is None:
         tell(files.summary(folder))
+
+
+@app.command()
+def categories(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The file of other categories.")] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="A category that has another name now; two of one name are merged."),
+    ] = None,
+    change: Annotated[bool, typer.Option("--change", help="Make them the run's categories, and run on.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Show groups of reviews that no category is made for.")
+    ] = False,
+) -> None:
+    """Show what other categories would change in a run; with --change, make them its own."""
+    from tsirius.commands.categories import missing as lacking
+    from tsirius.commands.categories import preview as previewing
+
+    if missing == (file is not None):
+        raise UserError("categories: nothing to do" if file is None else "categories: FILE and --missing",
+                        remedy="Name a file of categories, or write --missing.")  # fmt: skip
+    if file is None:
+        print(lacking.table(lacking.clusters(folder)))
+        return
+    found, _, renamed = previewing.of_file(folder, file, rename or [])
+    print(found.table())
+    if change:
+        previewing.change(folder, file, renamed)
+        print(f"these are the run's categories now; keep them: ingest.categories = {json.dumps(str(file))}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from tsirius import tables
 from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
-from tsirius.labellers import Votes, hypotheses
+from tsirius.labellers import pairs
 from tsirius.progress import Advance
 from tsirius.stages import label
 
@@ -104,15 +105,15 @@ def test_a_killed_labelling_goes_on_with_the_shard_it_had_not_finished(
     (tmp_path / "whole").mkdir()
     whole = run(tmp_path / "whole", TEXTS)[1:]
     asked: list[str] = []
-    original = hypotheses.Teacher.label
+    original = pairs.Scorer.logits
 
-    def dying(self: hypotheses.Teacher, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+    def dying(self: pairs.Scorer, texts: Sequence[str], queries: Sequence[str], *, advance: Advance | None) -> Any:
         if len(asked) == 4:
             raise KeyboardInterrupt
         asked.extend(texts)
-        return original(self, texts, advance=advance)
+        return original(self, texts, queries, advance=advance)
 
-    monkeypatch.setattr(hypotheses.Teacher, "label", dying)
+    monkeypatch.setattr(pairs.Scorer, "logits", dying)
     broken = tmp_path / "broken"
     broken.mkdir()
     with pytest.raises(KeyboardInterrupt):
@@ -125,6 +126,37 @@ def test_a_killed_labelling_goes_on_with_the_shard_it_had_not_finished(
     assert sorted([*before, *asked]) == sorted(set(TEXTS))
     assert all(one.equals(other) for one, other in zip(whole, again, strict=True))
     assert (broken / "out" / "lexicon.json").read_bytes() == (tmp_path / "whole/out/lexicon.json").read_bytes()
+
+
+def test_a_changed_category_asks_its_own_hypotheses_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Added, reworded, renamed and removed: the other answers are those that were kept."""
+    exact = {"precision": "fp32"}
+    run(tmp_path, TEXTS, use=["nli"], nli=exact, doubt=False)
+    asked: list[str] = []
+    original = pairs.Scorer.logits
+
+    def listening(self: pairs.Scorer, texts: Sequence[str], queries: Sequence[str], *, advance: Advance | None) -> Any:
+        asked.extend(queries)
+        return original(self, texts, queries, advance=advance)
+
+    monkeypatch.setattr(pairs.Scorer, "logits", listening)
+    first, second, none = CATEGORIES
+    changed = Categories([first, replace(second, description="тарелки"), Category("книги", "романы"), none])
+    monkeypatch.setitem(globals(), "CATEGORIES", changed)
+    for stage in ("out", "ingest"):
+        shutil.rmtree(tmp_path / stage)
+    _, votes, _ = run(tmp_path, TEXTS, use=["nli"], nli=exact, doubt=False)
+    wanted = [f"Этот отзыв о товаре: {second.plain}: тарелки.", "Этот отзыв о товаре: книги: романы."]
+    assert asked == wanted
+    (tmp_path / "fresh").mkdir()
+    _, fresh, _ = run(tmp_path / "fresh", TEXTS, use=["nli"], nli=exact, doubt=False)
+    assert_frame_equal(votes, fresh, abs_tol=1e-5)
+    asked.clear()
+    monkeypatch.setitem(globals(), "CATEGORIES", Categories([first, none]))
+    for stage in ("out", "ingest"):
+        shutil.rmtree(tmp_path / stage)
+    run(tmp_path, TEXTS, use=["nli"], nli=exact, doubt=False)
+    assert asked == [], "a removed category asks nothing"
 
 
 def test_a_shard_that_cannot_be_read_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,13 +186,13 @@ def test_other_settings_ask_a_model_again_only_where_its_answers_would_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    original = hypotheses.Teacher.label
+    original = pairs.Scorer.logits
 
-    def counting(self: hypotheses.Teacher, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
+    def counting(self: pairs.Scorer, texts: Sequence[str], queries: Sequence[str], *, advance: Advance | None) -> Any:
         asked.append(len(texts))
-        return original(self, texts, advance=advance)
+        return original(self, texts, queries, advance=advance)
 
-    monkeypatch.setattr(hypotheses.Teacher, "label", counting)
+    monkeypatch.setattr(pairs.Scorer, "logits", counting)
 
     def again(**settings: Any) -> int:
         asked.clear()
@@ -191,6 +223,13 @@ def test_another_config_or_tokenizer_of_the_model_is_another_model(
         return original(what, counted, texts, scratch, key=key)
 
     monkeypatch.setattr(label, "_in_shards", counting)
+    answers = pairs.Scorer.logits
+
+    def asking(self: pairs.Scorer, texts: Sequence[str], queries: Sequence[str], *, advance: Advance | None) -> Any:
+        made.append("nli")
+        return answers(self, texts, queries, advance=advance)
+
+    monkeypatch.setattr(pairs.Scorer, "logits", asking)
 
     def again() -> list[str]:
         made.clear()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
@@ -18,6 +20,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tsirius.answers.log import VERDICTS, Verdict
+from tsirius.commands.answers import exchange
+from tsirius.commands.answers import files as files_of_answers
+from tsirius.commands.categories import preview as previewing
 from tsirius.desk import pages
 from tsirius.desk.board import LATELY, ORDER, PAGE, Board, Query, advice
 from tsirius.desk.guard import COOKIE_SECONDS, SAFE, Guard, cookies
@@ -179,6 +184,34 @@ def model(site: Site, request: Request, settings: Settings, _form: Form) -> Resp
     )
 
 
+def categories(site: Site, _request: Request, settings: Settings, form: Form) -> Response:
+    board, shown = site.board, None
+    text = _one(form, "text") or board.desk.categories.to_toml()
+    if _one(form, "text"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "categories.toml"
+            path.write_text(text, encoding="utf-8")
+            try:
+                shown, _, _ = previewing.of_file(board.run, path, [])
+            except UserError as error:
+                raise UserError(str(error).replace(f"{folder}/", "")) from None
+    counts = dict(board.desk.labels["label"].drop_nulls().value_counts().iter_rows())
+    return site.page(
+        "categories.html.j2", settings, counts=[(name, counts.get(name, 0)) for name in board.desk.categories.names],
+        text=text, preview=shown, clusters=board.clusters(), forms=exchange.FORMATS,
+    )  # fmt: skip
+
+
+def export(site: Site, request: Request, _settings: Settings, _form: Form) -> Response:
+    form = _one(parse_qs(request.url.query, max_num_fields=MOST_FIELDS), "format") or "csv"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"answers-{form}.{'csv' if form == 'csv' else 'json'}"
+        files_of_answers.export(site.board.run, path, form=form)
+        content = path.read_bytes()
+    return Response(content, media_type="application/octet-stream",
+                    headers={"Content-Disposition": f'attachment; filename="{path.name}"'})  # fmt: skip
+
+
 def hello(site: Site, _request: Request, settings: Settings, _form: Form) -> Response:
     return site.page("hello.html.j2", settings)
 
@@ -304,6 +337,9 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/", home),
     ("GET", "/work", work),
     ("GET", "/model", model),
+    ("GET", "/categories", categories),
+    ("POST", "/categories", categories),
+    ("GET", "/export", export),
     ("GET", "/hello", hello),
     ("POST", "/answer", answer),
     ("POST", "/undo", undo),

@@ -21,6 +21,8 @@ from tsirius.commands.answers.index import Index
 from tsirius.commands.audit import sample
 from tsirius.commands.audit.subject import open_subject
 from tsirius.commands.audit.survey import Estimate
+from tsirius.commands.categories import missing
+from tsirius.commands.categories.missing import Cluster
 from tsirius.desk import changes, versions
 from tsirius.desk.highlight import Deciding
 from tsirius.desk.retrain import Training
@@ -114,6 +116,7 @@ class Board:
             self._own: list[str] | None = None
             self._changes: dict[str, Any] = {}
             self._reader: threading.Thread | None = None
+            self._clusters: list[Cluster] | None = None
 
     def read_model(self) -> None:
         """Have the model read all reviews, beside everything else: what needs it waits until then."""
@@ -484,6 +487,12 @@ class Board:
                 self._changes = {"key": (version.name, exam, self.model_ready), "parts": parts}
             parts_now: dict[str, Any] = self._changes["parts"]
             return parts_now
+
+    def clusters(self) -> list[Cluster]:
+        """Groups of reviews that no category is made for; found once while the run is the same."""
+        if self._clusters is None:
+            self._clusters = missing.clusters(self.run)
+        return self._clusters
 
     def _text(self, name: str) -> str:
         return str(self.desk.reviews["text"][self.desk.row_of[name]])

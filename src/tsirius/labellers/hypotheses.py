@@ -158,18 +158,11 @@ class Teacher:
     def label(self, texts: Sequence[str], *, advance: Advance | None = None) -> Votes:
         """Label each text by itself; abstain on one that is empty. The evidence is what of the none-category's
         statements and the products the text bears out best."""
-        products, statements = self._strengths(texts, advance=advance)
-        result = two_steps(products - self.bias, statements, none=self.questions.none)
-        evidence = list[list[str]]()
-        shown = [name for index, name in enumerate(self.questions.names) if index != self.questions.none]
-        for row in range(len(texts)):
-            if np.isnan(result[row, 0]):
-                evidence.append([])
-            elif result[row].argmax() == self.questions.none:
-                evidence.append([self.questions.statements[int(statements[row].argmax())][0]])
-            else:
-                evidence.append([shown[int((products[row] - self.bias).argmax())]])
-        return Votes(result.astype(np.float32), evidence)
+        return self.votes(self.scorer.logits(texts, self.questions.all, advance=advance))
+
+    def votes(self, logits: NDArray[np.float32]) -> Votes:
+        """The same from the logits against and for each of ``questions.all``, [N, H, 2]; NaN for an empty text."""
+        return votes(self.questions, logits, self.bias)
 
     def without_bias(self, texts: Sequence[str]) -> Teacher:
         """The teacher that no longer favours some products whatever the text.
@@ -178,25 +171,48 @@ class Teacher:
         carry a prior (arXiv 2309.04992). What a text without content is taken to say of *which* product is bias. That
         it speaks of none is true, so the first step is left alone: the bias is taken from its own mean.
         """
-        result, _ = self._strengths([text for text in texts if text.strip()], advance=None)
+        spoken = [text for text in texts if text.strip()]
+        result, _ = strengths(self.questions, self.scorer.logits(spoken, self.questions.all, advance=None))
         result = result[~np.isnan(result).any(axis=1)]
         if not len(result):
             return self
         bias = result.mean(axis=0)
         return replace(self, bias=bias - bias.mean())
 
-    def _strengths(self, texts: Sequence[str], *, advance: Advance | None) -> tuple[Floats, Floats]:
-        """How far each text bears out each product and each statement of the none-category, in logits, [N, P] and
-        [N, S]."""
-        queries = self.questions.all
-        index = {hypothesis: column for column, hypothesis in enumerate(queries)}
-        answers = probabilities(self.scorer.logits(texts, queries, advance=advance))
-        result = []
-        for groups in (self.questions.products, self.questions.statements):
-            mean = np.stack([answers[:, [index[one] for one in group]].mean(axis=1) for group in groups], axis=1)
-            mean = np.clip(mean, SURE, 1 - SURE)
-            result.append(np.log(mean) - np.log1p(-mean))
-        return result[0], result[1]
+
+def votes(questions: Questions, logits: NDArray[np.float32], bias: Floats) -> Votes:
+    """What the logits against and for each hypothesis come to.
+
+    Args:
+        questions: the hypotheses.
+        logits: of ``questions.all``, [N, H, 2]; NaN for an empty text.
+        bias: how much each product is favoured whatever the text, [P], in logits.
+    """
+    products, statements = strengths(questions, logits)
+    result = two_steps(products - bias, statements, none=questions.none)
+    evidence = list[list[str]]()
+    shown = [name for index, name in enumerate(questions.names) if index != questions.none]
+    for row in range(len(logits)):
+        if np.isnan(result[row, 0]):
+            evidence.append([])
+        elif result[row].argmax() == questions.none:
+            evidence.append([questions.statements[int(statements[row].argmax())][0]])
+        else:
+            evidence.append([shown[int((products[row] - bias).argmax())]])
+    return Votes(result.astype(np.float32), evidence)
+
+
+def strengths(questions: Questions, logits: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """How far each text bears out each product and each statement of the none-category, in logits, [N, P] and [N, S],
+    from the logits against and for each of ``questions.all``, [N, H, 2]."""
+    index = {hypothesis: column for column, hypothesis in enumerate(questions.all)}
+    answers = probabilities(logits)
+    result = []
+    for groups in (questions.products, questions.statements):
+        mean = np.stack([answers[:, [index[one] for one in group]].mean(axis=1) for group in groups], axis=1)
+        mean = np.clip(mean, SURE, 1 - SURE)
+        result.append(np.log(mean) - np.log1p(-mean))
+    return result[0], result[1]
 
 
 def probabilities(logits: NDArray[np.float32]) -> Floats:
@@ -241,13 +257,22 @@ class Asked(Protocol):
     def correct_bias(self) -> bool: ...
 
 
-def teacher(name: str, config: Asked, categories: Categories, scorer: Scorer) -> Teacher:
-    """The teacher of ``categories`` that its settings describe; errors as of :func:`questions`."""
-    queries = questions(
+def asked(config: Asked, categories: Categories) -> Questions:
+    """The hypotheses on ``categories`` that the settings describe; errors as of :func:`questions`."""
+    return questions(
         categories,
         templates=config.templates,
         parts=config.hypotheses,
         none_statements=NONE_STATEMENTS if config.none == "statements" else (),
     )
+
+
+def teacher(name: str, config: Asked, categories: Categories, scorer: Scorer) -> Teacher:
+    """The teacher of ``categories`` that its settings describe; errors as of :func:`questions`."""
+    queries = asked(config, categories)
     result = Teacher(name, scorer, queries, np.zeros(len(queries.products)))
     return result.without_bias(CONTENT_FREE) if config.correct_bias else result
+
+
+WORDING = frozenset({"templates", "hypotheses", "none", "correct_bias"})
+"""Settings that say what is asked, not how a model answers a question."""

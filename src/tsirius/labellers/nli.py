@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BLIND = True
 KEEP = True
+asked = ask.asked
+"""Its hypotheses: each one's answers are kept by themselves."""
 
 
 class Config(Section):

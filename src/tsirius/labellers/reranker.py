@@ -44,6 +44,8 @@ INSTRUCTION = "Given a statement about a product review, judge whether the revie
 
 BLIND = True
 KEEP = True
+asked = ask.asked
+"""Its hypotheses: each one's answers are kept by themselves."""
 
 
 class Config(Section):

@@ -8,8 +8,9 @@ from the surest labels: they mark labels that are likely wrong and, with ``stude
 and the consensus come to agree more.
 
 A review is labelled once however often its text occurs. The answers of models are kept shard by shard: a killed
-labelling resumes with its first unfinished shard, and other settings ask a model again only where it or its questions
-have changed. The labellers (``labellers.json``) and the embeddings are published for the stages that follow.
+labelling resumes with its first unfinished shard, and other settings ask a model again only where it has changed, or
+what is new among its hypotheses. The labellers (``labellers.json``) and the embeddings are published for the stages
+that follow.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pydantic import Field, field_validator
 from tsirius import labellers, shards, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError, nearest
-from tsirius.labellers import LABELLERS, Labeller, Material, Votes, published, student, vote
+from tsirius.labellers import LABELLERS, Labeller, Material, Votes, hypotheses, published, student, vote
 from tsirius.labellers.vote import Consensus
 from tsirius.language.words import lemmas
 from tsirius.models import embeddings, encode, hub, load, pooling
@@ -316,6 +317,8 @@ def _label_all(name: str, config: Section, material: Material, texts: pl.Series,
     labeller: Callable[[], Labeller] = cache(partial(module.make, config, material))
     if not module.KEEP:
         return labeller().label(material.texts)
+    if hasattr(module, "asked"):
+        return _answer_all(name, config, material, texts, scratch, encoder)
 
     def work(part: list[str], advance: Advance) -> pl.DataFrame:
         votes = labeller().label(part, advance=advance)
@@ -332,6 +335,52 @@ def _label_all(name: str, config: Section, material: Material, texts: pl.Series,
     }
     table = _in_shards(name, work, texts, scratch, key=key)
     return Votes(table["probabilities"].to_numpy(), table["evidence"].to_list())
+
+
+def _answer_all(name: str, config: Section, material: Material, texts: pl.Series, scratch: Path, encoder: str) -> Votes:
+    """The votes of a labeller of hypotheses. What its model says to each is kept by itself: where categories change,
+    only hypotheses that are new are asked."""
+    module = labellers.module(name)
+    made: Callable[[], Any] = cache(partial(module.make, config, material))
+    questions = module.asked(config, material.categories)  # type: ignore[attr-defined]  # see _label_all
+    kept = Shards(scratch / answers_folder(name, config, texts, encoder=encoder, max_length=material.max_length))
+    logits = np.empty((len(texts), len(questions.all), 2), dtype=np.float32)
+    order = texts.str.len_chars().arg_sort(descending=True).to_numpy()
+    with progress(f"label ({name})", total=len(texts)) as advance:
+        for start in range(0, len(texts), SHARD):
+            rows = order[start : start + SHARD]
+            found = {one: kept.read_array(shard_name(one, start)) for one in questions.all}
+            new = [one for one, answers in found.items() if answers is None]
+            if new:
+                answers = made().scorer.logits(texts.gather(rows).to_list(), new, advance=advance)
+                for column, one in enumerate(new):
+                    found[one] = answers[:, column]
+                    kept.write(shard_name(one, start), answers[:, column])
+            else:
+                advance(len(rows))
+            logits[rows] = np.stack([answers for answers in found.values() if answers is not None], axis=1)
+    bias = made().bias if getattr(config, "correct_bias", False) else np.zeros(len(questions.products))
+    return hypotheses.votes(questions, logits, bias)
+
+
+def answers_folder(name: str, config: Section, texts: pl.Series, *, encoder: str, max_length: int) -> str:
+    """The folder of what a labeller's model says to hypotheses on some texts, whatever they are."""
+    models = labellers.module(name).models(config, encoder=encoder)
+    settings = {key: value for key, value in config.key().items() if key not in hypotheses.WORDING}
+    key = {
+        "models": {setting: hub.fingerprint(model) for setting, model in models.items()},
+        "settings": settings,
+        "max_length": max_length,
+        "texts": hashlib.blake2b("\0".join(texts.to_list()).encode()).hexdigest(),
+        "rows": SHARD,
+        "version": VERSION,
+    }
+    return f"{name}-{digest(key)}"
+
+
+def shard_name(hypothesis: str, start: int) -> str:
+    """The shard of the answers to a hypothesis on the texts from number ``start`` on."""
+    return f"{digest({'hypothesis': hypothesis})}-{start}"
 
 
 def _in_shards(
