@@ -144,6 +144,8 @@ OPTIONAL = {"bitsandbytes", "onnx", "peft", "prometheus_client", "ray", "starlet
 """Packages of an extra, imported only where they are used."""
 TOLD = {"mlflow", "wandb"}
 """The user's own: told of a training where they are installed, see models/trackers.py."""
+WITH_TORCH = {"triton"}
+"""What torch brings along where it is of use: for GPUs under Linux."""
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -170,6 +172,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
         - {"tsirius"}
         - OPTIONAL
         - TOLD
+        - WITH_TORCH
         - declared([*project["dependencies"], *extras["train"]])
         == set()
     )

@@ -23,7 +23,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +43,7 @@ from tsirius.models import (
     encode,
     estimate,
     graphs,
+    layers,
     load,
     lora,
     loss,
@@ -232,7 +233,7 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
         with (
             progress("train", total=training.total) as advance,
             trackers.opened(told, scratch.name) as track,
-            lora.shortened(model, when=device.type == "cuda"),
+            training.shortened(),
         ):
             advance(state.step)
             _train(training, state, judge, scratch, advance, track)
@@ -343,6 +344,22 @@ class Training:
             self.padded = [graphs.bucket(length, longest=longest) for length in self.lengths]
         self._epoch, self._order = -1, list[list[int]]()
 
+    @contextlib.contextmanager
+    def shortened(self) -> Iterator[None]:
+        """Within this, on a GPU, steps are taken with fewer kernels, see :mod:`tsirius.models.layers`: enter it with
+        the weights that training goes on from."""
+        on_card = self.device.type == "cuda"
+        if not adapters.captures(self.recipe.method, self.recipe.gradient_checkpointing):
+            with lora.shortened(self.model, when=on_card):
+                yield
+            return
+        with layers.shortened(self.model, half=self.half, when=on_card) as held:
+            hook = self.optimiser.register_step_post_hook(lambda *_: held.refresh() if held is not None else None)
+            try:
+                yield
+            finally:
+                hook.remove()
+
     def rows(self, step: int) -> list[int]:
         """The rows of a step, counted from 0."""
         epoch, number = divmod(step, self.per_epoch)
@@ -386,7 +403,7 @@ class Training:
         """Take the step that the gradients say."""
         self.scaler.unscale_(self.optimiser)
         if self.recipe.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self.trained.values(), self.recipe.max_grad_norm)
+            adapters.clip(self.trained.values(), self.optimiser, self.recipe.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
