@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import json
 import os
 import statistics
@@ -349,6 +350,7 @@ def main() -> None:
             if "failed" not in figures:
                 with given.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
+            gc.collect()
             if torch.cuda.is_available():
                 batching.attempt(lambda: None)
                 torch.cuda.empty_cache()

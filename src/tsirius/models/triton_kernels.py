@@ -15,8 +15,10 @@ import triton.language as tl
 if TYPE_CHECKING:
     from tsirius.models.kernels import Dropout
 
-ROWS_OF_A_PROGRAM = 4096
-"""With fewer rows than this a program takes fewer of them at a time, so that all of the card has something to do."""
+ENTER, FIRSTS, JOIN = (16, 128, 4), (64, 64, 4), (32, 128, 4)
+"""Rows and columns of a program's tile, and its warps: the fastest of some on an H200."""
+PARTS = 1056
+"""Programs that share the sum over the rows."""
 NORM_PROGRAMS = 512
 """Programs that add up the gradients of a norm's weights, each over some of the rows."""
 
@@ -130,7 +132,7 @@ def _enter(
 
 @triton.jit
 def _firsts_back(
-    ext, back, partial, seed, ext_row, back_row, rows, width, ranks, chunk, threshold,
+    ext, back, partial, seed, ext_row, back_row, rows, width, ranks, chunk, threshold, scale,
     RANKS: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK: tl.constexpr, DROP: tl.constexpr,
 ):  # fmt: skip
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -149,7 +151,7 @@ def _firsts_back(
         )  # fmt: skip
         total += tl.dot(given, tile.to(given.dtype))
     at = partial + (part * ranks + rank[:, None]) * width + column[None, :]
-    tl.store(at, total, mask=(rank < ranks)[:, None] & (column < width)[None, :])
+    tl.store(at, total * scale, mask=(rank < ranks)[:, None] & (column < width)[None, :])
 
 
 @triton.jit
@@ -225,39 +227,39 @@ def add_norm_back(grad, kept, weight, drop, *, trained):
 
 def enter(states, firsts, scale, drop, ext, *, how):
     rows, width = states.shape
-    block_rows = 32 if rows > ROWS_OF_A_PROGRAM else 16
+    block_rows, block, warps = ENTER
     _enter[(triton.cdiv(rows, block_rows),)](
         states, firsts, ext, _seed(drop, states), states.stride(0), ext.stride(0), rows, width, len(firsts),
-        drop.threshold, scale * drop.scale, RANKS=_power(len(firsts)), BLOCK_ROWS=block_rows, BLOCK=128, HOW=how,
-        DROP=drop.threshold > 0, num_warps=4, num_stages=3,
+        drop.threshold, scale * drop.scale, RANKS=_power(len(firsts)), BLOCK_ROWS=block_rows, BLOCK=block, HOW=how,
+        DROP=drop.threshold > 0, num_warps=warps, num_stages=3,
     )  # fmt: skip
 
 
 def firsts_back(ext, back, scale, drop):
     (rows, ranks), width = back.shape, ext.shape[1] - back.shape[1]
-    block, block_rows = 128, 64
+    block_rows, block, warps = FIRSTS
     columns = triton.cdiv(width, block)
-    parts = max(1, min(triton.cdiv(rows, block_rows), 264 // columns))
+    parts = max(1, min(rows // 512, PARTS // columns))
     chunk = triton.cdiv(triton.cdiv(rows, parts), block_rows) * block_rows
     partial = torch.empty(parts, ranks, width, dtype=torch.float32, device=ext.device)
     _firsts_back[(columns, parts)](
         ext, back, partial, _seed(drop, ext), ext.stride(0), back.stride(0), rows, width, ranks, chunk,
-        drop.threshold, RANKS=_power(ranks), BLOCK_ROWS=block_rows, BLOCK=block, DROP=drop.threshold > 0,
-        num_warps=4, num_stages=3,
+        drop.threshold, scale * drop.scale, RANKS=_power(ranks), BLOCK_ROWS=block_rows, BLOCK=block,
+        DROP=drop.threshold > 0, num_warps=warps, num_stages=3,
     )  # fmt: skip
-    return partial.sum(dim=0).mul_(scale * drop.scale)
+    return partial[0] if parts == 1 else partial.sum(dim=0)
 
 
 def join(grad, back, firsts, scale, drop, *, other, before):
     rows, width = grad.shape
     out = torch.empty(rows, width, dtype=grad.dtype, device=grad.device)
-    block_rows, block = 32, 128
+    block_rows, block, warps = JOIN
     _join[(triton.cdiv(rows, block_rows), triton.cdiv(width, block))](
         grad, back, firsts, grad if other is None else other, grad if before is None else before, out,
         _seed(drop, grad), grad.stride(0), back.stride(0), 0 if other is None else other.stride(0),
         0 if before is None else before.stride(0), rows, width, len(firsts), drop.threshold, scale * drop.scale,
         RANKS=_power(len(firsts)), BLOCK_ROWS=block_rows, BLOCK=block, OTHER=other is not None,
-        GELU=before is not None, DROP=drop.threshold > 0, num_warps=4,
+        GELU=before is not None, DROP=drop.threshold > 0, num_warps=warps,
     )  # fmt: skip
     return out
 
