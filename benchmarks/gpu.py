@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import json
 import os
 import statistics
@@ -90,15 +91,17 @@ def training(model: Path, method: str, texts: list[str], *, rows: int, words: An
     return finetune.Training(network, words, given, recipe=of, categories=len(NAMES), max_length=256, seed=seed)
 
 
-def shortened(model: Any) -> Any:
-    """The own LoRA layers, in trees that have them."""
+def shortened(made: Any) -> Any:
+    """The own layers, in trees that have them."""
+    if hasattr(made, "shortened"):
+        return made.shortened()
     try:
         from tsirius.models import lora
     except ImportError:
         import contextlib
 
         return contextlib.nullcontext()
-    return lora.shortened(model, when=torch.cuda.is_available())
+    return lora.shortened(made.model, when=torch.cuda.is_available())
 
 
 def wait() -> None:
@@ -113,7 +116,7 @@ def step_cell(model: Path, method: str, rows: int, length: int, *, tflops: float
     seconds = []
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with shortened(made.model):
+    with shortened(made):
         for step in range(steps + warm):
             wait()
             start = time.perf_counter()
@@ -146,7 +149,7 @@ def curve_cell(model: Path, texts: list[str], *, captured: bool, seed: int) -> d
     if not captured:
         made.graphs.reason = "asked for"
     losses = []
-    with shortened(made.model):
+    with shortened(made):
         for step in range(200):
             made.step(step)
             if step % 10 == 9:
@@ -164,7 +167,7 @@ def epoch_cell(model: Path, texts: list[str], *, rows: int) -> dict[str, Any]:
     made = training(model, "lora", texts, rows=rows, words=load.tokenizer(str(model)))
     wait()
     start = time.perf_counter()
-    with shortened(made.model):
+    with shortened(made):
         for step in range(made.total):
             made.step(step)
         wait()
@@ -258,7 +261,7 @@ def resume_cell(model: Path, texts: list[str]) -> dict[str, Any]:
             made = training(model, "lora", texts[:1600], rows=16, words=words)
             if steps.start:
                 checkpoint.resume(kept, made.model, optimiser=made.optimiser, scaler=made.scaler, device=made.device)
-            with shortened(made.model):
+            with shortened(made):
                 for step in steps:
                     made.step(step)
             state = checkpoint.State(step=steps.stop, scale=made.scaler.state_dict())
@@ -347,6 +350,7 @@ def main() -> None:
             if "failed" not in figures:
                 with given.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
+            gc.collect()
             if torch.cuda.is_available():
                 batching.attempt(lambda: None)
                 torch.cuda.empty_cache()

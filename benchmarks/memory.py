@@ -11,6 +11,7 @@ is downloaded: the encoder is written from its shape, and the tokens are drawn.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import tempfile
 import time
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsirius.models import estimate, finetune, load
+from tsirius.models import estimate, finetune, kernels, load
 
 NAMES = [f"category {number}" for number in range(9)]
 CASES = [
@@ -30,6 +31,9 @@ CASES = [
     ("qlora", "xlm-roberta-large"),
     ("full", "xlm-roberta-base"),
 ]
+
+WARM = 6
+"""Steps that warm up."""
 
 
 class Words:
@@ -51,7 +55,7 @@ def base(of: estimate.Shape) -> Any:
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
     config = XLMRobertaConfig(
-        vocab_size=of.vocabulary, hidden_size=of.hidden, num_hidden_layers=of.layers, num_attention_heads=of.heads,
+        vocab_size=250_002, hidden_size=of.hidden, num_hidden_layers=of.layers, num_attention_heads=of.heads,
         intermediate_size=of.inner, max_position_embeddings=of.positions, type_vocab_size=1, num_labels=len(NAMES),
         pad_token_id=1, bos_token_id=0, eos_token_id=2, classifier_dropout=0.1,
     )  # fmt: skip
@@ -59,14 +63,14 @@ def base(of: estimate.Shape) -> Any:
 
 
 def measure(method: Any, of: estimate.Shape, *, rows: int, length: int, steps: int) -> tuple[float, float]:
-    """Peak bytes and tokens a second of ``steps`` steps after two that warm up."""
+    """Peak bytes and tokens a second of ``steps`` steps after those that warm up, captures among them."""
     recipe = finetune.Recipe(
         method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=1, learning_rate=1e-4,
         layer_decay=1.0, batch_size=rows, batch_tokens=rows * length, max_length=length, label_smoothing=0.05,
         imbalance="none", weight_decay=0.05, warmup=0.1, max_grad_norm=1.0, gradient_checkpointing=False,
         evaluations_per_epoch=1, evaluation_steps=0, early_stopping_metric="weighted_f1", early_stopping_patience=1,
     )  # fmt: skip
-    count = rows * (steps + 2)
+    count = rows * (steps + WARM)
     load.base_classifier = lambda model, **settings: base(of)
     network = finetune.build("random", names=NAMES, recipe=recipe)
     given = finetune.Rows([str(number) for number in range(count)], [number % 9 for number in range(count)])
@@ -75,15 +79,16 @@ def measure(method: Any, of: estimate.Shape, *, rows: int, length: int, steps: i
     )
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    for step in range(steps + 2):
-        if step == 2:
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-        training.step(step)
-    torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    if training.budget < rows * length:
-        raise torch.cuda.OutOfMemoryError(f"only {training.budget} tokens fitted")
+    with training.shortened():
+        for step in range(steps + WARM):
+            if step == WARM:
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+            training.step(step)
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    if training.budget.tokens < rows * length:
+        raise torch.cuda.OutOfMemoryError(f"only {training.budget.tokens} tokens fitted")
     return float(torch.cuda.max_memory_allocated()), steps * rows * length / seconds
 
 
@@ -109,7 +114,7 @@ def main() -> None:
     for method, model in CASES:
         of = estimate.KNOWN[model]
         use = estimate.Use(method, 16, given.rows, given.length, False, len(NAMES), several=False)
-        planned = sum(estimate.peak(of, use).values())
+        planned = sum(estimate.peak(of, use, newer=kernels.reason() is None).values())
         start = f"| {method} | {model} | {planned / estimate.MIB:,.0f} |"
         if method == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
             lines.append(f"{start} bitsandbytes is not installed | | |")
@@ -125,6 +130,7 @@ def main() -> None:
         used = f" {speed * cost / (given.tflops * 1e12):.1%} |" if given.tflops else ""
         lines.append(f"{start} {peak / estimate.MIB:,.0f} | {planned / peak - 1:+.1%} | {speed:,.0f} |{used}")
         print(lines[-1], flush=True)
+        gc.collect()
         torch.cuda.empty_cache()
     table = "\n".join(lines)
     print(table)

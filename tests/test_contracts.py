@@ -146,6 +146,8 @@ OPTIONAL = {"bitsandbytes", "onnx", "peft", "prometheus_client", "pyarrow", "ray
 """Packages of an extra, imported only where they are used."""
 TOLD = {"mlflow", "wandb"}
 """The user's own: told of a training where they are installed, see models/trackers.py."""
+WITH_TORCH = {"triton"}
+"""What torch brings along where it is of use: for GPUs under Linux."""
 
 LATER = {"compression"}
 """Of the standard library of later versions of Python."""
@@ -176,6 +178,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
         - OPTIONAL
         - TOLD
         - LATER
+        - WITH_TORCH
         - declared([*project["dependencies"], *extras["train"]])
         == set()
     )

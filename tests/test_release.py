@@ -41,7 +41,7 @@ def test_the_default_image_is_the_servers_without_torch() -> None:
     text = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
     stages = dict(re.findall(r"^FROM \S+ AS (\w+)\n(.*?)(?=^FROM|\Z)", text, re.MULTILINE | re.DOTALL))
     assert list(stages)[-1] == "cpu", "what docker builds where no target is named"
-    assert "[serve]" in stages["cpu"] and "gpu" in stages["gpu"]
+    assert "[folders,serve]" in stages["cpu"] and "gpu" in stages["gpu"]
     compose = (PROJECT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
     (user,) = re.findall(r'^    user: "(\S+)"$', compose, re.MULTILINE)
     assert all(f"USER {user}" in stages[name] for name in ("cpu", "gpu"))

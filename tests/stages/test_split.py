@@ -173,4 +173,4 @@ def test_what_people_answered_stays_in_training_with_its_duplicates(tmp_path: Pa
     tables.write(table, tables.LABELLED, tmp_path / "labelled.parquet")
     run(Config(valid=0.9), {"select": tmp_path}, tmp_path, seed=0, scratch=tmp_path)
     held_back = tables.read(tmp_path / "valid.parquet", tables.EXAMPLES)["id"].to_list()
-    assert sorted(held_back) == sorted(f"r{n}" for n in range(3, 40, 4))
+    assert len(held_back) == 9 and set(held_back) < {f"r{n}" for n in range(3, 40, 4)}  # nine tenths of the others

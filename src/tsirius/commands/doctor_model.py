@@ -154,9 +154,9 @@ def _on_card(given: Glance, uses: list[str]) -> dict[str, str]:
     for method in ("lora", "qlora", "full"):
         use = estimate.Use(method, RANK, ROWS, length, False, CATEGORIES, False)
         if rows := estimate.rows_that_fit(of, use, card):
-            text = f"fits: {_bytes(estimate.needed(of, use, rows))}, {rows} rows of {length} tokens at a time"
+            text = f"fits: {_bytes(estimate.needed(of, use, rows, card))}, {rows} rows of {length} tokens at a time"
         else:
-            text = f"does not fit: {_bytes(estimate.needed(of, use, 1))} for one row of {length} tokens"
+            text = f"does not fit: {_bytes(estimate.needed(of, use, 1, card))} for one row of {length} tokens"
         result[f"  {method}"] = text
     return result
 

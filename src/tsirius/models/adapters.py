@@ -13,7 +13,7 @@ autocast computes in 16 bits.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -260,3 +260,23 @@ def optimiser(groups: list[dict[str, Any]], *, method: Method) -> torch.optim.Op
         return torch.optim.AdamW(groups, fused=True)
     except (RuntimeError, ValueError):  # not for this device
         return torch.optim.AdamW(groups)
+
+
+def clip(trained: Iterable[torch.Tensor], optimiser: torch.optim.Optimizer, most: float) -> None:
+    """Scale the gradients so that their norm is ``most`` at most: in the optimiser's own pass over them, where it has
+    one on a GPU.
+
+    Args:
+        trained: parameters with gradients.
+        optimiser: of these; it takes its step next.
+        most: the largest norm.
+    """
+    parts = list(trained)
+    by_itself = (
+        optimiser.defaults.get("capturable") and half() == torch.bfloat16
+    )  # fp16's scaler has a scale of its own
+    if not by_itself:
+        torch.nn.utils.clip_grad_norm_(parts, most)
+        return
+    norm = torch.nn.utils.get_total_norm([part.grad for part in parts if part.grad is not None])
+    optimiser.grad_scale = ((norm + 1e-6) / most).clamp(min=1.0)  # type: ignore[attr-defined]  # gradients are divided

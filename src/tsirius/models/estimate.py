@@ -20,6 +20,8 @@ MIB, GIB = 2**20, 2**30
 
 CONTEXT = 600 * MIB
 """What CUDA and its libraries take before the first tensor, outside torch's own count."""
+PLAIN_LAYER = 6
+"""Linear layers in a layer of BERT's kind."""
 SLACK = 1.05
 """torch's allocator keeps gaps between tensors of different size."""
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -40,6 +42,11 @@ class Device:
     gib: float
     half: str
     tflops: float
+
+    @property
+    def newer(self) -> bool:
+        """Whether it has bf16, as cards have from Ampere on: there layers are those of :mod:`tsirius.models.layers`."""
+        return self.half == "bf16"
 
 
 DEVICES = {
@@ -246,8 +253,20 @@ def trained(of: Shape, use: Use) -> int:
     return use.r * of.widths + head
 
 
-def kept(of: Shape, use: Use) -> float:
-    """Bytes that one token leaves in one layer for the backward pass."""
+def written_out(of: Shape, use: Use) -> bool:
+    """Whether layers can be those of :mod:`tsirius.models.layers`: of BERT's kind, with nothing computed again."""
+    plain = not of.gated and not of.whole_attention and of.in_a_layer == PLAIN_LAYER
+    return plain and use.method != "qlora" and not use.checkpointing
+
+
+def kept(of: Shape, use: Use, *, newer: bool) -> float:
+    """Bytes that one token leaves in one layer for the backward pass; ``newer`` as of :class:`Device`."""
+    if newer and written_out(of, use):
+        # In 16 bits: what each of the four products takes, beside it what the adapters' first halves give (query, key
+        # and value have three), and what it gives, attention's result; four numbers of normalisation, one a head.
+        ranks = 6 * use.r if use.method == "lora" else 0
+        taken = 2 * of.hidden + of.query + of.inner
+        return 2 * (taken + 2 * of.query + 2 * of.keys + 2 * of.hidden + of.inner + ranks) + 16 + 4 * of.heads
     h, i, s = of.hidden, of.inner, use.length
     # Query, key, value and the result in 16 bits, a number a head, the mask; the inputs of two normalisations in 32
     # bits, with two numbers each; two masks of dropout.
@@ -268,8 +287,9 @@ def kept(of: Shape, use: Use) -> float:
     return shared + adapters + (2 * inside if use.method == "qlora" else inside)
 
 
-def peak(of: Shape, use: Use) -> dict[str, float]:
-    """Bytes at the peak of a step by what they are for; their sum is what torch counts as allocated."""
+def peak(of: Shape, use: Use, *, newer: bool) -> dict[str, float]:
+    """Bytes at the peak of a step by what they are for; their sum is what torch counts as allocated; ``newer``
+    as of :class:`Device`."""
     tokens = use.rows * use.length
     own = trained(of, use)
     if use.method == "full":
@@ -278,7 +298,7 @@ def peak(of: Shape, use: Use) -> dict[str, float]:
         weights = (NF4 if use.method == "qlora" else 2.0) * of.linear + 2.0 * of.others
         states, copies = (2.0 if use.method == "qlora" else 8.0) * own, 2.0 * own
     again = use.checkpointing or use.method == "qlora"
-    layer = tokens * kept(of, use)
+    layer = tokens * kept(of, use, newer=newer)
     activations = of.layers * layer
     if again:  # of each layer only its input, in 32 bits, and one layer whole
         activations = of.layers * tokens * 4.0 * of.hidden + layer
@@ -302,12 +322,12 @@ def peak(of: Shape, use: Use) -> dict[str, float]:
 
 def fits(of: Shape, use: Use, device: Device) -> bool:
     """Whether a step has room on the card."""
-    return sum(peak(of, use).values()) * SLACK + CONTEXT <= device.gib * GIB
+    return sum(peak(of, use, newer=device.newer).values()) * SLACK + CONTEXT <= device.gib * GIB
 
 
-def needed(of: Shape, use: Use, rows: int) -> float:
+def needed(of: Shape, use: Use, rows: int, device: Device) -> float:
     """Bytes on the card at the peak of a step that takes ``rows`` rows at a time, its libraries included."""
-    return sum(peak(of, _with_rows(use, rows)).values()) * SLACK + CONTEXT
+    return sum(peak(of, _with_rows(use, rows), newer=device.newer).values()) * SLACK + CONTEXT
 
 
 def rows_that_fit(of: Shape, use: Use, device: Device) -> int:
@@ -396,7 +416,7 @@ def plan(
     ]
     rows = rows_that_fit(of, step, card)
     if not rows:
-        one = needed(of, step, 1)
+        one = needed(of, step, 1, card)
         cure = "train.use=qlora" if use.method != "qlora" else "a smaller model"
         cure = "train.gradient_checkpointing=true or train.use=lora" if use.method == "full" else cure
         return [*lines, f"fits     not even one row of {step.length} tokens: it takes {one / GIB:.1f} GiB; try {cure}"]
@@ -416,7 +436,7 @@ def plan(
 
 def _memory(of: Shape, use: Use, card: Device) -> list[str]:
     """What the memory of a micro-batch is for, as lines of text."""
-    parts = peak(of, use)
+    parts = peak(of, use, newer=card.newer)
     total = sum(parts.values())
     return [
         f"memory   of a micro-batch of {use.rows} rows of {use.length} tokens, in MiB",

@@ -23,7 +23,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +43,7 @@ from tsirius.models import (
     encode,
     estimate,
     graphs,
+    layers,
     load,
     lora,
     loss,
@@ -232,7 +233,7 @@ def _fit(job: Job) -> tuple[Any, dict[str, Any]]:
         with (
             progress("train", total=training.total) as advance,
             trackers.opened(told, scratch.name) as track,
-            lora.shortened(model, when=device.type == "cuda"),
+            training.shortened(),
         ):
             advance(state.step)
             _train(training, state, judge, scratch, advance, track)
@@ -341,7 +342,26 @@ class Training:
         if self.graphs is not None:
             longest = max(self.lengths, default=1)
             self.padded = [graphs.bucket(length, longest=longest) for length in self.lengths]
+        self._written_out = False
         self._epoch, self._order = -1, list[list[int]]()
+
+    @contextlib.contextmanager
+    def shortened(self) -> Iterator[None]:
+        """Within this, on a GPU, steps are taken with fewer kernels, see :mod:`tsirius.models.layers`: enter it with
+        the weights that training goes on from."""
+        on_card = self.device.type == "cuda"
+        if not adapters.captures(self.recipe.method, self.recipe.gradient_checkpointing):
+            with lora.shortened(self.model, when=on_card):
+                yield
+            return
+        with layers.shortened(self.model, half=self.half, when=on_card) as held:
+            self._written_out = held is not None
+            hook = self.optimiser.register_step_post_hook(lambda *_: held.refresh() if held is not None else None)
+            try:
+                yield
+            finally:
+                self._written_out = False
+                hook.remove()
 
     def rows(self, step: int) -> list[int]:
         """The rows of a step, counted from 0."""
@@ -386,7 +406,7 @@ class Training:
         """Take the step that the gradients say."""
         self.scaler.unscale_(self.optimiser)
         if self.recipe.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self.trained.values(), self.recipe.max_grad_norm)
+            adapters.clip(self.trained.values(), self.optimiser, self.recipe.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
@@ -402,7 +422,12 @@ class Training:
         divisor = float(self.weights[list(rows)].sum()) or 1.0
         own = sorted(rows, key=lambda row: self.lengths[row])[distributed.process() :: distributed.processes()]
         for members in micro_batches.split(own, self.padded, budget=self.budget):
-            given = self._there(*self.micro_batch(members, divisor))
+            ids, mask, *others = self.micro_batch(members, divisor)
+            if self._written_out and mask.all():  # attention is faster without a mask
+                given = self._there(ids, *others)
+                self._run((given[0].shape, "whole"), self._learn_whole, *given)
+                continue
+            given = self._there(ids, mask, *others)
             self._run(given[0].shape, self._learn, *given)
         distributed.add_up(self.trained.values())
 
@@ -419,7 +444,13 @@ class Training:
         rows = graphs.fixed_rows(len(members), most=most)
         return graphs.fill_up(ids, mask, targets, weights, rows=rows, length=length, pad=self.pad)
 
-    def _learn(self, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> None:
+    def _learn_whole(self, ids: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> None:
+        """The same of rows without padding."""
+        self._learn(ids, None, targets, weights)
+
+    def _learn(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, targets: torch.Tensor, weights: torch.Tensor
+    ) -> None:
         """Add the gradients of a micro-batch."""
         # A cast of a weight that one graph keeps would be freed with it.
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None,
