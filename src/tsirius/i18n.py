@@ -320,17 +320,6 @@ def _balanced(text: str) -> bool:
     return not brackets
 
 
-def numerals(text: str) -> str:
-    """A formatted number as the language that is spoken writes it.
-
-    Example:
-        >>> with speaking("ru"):
-        ...     numerals("1.5")
-        '1,5'
-    """
-    return text if language() == "en" else _numerals(text)
-
-
 def _value(kind: str, value: str, given: Catalogue, depth: int, *, strict: bool) -> str | None:
     """The translation of a hole's value; None where it stays."""
     if kind == "n":
