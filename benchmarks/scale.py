@@ -13,7 +13,7 @@ worker each (``ray.cluster_utils``), and a raylet may be killed too: its node is
 joins. The last step checks all parts together. The same command resumes.
 ``same`` compares two folders of outputs byte by byte. ``overhead`` predicts the same parts by so many plain processes
 and by Ray with so many workers, and prints how much of the plain rate is left and the peak of each.
-Prints reviews a second, with an interval over parts, and the peak of the resident memory of one process.
+Prints reviews a second, with an interval over stretches of the time, and the peak of the resident memory of one process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 
 import polars as pl
@@ -38,6 +38,7 @@ from tsirius.scale.cost import interval
 
 MIB = 2**20
 LOOK_SECONDS = 0.5
+STRETCHES = 8
 
 
 def make(reviews: Path, folder: Path, *, rows: int, parts: int) -> None:
@@ -107,8 +108,8 @@ def victims(process: psutil.Popen, nodes: Nodes | None) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def strike(choose: random.Random, process: psutil.Popen, nodes: Nodes | None) -> None:
-    """Kill one of the victims."""
+def strike(choose: random.Random, process: psutil.Popen, nodes: Nodes | None) -> bool:
+    """Kill one of the victims; says whether it was still there."""
     killed = choose.choice(victims(process, nodes))
     with suppress(psutil.NoSuchProcess):
         name = killed.name()
@@ -117,10 +118,13 @@ def strike(choose: random.Random, process: psutil.Popen, nodes: Nodes | None) ->
         else:
             killed.kill()
         print(f"kill {killed.pid} {name}", flush=True)
+        return True
+    return False
 
 
-def run(given: argparse.Namespace) -> int:
-    """Run the commands, killing as asked, until all have ended well; returns the peak memory of a process, in bytes."""
+def run(given: argparse.Namespace) -> tuple[int, int]:
+    """Run the commands, killing as asked, until all have ended well; returns the peak memory of a process, in bytes,
+    and how many were killed."""
     choose, kills, peak = random.Random(given.seed), given.kills, 0
     nodes = Nodes(given.nodes) if given.nodes else None
     last = time.monotonic()
@@ -141,18 +145,18 @@ def run(given: argparse.Namespace) -> int:
                     if "raylet" not in one.name() and "gcs_server" not in one.name():
                         peak = max(peak, one.memory_info().rss)
         if running and kills and time.monotonic() - last > given.every:
-            last, kills = time.monotonic(), kills - 1
+            last = time.monotonic()
             with suppress(psutil.NoSuchProcess):
-                strike(choose, choose.choice(running)[1], nodes)
+                kills -= strike(choose, choose.choice(running)[1], nodes)
     if nodes is not None:
         nodes.close()
-    return peak
+    return peak, given.kills - kills
 
 
 def predict(given: argparse.Namespace) -> None:
     """Predict, check, and print the figures."""
     before, start = {path: path.stat().st_mtime for path in given.out.rglob("*.parquet")}, time.time()
-    peak = run(given)
+    peak, killed = run(given)
     seconds = time.time() - start
     last = [sys.executable, "-m", "tsirius", "predict", str(given.model), str(given.folder), "-o", str(given.out)]
     finished = time.monotonic()
@@ -160,22 +164,24 @@ def predict(given: argparse.Namespace) -> None:
     manifest = json.loads((given.out / "_manifest.json").read_text(encoding="utf-8"))
     made = {given.out / entry["output"]: entry["rows"] for entry in manifest["parts"]}
     new = {path: rows for path, rows in made.items() if path not in before}
-    ends = sorted(path.stat().st_mtime for path in new)
+    ends = sorted((path.stat().st_mtime, rows) for path, rows in new.items())
+    # Of eight stretches of the time: parts that end together say nothing of how long one takes.
+    marks = [ends[round(number * (len(ends) - 1) / STRETCHES)][0] for number in range(STRETCHES + 1)] if ends else []
     each = [
-        rows / (end - begin)
-        for rows, begin, end in zip(list(new.values())[1:], ends, ends[1:], strict=False)
+        sum(rows for at, rows in ends if begin < at <= end) / (end - begin)
+        for begin, end in pairwise(marks)
         if end > begin
     ]
     if len(each) > 1:
         rate = interval(each)
-        print(f"between two parts {rate.mean:,.0f} reviews/s ({rate.low:,.0f} to {rate.high:,.0f})")
+        print(f"over {len(each)} stretches {rate.mean:,.0f} reviews/s ({rate.low:,.0f} to {rate.high:,.0f})")
     rows = sum(new.values())
     print(
         f"{rows:,} new of {manifest['rows']:,} reviews in {seconds:,.0f} s: {rows / seconds:,.0f}/s"
         f" with {given.processes} of {given.engine}, the start of each process included"
     )
     print(f"last check {time.monotonic() - finished:,.0f} s; peak of one process {peak / MIB:,.0f} MiB")
-    print(f"_SUCCESS: {(given.out / '_SUCCESS').exists()}; {given.kills} kills")
+    print(f"_SUCCESS: {(given.out / '_SUCCESS').exists()}; {killed} kills")
 
 
 def same(one: Path, other: Path) -> None:
@@ -193,7 +199,7 @@ def overhead(given: argparse.Namespace) -> None:
     for engine in ("here", "ray"):
         given.engine, given.out, start = engine, given.scratch / engine, time.time()
         given.out.mkdir(parents=True)
-        peak = run(given)
+        peak, _ = run(given)
         ends = sorted(path.stat().st_mtime for path in given.out.rglob("*.parquet"))
         # From the first part on: the start of a process and of its model is the same work for both.
         figures[engine] = peak, (len(ends) - 1) / (ends[-1] - ends[0]), time.time() - start

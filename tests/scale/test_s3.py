@@ -59,6 +59,7 @@ class Flaky(BaseHTTPRequestHandler):
         met: those that came about.
     """
 
+    protocol_version = "HTTP/1.1"  # which answers "Expect: 100-continue"
     server_at: ClassVar[str] = ""
     faults: ClassVar[list[str]] = []
     met: ClassVar[list[str]] = []
@@ -73,7 +74,8 @@ class Flaky(BaseHTTPRequestHandler):
             said = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             return self._answer(503, {"Content-Type": "application/xml"}, said, len(said))
         server = HTTPConnection(self.server_at)
-        server.request(self.command, self.path, body, dict(self.headers))
+        passed = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        server.request(self.command, self.path, body, passed)
         answer = server.getresponse()
         said = answer.read()
         length = int(answer.headers.get("Content-Length") or len(said))
