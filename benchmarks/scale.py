@@ -13,7 +13,7 @@ worker each (``ray.cluster_utils``), and a raylet may be killed too: its node is
 joins. The last step checks all parts together. The same command resumes.
 ``same`` compares two folders of outputs byte by byte. ``overhead`` predicts the same parts by so many plain processes
 and by Ray with so many workers, and prints how much of the plain rate is left and the peak of each.
-Prints reviews a second, with an interval over stretches of the time, and the peak of the resident memory of one process.
+Prints reviews a second, with an interval over stretches of the time, and the peak resident memory of one process.
 """
 
 from __future__ import annotations
