@@ -9,7 +9,7 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	@# what is compiled is kept, else every process that a test starts compiles all that it imports
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

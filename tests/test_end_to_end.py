@@ -269,6 +269,7 @@ def kill_and_go_on(finished: Path, folder: Path, moments: list[float]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_a_run_killed_in_one_stage_after_another_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     lay_out(tmp_path)
     for stage, seconds in [("ingest", 0.0), ("label", 3.0), ("label", 0.5), ("train", 0.5), ("predict", 0.0)]:
