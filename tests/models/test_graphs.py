@@ -32,6 +32,20 @@ def test_a_bucket_holds_its_rows_and_is_no_longer_than_it_must(tokens: int, more
     assert length in graphs.LENGTHS or length in (tokens, -(-longest // 8) * 8)
 
 
+def test_lengths_between_which_a_card_sees_no_difference_share_a_shape() -> None:
+    wide = [graphs.bucket(tokens, longest=200, least=100) for tokens in (1, 17, 96, 97, 140, 200)]
+    assert wide == [96, 96, 96, 128, 192, 200]
+    assert graphs.bucket(5, longest=20, least=100) == 24  # no longer than the longest row
+
+
+def test_a_small_card_is_busy_with_fewer_tokens() -> None:
+    base = {"layers": 12, "weights": 85_000_000}
+    large = graphs.idle(**base, products=2, tflops=989)
+    assert graphs.idle(**base, products=3, tflops=989) < large
+    assert 0 < graphs.idle(**base, products=2, tflops=65) < large / 10
+    assert graphs.idle(**base, products=2, tflops=0) == 0  # a card that is not known
+
+
 @given(st.integers(1, 100), st.integers(0, 100))
 def test_rows_are_filled_up_to_a_power_of_two_or_the_most(rows: int, more: int) -> None:
     filled = graphs.fixed_rows(rows, most=rows + more)
