@@ -364,6 +364,8 @@ class Training:
             return
         with layers.shortened(self.model, half=self.half, when=on_card) as held:
             self._written_out = held is not None
+            if held is not None and self.graphs is not None:
+                held.gather()
             hook = self.optimiser.register_step_post_hook(lambda *_: held.refresh() if held is not None else None)
             try:
                 yield
