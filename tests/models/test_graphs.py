@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_finetune import NAMES, RECIPE, TRAIN
 
-from tsirius.models import adapters, batching, encode, finetune, graphs, load, pooling
+from tsirius.models import adapters, batching, encode, finetune, graphs, kernels, load, pooling
 
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -152,3 +152,14 @@ def test_a_shape_is_captured_when_it_is_met_again() -> None:
     for _ in range(3):
         held.run("again", total.add_, torch.ones(1, device="cuda"))
     assert len(held) == 1 and total.item() == 3
+
+
+@ON_GPU
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_products_of_16_bits_are_added_to_32(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    grad, one, other = (torch.randn(shape, device="cuda") for shape in ((40, 24), (64, 40), (64, 24)))
+    one, other = one.to(kind).t(), other.to(kind)
+    expected = grad + one.float() @ other.float()
+    kernels.add_product(grad, one, other)
+    torch.testing.assert_close(grad, expected, rtol=2e-2, atol=2e-2)
