@@ -286,7 +286,7 @@ def drift(
 
     columns = drifting.Columns(text_column or "auto", encoding)
     found = drifting.check_file(folder, reviews, reference=reference, alpha=alpha, columns=columns)
-    tell(found.table())
+    print(found.table())
     if found.drifted:
         raise typer.Exit(1)
 

@@ -1,6 +1,7 @@
 """Drift: chance is told from change, measure by measure, and what is found is kept."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tsirius import i18n
 from tsirius.commands import drift
 from tsirius.commands.drift import measures
 from tsirius.errors import UserError
@@ -92,6 +94,10 @@ def test_chance_raises_few_alarms_and_a_change_is_found() -> None:
     assert found.drifted and {one.name for one in found.measures if one.drifted} >= {"mix", "unknown words"}
     assert found.new_words and found.new_words[0][0].startswith("новость")
     assert "DRIFT" in found.table() and "the reviews have changed" in found.table()
+    with i18n.speaking("ru"):
+        header, *rows = found.table().splitlines()
+    assert all(row.find("СДВИГ") in (-1, rows[0].find("СДВИГ")) for row in rows), "the columns are aligned"
+    assert "СДВИГ" in rows[0] and not re.search(r"\d\.\d|[A-Za-z]{2}", header)
 
 
 def test_the_command_keeps_a_history_and_tells_by_its_exit_code(

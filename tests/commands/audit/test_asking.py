@@ -7,6 +7,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from audited import NAMES, call, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsirius import i18n
 from tsirius.commands.audit import asking
 
 TEXTS = {"a": "Ботинки", "b": "Кружка\x1b[2J", "c": "Куртка"}
@@ -45,10 +47,19 @@ def test_lines_answer_skip_go_back_and_stop() -> None:
     screen, saved = typed("1\ns\nb\n2\n7\nq\n", answers, TEXTS)
     assert answers == {"a": "обувь", "b": "посуда"}
     assert saved == [{"a": "обувь"}, {"a": "обувь", "b": ""}, {"a": "обувь", "b": "посуда"}]
-    assert "2 of 3" in screen and "Your answer: skipped" in screen and "Press 1 to 4" in screen
+    assert "2 of 3" in screen and "You skipped it" in screen and "Press 1 to 4" in screen
     assert "\x1b" not in screen, "a review commands the terminal"
     screen, saved = typed("3\n", answers, TEXTS)
     assert "1 of 3" not in screen and answers["c"] == "одежда"
+
+
+def test_it_asks_in_russian_and_leaves_the_reviews_as_they_are() -> None:
+    with i18n.speaking("ru"):
+        screen, saved = typed("x\n1\ns\nb\n2\nq\n", {}, {**TEXTS, "a": "skipped"})
+    assert saved[-1] == {"a": "обувь", "b": "посуда"}
+    own = [line for line in screen.splitlines() if re.search("[A-Za-z]{2}", line.replace("Enter", ""))]
+    assert own == ["skipped"], "the review that says so"
+    assert "2 из 3" in screen and "пропущено" in screen
 
 
 def test_the_end_of_the_input_stops() -> None:

@@ -20,6 +20,7 @@ from tsirius.commands.audit import asking, assessment
 from tsirius.commands.audit.sample import Sample, draw_sample
 from tsirius.commands.audit.subject import KINDS, Subject, all_votes, also_trained_on, open_subject, read_texts
 from tsirius.errors import UserError, nearest
+from tsirius.i18n import translate
 from tsirius.progress import say
 from tsirius.publish import write_text
 from tsirius.store import Store, with_checksum
@@ -98,7 +99,10 @@ def _ask(
     hints = {}
     if show:
         rows = subject.rows.filter(pl.col("id").is_in(sample.rows["id"].implode()))
-        hints = {name: f"label: {label or 'none'}" for name, label in rows.select("id", "label").iter_rows()}
+        hints = {
+            name: translate(f"label: {label}") if label else translate("no label")
+            for name, label in rows.select("id", "label").iter_rows()
+        }
     keyboard, screen = asking.terminal()
     asking.ask(
         texts,

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import contextmanager
 from typing import TextIO
 
+from tsirius.i18n import translate
+
 KEYS = {"s": "skip", "b": "back", "q": "stop", "ы": "skip", "и": "back", "й": "stop"}
 """The letters, also where they lie on a Russian keyboard."""
 SINGLE_KEYS = 9
@@ -52,28 +54,36 @@ def ask(
     single = len(names) <= SINGLE_KEYS
     keys = _keys_line(names, width)
 
-    def show(line: str = "") -> None:
+    def put(line: str = "") -> None:
         print(line, file=screen, flush=True)
+
+    def show(line: str) -> None:
+        put(translate(line))
 
     show("Which category is each review of? Answer by what the text says.")
     for number, (name, description) in enumerate(zip(names, descriptions, strict=True), 1):
         line = f"{number:>3}  {name}" + (f": {description}" if description else "")
-        show(textwrap.fill(line, width, subsequent_indent=" " * 5))
+        put(textwrap.fill(line, width, subsequent_indent=" " * 5))
     index = _next(ids, answers, 0)
     with _reader(keyboard, screen, single=single) as pressed:
         while index < len(ids):
             name = ids[index]
-            show(f"\n--- {index + 1} of {len(ids)} ".ljust(width, "-"))
+            put("\n" + f"--- {translate(f'{index + 1:,} of {len(ids):,}')} ".ljust(width, "-"))
             for paragraph in printable(texts[name]).splitlines():
-                show(textwrap.fill(paragraph, width))
+                put(textwrap.fill(paragraph, width))
             if hints.get(name):
-                show(f"[{hints[name]}]")
-            show(f"\n{keys}")
+                put(f"[{hints[name]}]")
+            put(f"\n{keys}")
             before = answers.get(name)
-            if before is not None:
-                show(f"Your answer: {before or 'skipped'} (Enter keeps it)")
+            if before:
+                show(f"Your answer: {before} (Enter keeps it)")
+            elif before is not None:
+                show("You skipped it (Enter keeps it so)")
             meaning, chosen = _answer(pressed, names, before=before, single=single, screen=screen)
-            show(chosen or meaning)
+            if chosen:
+                put(chosen)
+            else:
+                show(_done(meaning))
             if meaning == "stop":
                 return
             if meaning == "back":
@@ -96,11 +106,22 @@ def _answer(
         chosen = names[int(key) - 1] if key.isdecimal() and 1 <= int(key) <= len(names) else None
         if meaning or chosen is not None:
             return meaning, chosen
-        print(f"Press 1 to {len(names)}, s, b or q{'' if single else ', then Enter'}.", file=screen, flush=True)
+        press = f"Press 1 to {len(names)}, s, b or q." if single else f"Press 1 to {len(names)}, s, b or q, then Enter."
+        print(translate(press), file=screen, flush=True)
+
+
+def _done(meaning: str) -> str:
+    """What was done, where no category was chosen."""
+    if meaning == "stop":
+        return "stopped"
+    if meaning == "back":
+        return "one review back"
+    return "kept" if meaning == "keep" else "skipped"
 
 
 def _keys_line(names: Sequence[str], width: int) -> str:
-    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), "s skip", "b back", "q stop"])
+    letters = (translate("s skip"), translate("b back"), translate("q stop"))
+    keys = "  ".join([*(f"{number} {name}" for number, name in enumerate(names, 1)), *letters])
     return textwrap.fill(keys, width, break_long_words=False)
 
 

@@ -23,6 +23,7 @@ from tsirius import tables
 from tsirius.commands.drift import measures, page
 from tsirius.commands.drift.measures import Measure
 from tsirius.errors import UserError
+from tsirius.i18n import numerals, translate
 from tsirius.io.source import describe_source, open_alike, read_batches
 from tsirius.language.clean import normalise
 from tsirius.models.classifier import Classifier
@@ -69,18 +70,21 @@ class Drift:
         return any(one.drifted for one in self.measures)
 
     def table(self) -> str:
-        """The comparison as lines of text."""
-        lines = [f"{'':<14} {'known':>8} {'new':>8}  95 % interval of the change  p        "]
+        """The comparison as lines of text, in the language that is spoken."""
+        rows = [["", translate("known"), translate("new"), translate("95 % interval of the change"), "p", "", ""]]
         for one in self.measures:
-            low, high = one.interval
-            change = f"{low:+.3f} to {high:+.3f}"
-            verdict = "DRIFT" if one.drifted else "chance"
-            lines.append(f"{one.name:<14} {one.known:8.3f} {one.new:8.3f}  {change:<27}  {one.p:<8.2g} {verdict}"
-                         f"{'  ' + one.detail if one.detail else ''}")  # fmt: skip
+            low, high = (numerals(f"{bound:+.3f}") for bound in one.interval)
+            verdict = translate("DRIFT") if one.drifted else translate("chance")
+            rows.append([translate(one.name), numerals(f"{one.known:.3f}"), numerals(f"{one.new:.3f}"),
+                         f"{low} … {high}", numerals(f"{one.p:.2g}"), verdict, translate(one.detail)])  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         if self.new_words:
-            lines.append("new words: " + ", ".join(f"{word} ({count:,})" for word, count in self.new_words))
+            words = ", ".join(f"{word} ({count:,})" for word, count in self.new_words)
+            lines.append(translate(f"new words: {words}"))
         verdict = "the reviews have changed" if self.drifted else "no more than chance"
-        lines.append(f"{self.rows:,} new reviews beside {self.known:,}: {verdict} (alarms by chance: {self.alpha:.1%})")
+        about = f"{self.rows:,} new reviews beside {self.known:,}: {verdict} (alarms by chance: {self.alpha:.1%})"
+        lines.append(translate(about))
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
