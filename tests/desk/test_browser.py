@@ -20,6 +20,7 @@ import shop as sample
 from desking import NAMES, make_run
 
 from tsirius.answers.log import Log
+from tsirius.commands.categories.preview import categories_of
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api")
@@ -155,7 +156,8 @@ def test_two_people_and_a_search(browser: Any, run: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/work?queue=unsure", "/work?queue=category&category=обувь",
-                                  "/work?queue=search", "/work?queue=exam", "/model"])  # fmt: skip
+                                  "/work?queue=search", "/work?queue=exam", "/model", "/categories",
+                                  "/hello"])  # fmt: skip
 def test_it_fits_a_phone(browser: Any, run: Path, path: str) -> None:
     with desk(run) as (address, _):
         page = enter(browser, address, "Анна", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
@@ -186,11 +188,64 @@ def test_a_kill_in_between_loses_nothing(browser: Any, run: Path) -> None:
         assert len(said(run)) == 11
 
 
+def of_shop(base: Path, folder: Path) -> tuple[Path, Path]:
+    """A copy of the finished sample: its folder, and its run."""
+    made = Path(shutil.copytree(sample.finished(base), folder))
+    return made, made / "runs" / "shop"
+
+
+def test_categories_are_changed_on_the_page(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    folder, run = of_shop(tmp_path_factory.getbasetemp(), tmp_path / "shop")
+    (folder / "gold.csv").write_text("id,category\n", encoding="utf-8")  # former names would be refused
+    own = categories_of(run)
+
+    def show(page: Any) -> str:
+        page.click("text=Show the difference")
+        page.wait_for_selector(".proposed")
+        return str(page.inner_text(".proposed"))
+
+    with desk(run, cwd=folder) as (address, process):
+        page = enter(browser, address, "Анна")
+        go(page, "/categories")
+        page.locator("input[name=name]").nth(len(own)).fill("часы")
+        page.locator("textarea[name=description]").nth(len(own)).fill("наручные часы, будильники, ремешок")
+        assert "added: часы" in show(page) and categories_of(run) == own
+        page.click("text=Drop")
+        page.wait_for_selector(".proposed", state="detached")
+        names = page.locator("input[name=name]")
+        first, second = (place for place, one in enumerate(own) if not one.none and place < 3)
+        merged, gone = names.nth(first).input_value(), names.nth(second).input_value()
+        names.nth(first).fill("Всё вместе")
+        names.nth(second).fill("Всё вместе")
+        names.nth(len(own)).fill("часы")
+        shown = show(page)
+        assert f"renamed: {merged} → Всё вместе" in shown and f"renamed: {gone} → Всё вместе" in shown
+        assert "added: часы" in shown and categories_of(run) == own
+        process.kill()
+        process.wait()
+    with desk(run, cwd=folder) as (address, _):
+        page = enter(browser, address, "Анна")
+        go(page, "/categories")
+        assert page.inner_text(".proposed") == shown, "a kill in between loses nothing"
+        page.click("text=Accept and run on")
+        page.wait_for_selector(".versions", timeout=600_000)
+        left = [name for name in own.names if name not in (merged, gone)]
+        assert sorted(categories_of(run).names) == sorted([*left, "Всё вместе", "часы"])
+        go(page, "/work?queue=unsure")
+        page.wait_for_selector("blockquote")
+        assert "Всё вместе" in page.inner_text(".choices")
+        go(page, "/model")
+        page.click("text=Go back to this")
+        page.wait_for_selector("text=in use", timeout=600_000)
+        assert categories_of(run) == own and page.complaints == []
+
+
 def test_a_training_with_what_changed_and_back(
     browser: Any, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(sample.finished(tmp_path_factory.getbasetemp()), tmp_path / "shop"))
-    run = folder / "runs" / "shop"
+    folder, run = of_shop(tmp_path_factory.getbasetemp(), tmp_path / "shop")
     with (folder / "gold.csv").open(encoding="utf-8", newline="") as file:
         gold = {" ".join(row["text"].split()): row["category"] for row in csv.DictReader(file)}
     model = (run / "train" / "record.json").read_bytes()
@@ -230,7 +285,7 @@ def test_axe_finds_no_serious_fault(browser: Any, run: Path, scheme: str) -> Non
         for key in ("Digit1", "KeyX", "KeyC"):
             press(page, key)
         paths = ["/", "/work?queue=unsure", "/work?queue=category&category=посуда", "/work?queue=search&words=чашка",
-                 "/work?queue=exam", "/model", "/hello", "/nothing"]  # fmt: skip
+                 "/work?queue=exam", "/model", "/categories", "/hello", "/nothing"]  # fmt: skip
         for path in paths:
             go(page, path)
             response = axe.run(page).response
@@ -241,5 +296,6 @@ def test_axe_finds_no_serious_fault(browser: Any, run: Path, scheme: str) -> Non
                 if one["impact"] in ("serious", "critical", "moderate")
             ]
             assert found == []
-        if folder := os.environ.get("SCREENSHOTS"):
-            page.screenshot(path=f"{folder}/{scheme}.png")
+            if folder := os.environ.get("SCREENSHOTS"):
+                shot = path.partition("&")[0].strip("/").replace("?queue=", "-") or "home"
+                page.screenshot(path=f"{folder}/{scheme}-{shot}.png", full_page=True)
