@@ -88,6 +88,28 @@ def press(page: Any, key: str) -> str:
     return str(before)
 
 
+def shoot(page: Any, name: str) -> None:
+    """Keep a picture of the page, where one is asked for: in the folder ``SCREENSHOTS``."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def named(path: str) -> str:
+    return path.partition("&")[0].strip("/").replace("?queue=", "-") or "home"
+
+
+def faults(page: Any) -> list[tuple[str, str, str | None]]:
+    """What axe finds that is at least moderate: rule, element, what to mend."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    response = axe.run(page).response
+    assert len(response["passes"]) > 5, "it looked"
+    return [
+        (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
+        for one in response["violations"]
+        if one["impact"] in ("serious", "critical", "moderate")
+    ]
+
+
 def said(run: Path) -> list[tuple[str, str, str | None]]:
     return [(one.who, one.review, one.category) for one in Log(run).standing()]
 
@@ -162,6 +184,7 @@ def test_it_fits_a_phone(browser: Any, run: Path, path: str) -> None:
     with desk(run) as (address, _):
         page = enter(browser, address, "Анна", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
         go(page, path)
+        shoot(page, f"phone-{named(path)}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         for button in page.locator("button:visible, select:visible").all():
             box = button.bounding_box()
@@ -215,7 +238,7 @@ def test_categories_are_changed_on_the_page(
         page.click("text=Drop")
         page.wait_for_selector(".proposed", state="detached")
         names = page.locator("input[name=name]")
-        first, second = (place for place, one in enumerate(own) if not one.none and place < 3)
+        first, second = [place for place, one in enumerate(own) if not one.none][:2]
         merged, gone = names.nth(first).input_value(), names.nth(second).input_value()
         names.nth(first).fill("Всё вместе")
         names.nth(second).fill("Всё вместе")
@@ -223,6 +246,13 @@ def test_categories_are_changed_on_the_page(
         shown = show(page)
         assert f"renamed: {merged} → Всё вместе" in shown and f"renamed: {gone} → Всё вместе" in shown
         assert "added: часы" in shown and categories_of(run) == own
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            shoot(page, f"{scheme}-categories-proposed")
+            assert faults(page) == []
+        page.set_viewport_size({"width": 360, "height": 740})
+        shoot(page, "phone-categories-proposed")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
         process.kill()
         process.wait()
     with desk(run, cwd=folder) as (address, _):
@@ -278,7 +308,6 @@ def test_a_training_with_what_changed_and_back(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser: Any, run: Path, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     with desk(run) as (address, _):
         page = enter(browser, address, "Анна", color_scheme=scheme)
         go(page, "/work?queue=unsure")
@@ -288,14 +317,5 @@ def test_axe_finds_no_serious_fault(browser: Any, run: Path, scheme: str) -> Non
                  "/work?queue=exam", "/model", "/categories", "/hello", "/nothing"]  # fmt: skip
         for path in paths:
             go(page, path)
-            response = axe.run(page).response
-            assert len(response["passes"]) > 5, "it looked"
-            found = [
-                (path, one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
-                for one in response["violations"]
-                if one["impact"] in ("serious", "critical", "moderate")
-            ]
-            assert found == []
-            if folder := os.environ.get("SCREENSHOTS"):
-                shot = path.partition("&")[0].strip("/").replace("?queue=", "-") or "home"
-                page.screenshot(path=f"{folder}/{scheme}-{shot}.png", full_page=True)
+            shoot(page, f"{scheme}-{named(path)}")
+            assert faults(page) == [], path

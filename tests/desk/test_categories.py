@@ -55,6 +55,7 @@ def test_the_page_lists_categories_and_groups_and_is_linked(board: Board, anna: 
     assert "Missing categories?" in seen.words and seen.all("h3")
     names = [at["value"] for at in seen.all("input", name="name")]
     assert names == [*board.desk.categories.names, "", ""], "and lines for new ones"
+    assert seen.words.count("no product") == 1, "the one without a product is marked"
     assert [at["href"] for at in anna.get("/").all("a") if at["href"] == "/categories"]
 
 
