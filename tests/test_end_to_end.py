@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from shop import lay_out, reviews, tsirius
 
+from tsirius.commands.answers.desk import Desk
 from tsirius.commands.compare import check_submission
 from tsirius.commands.evaluate import evaluate_file
 from tsirius.commands.latency import measure
@@ -296,3 +297,29 @@ def test_a_run_killed_at_ten_moments_goes_on_to_the_same_bytes(finished: Path, t
     whole = sum(record["seconds"] for record in records) + 3
     rng = random.Random(0)
     kill_and_go_on(finished, tmp_path / "shop", [rng.uniform(0.5, whole) for _ in range(10)])
+
+
+def test_a_run_that_labels_a_sample_tells_of_all_reviews(finished: Path, here: Here, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    here("run", "shop.toml", "label.sample=300", "train.sample=200", cwd=tmp_path)
+    run = tmp_path / "runs" / "shop"
+    record = {stage: json.loads((run / stage / "record.json").read_text())["notes"] for stage in ("label", "train")}
+    rows = list(csv.DictReader((run / "labelled.csv").read_text(encoding="utf-8-sig").splitlines()))
+    left = [row for row in rows if row["reason"] == "not sampled"]
+    assert len(rows) == record["label"]["rows"] > record["label"]["sampled"] == len(rows) - len(left)
+    assert all(not row["label"] and not row["confidence"] for row in left)
+    whole = json.loads((finished / "runs" / "shop" / "label" / "record.json").read_text())["notes"]["estimated_mix"]
+    mix = record["label"]["estimated_mix"]
+    assert sum(abs(mix[name] - whole[name]) for name in whole) / 2 < 0.15
+    assert record["train"]["rows"] <= 200 < record["train"]["sampled_from"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "not in the sample" in page and "not sampled" in page
+
+    here("audit", "runs/shop", "--count", "40", "--write", "asked.csv", cwd=tmp_path)
+    lines = (tmp_path / "asked.csv").read_text(encoding="utf-8-sig").splitlines()
+    asked = list(csv.DictReader(lines, delimiter=";"))
+    assert len(asked) == 40 and not {row["text"] for row in asked} & {row["text"] for row in left}
+    desk = Desk(run)
+    assert len(desk.reviews) == record["label"]["sampled"] == len(desk.consensus)
+    assert set(desk.queue("unsure", count=20)) <= set(desk.reviews["id"])
+    assert [len(one) for one in desk._votes] == [len(desk.reviews)] * len(desk._votes)
