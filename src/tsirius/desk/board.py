@@ -499,7 +499,7 @@ class Board:
         if self.trouble or not self.training.failed():
             return self.trouble
         lines = self.training.lines()
-        return lines[-1].removeprefix("tsirius: ") if lines else "ended without a word"
+        return lines[-1].removeprefix("tsirius: ") if lines else str(UserError("ended without a word"))
 
     def _train(self, task: str) -> None:
         self.training.start(task)
