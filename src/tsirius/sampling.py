@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def numbers(texts: Iterable[str]) -> NDArray[np.uint64]:
     """A 64-bit hash of each text, [N]."""
     digests = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64, copy=False)
+    return np.fromiter((int.from_bytes(digest, "little") for digest in digests), dtype=np.uint64)
 
 
 def drawn(hashes: NDArray[np.uint64], size: int) -> NDArray[np.bool_]:

@@ -19,22 +19,22 @@ LONG = "Заказывала эту кофту для дочки в подаро
 
 def test_same_words_share_a_group():
     texts = ["Супер!", "супер", "👍", "👍👍", "Всё отлично", "все ОТЛИЧНО!!!", "👍", ""]
-    assert near_duplicate_groups(texts, similarity=0.8) == [0, 0, 2, 3, 4, 4, 2, 7]
+    assert near_duplicate_groups(texts, similarity=0.8).tolist() == [0, 0, 2, 3, 4, 4, 2, 7]
 
 
 def test_near_duplicates_share_a_group_and_others_do_not():
     other = "Пылесос шумный, но пыль собирает хорошо, контейнер легко моется, шнура хватает на всю комнату"
     texts = [other, LONG, LONG.replace("неделю", "недели"), LONG[:60] + other[60:], LONG + " быстро"]
-    assert near_duplicate_groups(texts, similarity=0.8) == [0, 1, 1, 3, 1]
-    assert near_duplicate_groups(texts, similarity=1.0) == [0, 1, 2, 3, 4]
-    assert near_duplicate_groups([], similarity=0.8) == []
+    assert near_duplicate_groups(texts, similarity=0.8).tolist() == [0, 1, 1, 3, 1]
+    assert near_duplicate_groups(texts, similarity=1.0).tolist() == [0, 1, 2, 3, 4]
+    assert near_duplicate_groups([], similarity=0.8).tolist() == []
     with pytest.raises(ValueError, match="similarity"):
         near_duplicate_groups(texts, similarity=0)
 
 
 def test_short_texts_do_not_chain():
     short = [f"{start} {end}" for start in ("всё хорошо", "хорошо всё", "очень хорошо") for end in ("да", "нет", "ок")]
-    assert near_duplicate_groups(short, similarity=0.5) == list(range(len(short)))
+    assert near_duplicate_groups(short, similarity=0.5).tolist() == list(range(len(short)))
 
 
 def test_small_steps_do_not_chain_through_a_whole_file():

@@ -32,8 +32,8 @@ PIECE = 1 << 16
 """Signatures of which a band is read at a time."""
 
 
-def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> list[int]:
-    """For each text the row (0-based) of the first text of its group.
+def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> NDArray[np.int64]:
+    """For each text the row (0-based) of the first text of its group, [N].
 
     Texts with the same words in the same order (case, punctuation and ё aside) share a group; texts without words
     only where they are equal. Longer ones also do where the Jaccard similarity of their character 5-grams reaches
@@ -61,7 +61,7 @@ def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> list[in
     # a row's parent always comes before it, so that one pass resolves them all
     for row, above in enumerate(parent):
         parent[row] = parent[above]
-    return parent.tolist()
+    return np.frombuffer(parent, dtype=np.int64)
 
 
 def _equal(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -76,7 +76,10 @@ def _equal(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
     order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: the first of equal ones stays before the others
     new = np.ones(len(order), dtype=bool)
-    new[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
+    new[1:] = False
+    for half in halves.T:
+        sorted_half = half[order]
+        new[1:] |= sorted_half[1:] != sorted_half[:-1]
     first = np.empty(len(order), dtype=np.int64)
     first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))] if len(order) else order
     return first, np.frombuffer(long, dtype=bool)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, field_validator
 
 from tsirius import sampling, tables
@@ -106,7 +107,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     part.unlink()
     (out / "categories.json").write_text(known.to_json(), encoding="utf-8")
     exact = len(clean) - len(np.unique(sampling.numbers(clean)))
-    near = len(clean) - len(set(groups)) - exact
+    different = len(np.unique(groups))
+    near = len(clean) - different - exact
     for reason, count in rejected.items():
         more = f" and {count - SHOWN_ROWS:,} more" if count > SHOWN_ROWS else ""
         say(f"  {count:,} {reason}, set aside: {', '.join(where[reason])}{more}")
@@ -115,7 +117,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         "rows": total,
         "kept": len(clean),
         "rejected": dict(rejected),
-        "groups": len(set(groups)),
+        "groups": different,
         "exact_duplicates": exact,
         "near_duplicates": near,
         "columns": {
@@ -221,7 +223,7 @@ def _reason(max_characters: int) -> pl.Expr:
     )  # fmt: skip
 
 
-def write_groups(part: Path, groups: list[int], path: Path) -> None:
+def write_groups(part: Path, groups: NDArray[np.int64], path: Path) -> None:
     """Copy the reviews in ``part`` to ``path``, each with its group."""
     group = pl.Series("group", groups, dtype=pl.Int64)
     done = 0
