@@ -311,7 +311,7 @@ def invented(
             continue
         text = written.passing(rng, thing, phrase, other, pool is latin)
         add(text, "passing", label(owners, None if kind < 0 else [kind]))
-        if round_ % 12 == 0:
+        if round_ % 4 == 0:
             frame = written.pick(rng, written.frames("mention", pool is latin))
             add(
                 written.said(rng, [written.filled(frame, **written.cases(other, "o_"))]),

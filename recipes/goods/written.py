@@ -91,17 +91,54 @@ def said(rng: random.Random, parts: list[str]) -> str:
     return text + rng.choice(("", ".", "!", "", ".", " )", "!!!"))
 
 
+ENDINGS = tuple(
+    (re.compile(rf"{end}$"), fond)
+    for end, fond in (
+        (r"(?<=[жшчщ])ка", "ечка"),
+        (r"(?<=[жшчщ])ки", "ечки"),
+        (r"(?<=[бвгдзлмнпрстфх])ка", "очка"),
+        (r"(?<=[бвгдзлмнпрстфх])ки", "очки"),
+        (r"(?<=[аеиоуыэюя])ца", "чка"),
+        (r"(?<=[бвгдзклмнпрстфх])а", "очка"),
+        (r"(?<=[аеиоуыэюя])к", "чок"),
+        (r"(?<=[нрлс])", "чик"),
+        (r"(?<=[тжшм])", "ик"),
+        (r"(?<=[бвдзмнпрст])ы", "ики"),
+    )
+)
+"""How a noun ends, and how people end it when they are fond of the thing: «куртка», «курточка»."""
+
+
+def fondly(item: str) -> str:
+    """A Russian name of one word with a fond ending, where :data:`ENDINGS` has one."""
+    for end, fond in ENDINGS:
+        if len(item) > 4 and item.isalpha() and end.search(item):
+            return end.sub(fond, item)
+    return item
+
+
+def mistyped(rng: random.Random, text: str) -> str:
+    """A text with one letter lost, doubled or swapped with the next, as a thumb does it."""
+    place = rng.randrange(max(1, len(text) - 1))
+    here, after = text[place : place + 1], text[place + 1 : place + 2]
+    return text[:place] + rng.choice((after, here * 2 + after, after + here)) + text[place + 2 :]
+
+
 def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> str:
     """A short review that names a thing, with what is told beside the point, and ``phrases`` that fit it."""
-    latin = item.isascii()
+    latin, dice = item.isascii(), rng.random()
+    if dice < 0.1:
+        item = fondly(item)
+    elif dice < 0.16:
+        item = mistyped(rng, item)
     text = filled(rng.choice(frames("named", latin)), **cases(item, ""))
     parts, dice = [text], rng.random()
     if dice < 0.55:
         parts += rng.sample(frames("context", latin), 1 if dice < 0.35 else 2)
     if rng.random() < 0.2:
         parts.append(beside(rng, latin))
-    if phrases and rng.random() < 0.3:
-        parts.append(rng.choice(phrases))
+    if phrases and rng.random() < 0.5:
+        parts += rng.sample(phrases, min(len(phrases), rng.choice((1, 1, 2))))
     rng.shuffle(parts)
     return said(rng, parts)
 
