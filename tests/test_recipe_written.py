@@ -53,10 +53,32 @@ def test_a_phrase_that_implies_a_thing_is_of_one_department_and_language() -> No
 @pytest.mark.parametrize("kind", ["ru", "en"])
 def test_texts_that_name_nothing_cover_what_reviews_speak_of(kind: str) -> None:
     assert set(written.nothing(kind == "en")) == {*prepare.ASPECTS, "other"}
+    assert set(written.stories(kind == "en")) == {*prepare.ASPECTS, "other"}
+
+
+def test_alternatives_are_parted_and_closed() -> None:
+    phrases = [phrase for table in written.table("stories.txt").values() for phrase in table]
+    phrases += [frame for _, _, frames in written.companions() for frame in frames]
+    rng = random.Random(1)
+    for phrase in phrases:
+        made = {written.chosen(rng, phrase) for _ in range(40)}
+        assert len(made) > 1, phrase
+        assert not any(mark in text for text in made for mark in "[]/"), phrase
+    assert written.chosen(rng, "[a/a], [b/b] c, [/]") == "a, b c"
+
+
+def test_companions_are_of_departments_and_shelves_that_exist() -> None:
+    departments = {table["id"] for table in shop.tables()[0]}
+    for owner, thing, frames in written.companions():
+        assert owner in departments
+        assert all(english(thing) == english(frame) for frame in frames), thing
+        slots = {slot for frame in frames for _, slot, _, _ in string.Formatter().parse(frame) if slot is not None}
+        assert slots <= set(written.CASES), thing
+        assert all("{" in frame for frame in frames), thing
 
 
 def test_no_phrase_is_empty_or_written_twice() -> None:
-    for name in ("none.txt", "frames.txt"):
+    for name in ("none.txt", "stories.txt", "frames.txt"):
         for (kind, language), phrases in written.table(name).items():
             assert all(phrases), (name, kind)
             assert language in ("ru", "en")
@@ -87,6 +109,8 @@ def test_texts_are_put_together(latin: bool) -> None:
     for _ in range(300):
         for text in (
             written.named(rng, thing, [phrase]),
+            written.named(rng, thing, None, [phrase]),
+            written.met(rng, thing, ["{n} [is here/was there]" if latin else "{n} [тут/там]"]),
             written.passing(rng, thing, phrase, other, latin),
             written.implied(rng, [phrase], latin),
             written.generic(rng, latin)[0],

@@ -16,6 +16,9 @@ CASES = {"n": "nomn", "a": "accs", "g": "gent", "d": "datv", "i": "ablt"}
 """Slot of a frame → the case of the name that fills it."""
 SO = re.compile(r"\b([Сс]) (?=[сзшжщ][бвгджзклмнпрстфхцчшщ])")
 """«с» before «с», «з», «ш», «ж» or «щ» and another consonant."""
+ALTERNATIVES = re.compile(r"\[([^\]]*)\]")
+STORIES = 0.4
+"""Share of the phrases on delivery, the seller and the like that come from stories.txt."""
 PREPOSITIONS = frozenset("для с со от из в на под к по о об и без при".split())  # noqa: SIM905
 
 
@@ -41,7 +44,7 @@ def inflected(name: str, case: str) -> str:
 
 @cache
 def table(name: str) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(kind, language) → phrases of none.txt or frames.txt."""
+    """(kind, language) → phrases of none.txt, stories.txt or frames.txt."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for kind, language, phrases in lines(Path(__file__).with_name(name)):
         found[kind, language] += phrases
@@ -57,6 +60,18 @@ def nothing(english: bool) -> dict[str, tuple[str, ...]]:
     """What is spoken of → phrases that name no product, in a language."""
     wanted = "en" if english else "ru"
     return {kind: phrases for (kind, language), phrases in table("none.txt").items() if language == wanted}
+
+
+def stories(english: bool) -> dict[str, tuple[str, ...]]:
+    """What is spoken of → phrases with alternatives that name no product, in a language."""
+    wanted = "en" if english else "ru"
+    return {kind: phrases for (kind, language), phrases in table("stories.txt").items() if language == wanted}
+
+
+def chosen(rng: random.Random, phrase: str) -> str:
+    """A phrase with one of the alternatives at each of its brackets."""
+    made = ALTERNATIVES.sub(lambda found: rng.choice(found[1].split("/")), phrase)
+    return made.replace(" ,", ",").strip(" ,")
 
 
 def filled(frame: str, **names: str) -> str:
@@ -78,6 +93,12 @@ def uses(file: Path | None = None) -> list[tuple[str, str, str]]:
     """(department, thing, phrase) of uses.txt; the phrases of a thing with an English name are English."""
     rows = lines(file or Path(__file__).with_name("uses.txt"))
     return [(owner, thing, phrase) for owner, thing, phrases in rows for phrase in phrases]
+
+
+def companions(file: Path | None = None) -> list[tuple[str, str, list[str]]]:
+    """(department, thing, frames) of companions.txt: what a thing meets in use, and is not."""
+    rows = lines(file or Path(__file__).with_name("companions.txt"))
+    return [(owner, thing.strip(), phrases) for owner, things, phrases in rows for thing in things.split(",")]
 
 
 def said(rng: random.Random, parts: list[str]) -> str:
@@ -124,8 +145,20 @@ def mistyped(rng: random.Random, text: str) -> str:
     return text[:place] + rng.choice((after, here * 2 + after, after + here)) + text[place + 2 :]
 
 
-def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> str:
-    """A short review that names a thing, with what is told beside the point, and ``phrases`` that fit it."""
+def met(rng: random.Random, item: str, frames_: Sequence[str]) -> str:
+    """A short review that names a thing and what it meets in use."""
+    parts = [filled(chosen(rng, rng.choice(frames_)), **cases(item, ""))]
+    if rng.random() < 0.35:
+        parts.append(rng.choice(frames("context", item.isascii())))
+    if rng.random() < 0.15:
+        parts.append(beside(rng, item.isascii()))
+    rng.shuffle(parts)
+    return said(rng, parts)
+
+
+def named(rng: random.Random, item: str, phrases: list[str] | None = None, astray: Sequence[str] | None = None) -> str:
+    """A short review that names a thing, with what is told beside the point, and ``phrases`` that fit it, or one of
+    those that are said of other things (``astray``): the name decides."""
     latin, dice = item.isascii(), rng.random()
     if dice < 0.1:
         item = fondly(item)
@@ -139,6 +172,8 @@ def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> st
         parts.append(beside(rng, latin))
     if phrases and rng.random() < 0.5:
         parts += rng.sample(phrases, min(len(phrases), rng.choice((1, 1, 2))))
+    elif astray and rng.random() < 0.5:
+        parts.append(pick(rng, astray))
     rng.shuffle(parts)
     return said(rng, parts)
 
@@ -146,7 +181,14 @@ def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> st
 def beside(rng: random.Random, latin: bool) -> str:
     """A phrase on delivery, the seller and the like."""
     kinds = nothing(latin)
-    return rng.choice(kinds[rng.choice(list(kinds))])
+    return told(rng, rng.choice(list(kinds)), latin)
+
+
+def told(rng: random.Random, aspect: str, english: bool) -> str:
+    """A phrase on an aspect, from none.txt or stories.txt."""
+    if rng.random() < STORIES:
+        return chosen(rng, rng.choice(stories(english)[aspect]))
+    return rng.choice(nothing(english)[aspect])
 
 
 def cases(item: str, prefix: str) -> dict[str, str]:
@@ -167,7 +209,7 @@ def generic(rng: random.Random, english: bool) -> tuple[str, set[str]]:
     """A text that names nothing, and what it speaks of."""
     kinds = nothing(english)
     aspects = [rng.choice(list(kinds)) for _ in range(rng.choice((1, 1, 2, 2, 3)))]
-    parts = [rng.choice(kinds[aspect]) for aspect in aspects]
+    parts = [told(rng, aspect, english) for aspect in aspects]
     if not english and set(aspects) & {"delivery", "seller", "refund"} and rng.random() < 0.35:
         parts.append(rng.choice(frames("none_context")))
         rng.shuffle(parts)
