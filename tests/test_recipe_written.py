@@ -1,5 +1,6 @@
 """The written texts of the recipe for goods: what they are put together from, and that they can be."""
 
+import csv
 import random
 import string
 import sys
@@ -87,6 +88,30 @@ def test_no_phrase_is_empty_or_written_twice() -> None:
             assert not again, (name, kind, again)
     again = [row for row, count in Counter((one, plain(two)) for one, _, two in written.uses()).items() if count > 1]
     assert not again
+
+
+def test_nothing_of_the_bed_is_written() -> None:
+    """No phrase shares half of its dictionary forms with a review of the bed that it is tested by."""
+    bed = Path(__file__).parents[1] / "recipes" / "bed"
+    reviews = [
+        row["text"]
+        for name in ("bed.csv", "bed_en.csv")
+        for row in csv.DictReader((bed / name).open("r", encoding="utf-8"))
+    ]
+    told = [set(goods.lemmas(text)) for text in reviews]
+    phrases = [phrase for _, _, phrase in written.uses()]
+    phrases += [
+        phrase for name in ("none.txt", "frames.txt") for table in written.table(name).values() for phrase in table
+    ]
+    near = []
+    for phrase in phrases:
+        words = set(goods.lemmas(phrase))
+        if len(words) > 2 and any(
+            2 * len(words & here) >= len(words | here) or (len(words) > 3 and 5 * len(words & here) >= 4 * len(words))
+            for here in told
+        ):
+            near.append(phrase)
+    assert not near
 
 
 def test_frames_have_only_slots_that_are_filled() -> None:
