@@ -8,7 +8,8 @@ demo: .venv/.demo
 	$(BIN)/tsirius run configs/demo.toml
 
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	@# what is compiled is kept, else every process that a test starts compiles all that it imports
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

@@ -11,7 +11,8 @@ FOLDER/cells.json and not made again while the stages are the same; the table gi
 A cell is what the stages from answers to train would come to, and a test holds it against them. They are not run:
 embeddings, votes and the words of every review are read once a set, and a cell is the answers' teaching, the choice of
 rows and the linear model alone (no augmentation, no ensemble; the calibration of confidence, which moves no label, is
-left out).
+left out). Stopped, it goes on where it was; processes of other sets may share FOLDER, and the same command with all
+sets then prints the table.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from filelock import FileLock
 
 from tsirius import metrics, tables
 from tsirius.answers import standing
@@ -66,11 +68,19 @@ def main() -> None:
                 for count, score in simulate(world, arm, seed=seed):
                     cells[name(run, arm, count, seed)] = score
                     print(name(run, arm, count, seed), f"{score:.4f}", file=sys.stderr, flush=True)
-                write_text(kept, json.dumps(cells, ensure_ascii=False, indent=1))
+                keep(kept, cells)
     table = "\n".join(lines([run for run, _ in options.set], cells, options.seeds))
     print(table)
     if options.out:
         options.out.write_text(table + "\n", encoding="utf-8")
+
+
+def keep(path: Path, cells: dict[str, float]) -> None:
+    """Keep the cells with those that another process has kept since: each may have a set of its own."""
+    with FileLock(path.with_suffix(".lock")):
+        if path.is_file():
+            cells.update({**json.loads(path.read_text(encoding="utf-8")), **cells})
+        write_text(path, json.dumps(cells, ensure_ascii=False, indent=1))
 
 
 def name(run: Path, arm: str, count: int, seed: int) -> str:

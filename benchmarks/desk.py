@@ -55,6 +55,7 @@ PAGES = {
     "people disagree": "/work?queue=disputed",
     "exam": "/work?queue=exam",
     "train again": "/model",
+    "categories": "/categories",
 }
 
 

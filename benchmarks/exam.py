@@ -12,6 +12,10 @@ all reviews that an exam asks: it makes the intervals a little too wide here.
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from tsirius.commands.answers.desk import ROUNDS
 from tsirius.commands.audit import survey
 from tsirius.io.ids import read_unique
 from tsirius.io.source import open_source
+from tsirius.publish import write_text
 
 
 def main() -> None:
@@ -31,14 +36,16 @@ def main() -> None:
     parser.add_argument("--set", nargs=2, action="append", required=True, metavar=("RUN", "GOLD"), type=Path)
     parser.add_argument("--draws", type=int, default=40)
     parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--cells", type=Path, default=Path("runs/exam"), help="draws that are done are kept there")
     options = parser.parse_args()
     print("| | reviews | weighted F1 | held by the interval | mean width | held by percentiles | mean width |")
     print("|---|---|---|---|---|---|---|")
     for run, gold in options.set:
-        print(line(run, gold, draws=options.draws, count=options.count), flush=True)
+        print(line(run, gold, draws=options.draws, count=options.count, cells=options.cells), flush=True)
 
 
-def line(run: Path, gold: Path, *, draws: int, count: int) -> str:
+def line(run: Path, gold: Path, *, draws: int, count: int, cells: Path) -> str:
+    """The row of one set; each draw is kept in ``cells``, and not made again while the labels are the same."""
     source = open_source(gold, text_column="auto", id_column="auto", encoding="auto", text_required=False)
     truth = pl.concat(read_unique(source, rows=20_000)).select("id", "category")
     labels = pl.read_parquet(run / "label" / "labels.parquet", columns=["id", "label", "confidence"])
@@ -49,14 +56,27 @@ def line(run: Path, gold: Path, *, draws: int, count: int) -> str:
     real = float(metrics.weighted_f1(wanted))
     held, widths = np.zeros(2, dtype=int), list[list[float]]()
     for seed in range(draws):
-        each = intervals(known, names, count=count, seed=seed)
+        each = drawn(cells, run, count, seed, partial(intervals, known, names, count=count, seed=seed))
         held += [low <= real <= high for low, high in each]
         widths.append([high - low for low, high in each])
     mean = np.mean(widths, axis=0)
-    cells = [run.name, f"{known.height:,}", f"{real:.3f}"]
+    row = [run.name, f"{known.height:,}", f"{real:.3f}"]
     for number in range(2):
-        cells += [f"{held[number]} of {draws}", f"{mean[number]:.3f}"]
-    return f"| {' | '.join(cells)} |"
+        row += [f"{held[number]} of {draws}", f"{mean[number]:.3f}"]
+    return f"| {' | '.join(row)} |"
+
+
+def drawn(cells: Path, run: Path, count: int, seed: int, make: Callable[[], Any]) -> list[list[float]]:
+    """The intervals of one exam: kept ones, else made and kept."""
+    record = json.loads((run / "label" / "record.json").read_text(encoding="utf-8"))
+    path = cells / f"{run.name}-{record['output'][:8]}-{count}-{seed}.json"
+    if not path.is_file():
+        made = [[float(end) for end in one] for one in make()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(made))
+        print(f"{run.name}: draw {seed + 1}", file=sys.stderr, flush=True)
+    found: list[list[float]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def intervals(known: pl.DataFrame, names: list[str], *, count: int, seed: int) -> list[tuple[float, float]]:

@@ -104,6 +104,10 @@ def shortened(made: Any) -> Any:
     return lora.shortened(made.model, when=torch.cuda.is_available())
 
 
+def discard(_: Any) -> None:
+    """What is only timed."""
+
+
 def wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -164,17 +168,26 @@ def curve_cell(model: Path, texts: list[str], *, captured: bool, seed: int) -> d
 
 def epoch_cell(model: Path, texts: list[str], *, rows: int) -> dict[str, Any]:
     """Seconds of an epoch over reviews, captures included."""
-    made = training(model, "lora", texts, rows=rows, words=load.tokenizer(str(model)))
+    words = load.tokenizer(str(model))
     wait()
     start = time.perf_counter()
+    made = training(model, "lora", texts, rows=rows, words=words)
+    wait()
+    built = time.perf_counter()
     with shortened(made):
+        marks = [time.perf_counter()]
         for step in range(made.total):
             made.step(step)
+            marks.append(time.perf_counter())
         wait()
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - built
+    each = np.diff(marks)
     graphs = getattr(made, "graphs", None)
     return {
-        "seconds": seconds, "reviews": len(texts), "steps": made.total,
+        "seconds": seconds, "reviews": len(texts), "steps": made.total, "building_s": built - start,
+        "layers_s": marks[0] - built, "slowest_ms": [round(one * 1e3, 1) for one in sorted(each)[: -21 : -1]],
+        "first_ms": [round(one * 1e3, 1) for one in each[:8]], "median_ms": float(np.median(each)) * 1e3,
+        "shapes": sorted({str(made.padded[row]) for row in range(len(texts))}),
         "tokens_per_second": sum(made.lengths) / seconds,
         "graphs": len(graphs) if graphs is not None else 0,
         "capture_s": graphs.seconds if graphs is not None else 0.0,
@@ -218,11 +231,15 @@ def label_cell(model: Path, texts: list[str], *, tflops: float) -> dict[str, Any
     start = time.perf_counter()
     scorer.logits(texts, ASKED, advance=None)
     seconds = time.perf_counter() - start
+    begun = time.perf_counter()
+    scorer.tokens(texts)
+    tokenising = time.perf_counter() - begun
     around = [len(scorer.frame(one).before) + len(scorer.frame(one).after) for one in ASKED]
     tokens = sum(min(256, len(row) + more) for row in scorer.tokens(texts) for more in around)
     of = estimate.shape(str(model))
     cost = (2 * of.linear + of.layers * 4 * tokens / len(texts) / len(ASKED) * of.hidden) * tokens
     return {"reviews_per_second": len(texts) / seconds, "mfu": cost / seconds / (tflops * 1e12), "seconds": seconds,
+            "tokenising_s": tokenising, "budget": scorer.budget.tokens,
             "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None}  # fmt: skip
 
 
@@ -244,11 +261,69 @@ def predict_cell(model: Path, texts: list[str]) -> dict[str, Any]:
     network = load.judge(str(model), head=load.CLASSIFIER, precision="auto")
     words = load.tokenizer(str(model))
     encode.logits(network, words, texts[:20], max_length=256, half=None)
+    rounds = []
+    for _ in range(3):
+        wait()
+        start = time.perf_counter()
+        encode.logits(network, words, texts, max_length=256, half=None)
+        rounds.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    encode.token_ids(words, texts, max_length=256)
+    tokenising = time.perf_counter() - start
+    return {"reviews_per_second": len(texts) / rounds[0], "seconds": rounds[0], "rounds_s": rounds,
+            "tokenising_s": tokenising}  # fmt: skip
+
+
+def classified_cell(model: Path, texts: list[str], *, batch: int) -> dict[str, Any]:
+    """The same by transformers' pipeline."""
+    from transformers import pipeline
+
+    made = pipeline("text-classification", model=str(model), dtype=torch.float16, device=load.device())
+    settings = {"batch_size": batch, "truncation": True, "max_length": 256}
+    made(texts[:64], **settings)
     wait()
     start = time.perf_counter()
-    encode.logits(network, words, texts, max_length=256, half=None)
+    made(texts, **settings)
     seconds = time.perf_counter() - start
     return {"reviews_per_second": len(texts) / seconds, "seconds": seconds}
+
+
+def profile_cell(work: Callable[[], None], *, times: int) -> dict[str, Any]:
+    """The kernels of some work, the longest of them with how often and how long; and how long the GPU had none."""
+    from torch.profiler import ProfilerActivity, profile
+
+    wait()
+    start = time.perf_counter()
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        for _ in range(times):
+            work()
+        wait()
+    seconds = time.perf_counter() - start
+    kernels = sorted(
+        ((one.key, one.count / times, one.self_device_time_total / times) for one in seen.key_averages()),
+        key=lambda one: -one[2],
+    )
+    return {
+        "wall_us": seconds / times * 1e6, "gpu_us": sum(one[2] for one in kernels),
+        "kernels": sum(one[1] for one in kernels),
+        "longest": [[name[:110], count, round(spent, 1)] for name, count, spent in kernels[:40]],
+    }  # fmt: skip
+
+
+def profiled_step(model: Path, method: str, rows: int, length: int) -> dict[str, Any]:
+    made = training(model, method, [f"{length}:{n}" for n in range(rows * 20)], rows=rows, words=Words())
+    with shortened(made):
+        for step in range(12):
+            made.step(step)
+        return profile_cell(lambda: made.step(13), times=3)
+
+
+def profiled_label(model: Path, texts: list[str]) -> dict[str, Any]:
+    from tsirius.labellers import nli
+
+    scorer = nli.scorer(str(model), precision="auto", max_length=256, batch_tokens=1024)
+    scorer.logits(texts, ASKED, advance=None)
+    return profile_cell(lambda: discard(scorer.logits(texts, ASKED, advance=None)), times=1)
 
 
 def resume_cell(model: Path, texts: list[str]) -> dict[str, Any]:
@@ -292,6 +367,13 @@ def cells(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[st
     yield "trainer lora base", lambda: trainer_cell(at("base"), texts, rows=16)
     yield "label large", lambda: label_cell(at("large"), texts[:1692], tflops=given.tflops)
     yield "predict base", lambda: predict_cell(at("base"), texts[:1692])
+    yield "classified base 64", lambda: classified_cell(at("base"), texts[:1692], batch=64)
+    for size, method, rows, length in (STEPS[1], STEPS[0], STEPS[4]):
+        yield (
+            f"profile {method} {size} {rows} × {length}",
+            lambda a=size, b=method, c=rows, d=length: profiled_step(at(a), b, c, d),
+        )
+    yield "profile label large", lambda: profiled_label(at("large"), texts[:600])
     yield "resume", lambda: resume_cell(at("base"), texts)
     for batch in (64, 256):
         yield f"pipeline large {batch}", lambda b=batch: pipeline_cell(at("large"), texts[:200], batch=b)

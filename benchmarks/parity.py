@@ -1,5 +1,6 @@
 """The same reviews by ``tsirius predict``, in Python, and by every dialect of the server: whether the labels are
-those in Python, and how far apart the confidences are. The file of ``tsirius predict`` has them in four decimals.
+those in Python, and how far apart the confidences are. The file of ``tsirius predict`` has them in four decimals: it is
+compared with those of Python, rounded so. The exit code is 1 where a label differs or a confidence by more than 1e-6.
 
     python benchmarks/parity.py RUN reviews.csv
 """
@@ -24,6 +25,8 @@ from tsirius.models.classifier import Classifier
 
 TEXTS = 512
 """Texts of a request."""
+APART = 1e-6
+"""Confidences are at most so far apart."""
 
 Said = list[tuple[str, float]]
 
@@ -53,7 +56,7 @@ DIALECTS: dict[str, tuple[str, Callable[[Sequence[str]], Any], Callable[[Any], S
 """Path, request and answer of each."""
 
 
-async def main() -> None:
+async def main() -> int:
     """Predict the file in every way, and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -79,11 +82,15 @@ async def main() -> None:
                 assert status == 200, content
                 ways[name] += read(json.loads(content))
         client.close()
+    agree = True
     for name, found in ways.items():
-        labels = sum(one[0] != other[0] for one, other in zip(found, wanted, strict=True))
-        apart = max(abs(one[1] - other[1]) for one, other in zip(found, wanted, strict=True))
+        right = [(label, round(share, 4) if name == "predict" else share) for label, share in wanted]
+        labels = sum(one[0] != other[0] for one, other in zip(found, right, strict=True))
+        apart = max(abs(one[1] - other[1]) for one, other in zip(found, right, strict=True))
+        agree &= not labels and apart <= APART
         print(json.dumps({"by": name, "rows": len(found), "other_labels": labels, "most_apart": apart}), flush=True)
+    return int(not agree)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

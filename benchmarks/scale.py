@@ -1,13 +1,18 @@
 """Many reviews in parts: how fast, in how much memory, and what is left of a run whose workers are killed?
 
     python benchmarks/scale.py make REVIEWS.csv FOLDER [--rows 10000000] [--parts 40]
-    python benchmarks/scale.py predict RUN_OR_MODEL FOLDER OUT [--processes 2] [--engine here|ray] [--kills 0]
+    python benchmarks/scale.py predict MODEL FOLDER OUT [--processes 2] [--engine here|ray] [--nodes 0] [--kills 0]
+    python benchmarks/scale.py same OUT OTHER_OUT
+    python benchmarks/scale.py overhead RUN_OR_MODEL FOLDER SCRATCH [--processes 2]
 
 ``make`` writes ROWS reviews as Parquet: those of REVIEWS.csv over and over, each with two letters put in somewhere;
 parts that are there already are left, so that the same command resumes. ``predict`` has them predicted by so many
 processes, each with its share (``--part i/n``), or by Ray with so many workers; KILLS times one of these, drawn
-at random, is killed with SIGKILL and the command is given again. The last step checks all parts together. The same
-command resumes.
+at random, is killed with SIGKILL and the command is given again. With NODES, Ray is a cluster of so many raylets of one
+worker each (``ray.cluster_utils``), and a raylet may be killed too: its node is lost with its worker, and another one
+joins. The last step checks all parts together. The same command resumes.
+``same`` compares two folders of outputs byte by byte. ``overhead`` predicts the same parts by so many plain processes
+and by Ray with so many workers, and prints how much of the plain rate is left and the peak of each.
 Prints reviews a second, with an interval over parts, and the peak of the resident memory of one process.
 """
 
@@ -21,6 +26,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -54,6 +60,38 @@ def make(reviews: Path, folder: Path, *, rows: int, parts: int) -> None:
         print(f"{path}: {end - first:,} reviews", flush=True)
 
 
+class Nodes:
+    """A cluster of this machine: a head without workers, and nodes of one core each."""
+
+    def __init__(self, count: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(count)]
+        os.environ["RAY_ADDRESS"] = self._cluster.address
+
+    def raylets(self) -> list[psutil.Process]:
+        """Those of the nodes that run."""
+        return [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in self._nodes]
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that have a model, or load it."""
+        children = [child for raylet in self.raylets() for child in raylet.children(recursive=True)]
+        return [child for child in children if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::Worker")]
+
+    def lose(self, raylet: psutil.Process) -> None:
+        """Kill a raylet; its node is replaced."""
+        for number, node in enumerate(self._nodes):
+            if node.all_processes["raylet"][0].process.pid == raylet.pid:
+                raylet.kill()
+                self._cluster.remove_node(node, allow_graceful=False)
+                self._nodes[number] = self._cluster.add_node(num_cpus=1)
+
+    def close(self) -> None:
+        """Stop the nodes."""
+        self._cluster.shutdown()
+
+
 def commands(given: argparse.Namespace) -> list[list[str]]:
     """Those that are run side by side."""
     one = [sys.executable, "-m", "tsirius", "predict", str(given.model), str(given.folder), "-o", str(given.out)]
@@ -62,14 +100,29 @@ def commands(given: argparse.Namespace) -> list[list[str]]:
     return [[*one, "--part", f"{number}/{given.processes}"] for number in range(1, given.processes + 1)]
 
 
-def victims(process: psutil.Popen) -> list[psutil.Process]:
-    """The processes that may be killed: the driver, and what it started: workers, a raylet."""
+def victims(process: psutil.Popen, nodes: Nodes | None) -> list[psutil.Process]:
+    """The processes that may be killed: the driver, the workers, a raylet."""
+    if nodes is not None:
+        return [process, *nodes.raylets(), *nodes.workers()]
     return [process, *process.children(recursive=True)]
+
+
+def strike(choose: random.Random, process: psutil.Popen, nodes: Nodes | None) -> None:
+    """Kill one of the victims."""
+    killed = choose.choice(victims(process, nodes))
+    with suppress(psutil.NoSuchProcess):
+        name = killed.name()
+        if nodes is not None and name == "raylet":
+            nodes.lose(killed)
+        else:
+            killed.kill()
+        print(f"kill {killed.pid} {name}", flush=True)
 
 
 def run(given: argparse.Namespace) -> int:
     """Run the commands, killing as asked, until all have ended well; returns the peak memory of a process, in bytes."""
     choose, kills, peak = random.Random(given.seed), given.kills, 0
+    nodes = Nodes(given.nodes) if given.nodes else None
     last = time.monotonic()
     running = [(line, psutil.Popen(line)) for line in commands(given)]
     while running:
@@ -83,20 +136,16 @@ def run(given: argparse.Namespace) -> int:
                 elif code:
                     sys.exit(f"ended with {code}: {' '.join(line)}")
                 continue
-            for one in victims(process):
-                try:
+            with suppress(psutil.NoSuchProcess):
+                for one in victims(process, nodes):
                     if "raylet" not in one.name() and "gcs_server" not in one.name():
                         peak = max(peak, one.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
         if running and kills and time.monotonic() - last > given.every:
             last, kills = time.monotonic(), kills - 1
-            killed = choose.choice(victims(choose.choice(running)[1]))
-            try:
-                print(f"kill {killed.pid} {killed.name()}", flush=True)
-                killed.kill()
-            except psutil.NoSuchProcess:
-                continue
+            with suppress(psutil.NoSuchProcess):
+                strike(choose, choose.choice(running)[1], nodes)
+    if nodes is not None:
+        nodes.close()
     return peak
 
 
@@ -129,6 +178,31 @@ def predict(given: argparse.Namespace) -> None:
     print(f"_SUCCESS: {(given.out / '_SUCCESS').exists()}; {given.kills} kills")
 
 
+def same(one: Path, other: Path) -> None:
+    """Compare the outputs in two folders."""
+    names = [{path.relative_to(folder) for path in folder.rglob("*.parquet")} for folder in (one, other)]
+    equal = sum((one / name).read_bytes() == (other / name).read_bytes() for name in names[0] & names[1])
+    print(
+        f"{len(names[0])} and {len(names[1])} parts, {equal} of {len(names[0] & names[1])} in both are the same bytes"
+    )
+
+
+def overhead(given: argparse.Namespace) -> None:
+    """Predict the same parts without an engine and with Ray, and print both."""
+    figures = {}
+    for engine in ("here", "ray"):
+        given.engine, given.out, start = engine, given.scratch / engine, time.time()
+        given.out.mkdir(parents=True)
+        peak = run(given)
+        ends = sorted(path.stat().st_mtime for path in given.out.rglob("*.parquet"))
+        # From the first part on: the start of a process and of its model is the same work for both.
+        figures[engine] = peak, (len(ends) - 1) / (ends[-1] - ends[0]), time.time() - start
+        print(f"{engine}: peak of one process {peak / MIB:,.0f} MiB, {figures[engine][2]:,.0f} s", flush=True)
+    rate, memory = figures["ray"][1] / figures["here"][1], figures["ray"][0] / figures["here"][0]
+    print(f"ray: {rate:.3f} of the plain rate from the first part on, {figures['here'][2] / figures['ray'][2]:.3f} from"
+          f" the start on; {memory:.3f} of the plain peak")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -143,13 +217,27 @@ def main() -> None:
     predicting.add_argument("out", type=Path)
     predicting.add_argument("--processes", type=int, default=2)
     predicting.add_argument("--engine", choices=["here", "ray"], default="here")
+    predicting.add_argument("--nodes", type=int, default=0, help="raylets of a cluster that is started for ray")
     predicting.add_argument("--kills", type=int, default=0)
     predicting.add_argument("--every", type=float, default=20.0, help="seconds between two kills")
     predicting.add_argument("--seed", type=int, default=0)
+    comparing = verbs.add_parser("same")
+    comparing.add_argument("out", type=Path)
+    comparing.add_argument("other", type=Path)
+    measuring = verbs.add_parser("overhead")
+    measuring.add_argument("model", type=Path)
+    measuring.add_argument("folder", type=Path)
+    measuring.add_argument("scratch", type=Path)
+    measuring.add_argument("--processes", type=int, default=2)
+    measuring.set_defaults(nodes=0, kills=0, every=0.0, seed=0)
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if given.verb == "make":
         make(given.reviews, given.folder, rows=given.rows, parts=given.parts)
+    elif given.verb == "same":
+        same(given.out, given.other)
+    elif given.verb == "overhead":
+        overhead(given)
     else:
         given.out.mkdir(parents=True, exist_ok=True)
         predict(given)

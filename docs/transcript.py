@@ -61,11 +61,11 @@ or left, and what each labeller said.
 CLOCK = re.compile(r"^  [\d.]+ s\n|^  .*\(\d[\d,]*/s\)\n|  report\.html: .*\n| \([\d,]+/s\)", re.MULTILINE)
 
 
-def lay_out(folder: Path) -> None:
-    """The workbooks that the commands read."""
+def lay_out(folder: Path, *, every: int) -> None:
+    """The workbooks that the commands read, of one in ``every`` of the sample's reviews."""
     with (Path(str(SAMPLE)) / "reviews.csv").open(encoding="utf-8", newline="") as handle:
         texts = [row["text"] for row in csv.DictReader(handle)]
-    for name, some in (("отзывы.xlsx", texts[::EVERY]), ("новые.xlsx", texts[1 :: EVERY * 10])):
+    for name, some in (("отзывы.xlsx", texts[::every]), ("новые.xlsx", texts[1 :: every * 10])):
         with new_sheet(folder / name, COLUMNS, texts=COLUMNS[3:]) as add:
             add([number, "2026-03-01", 5, *_parts(text, number)] for number, text in enumerate(some, 1))
     known = categories.load(Path(str(SAMPLE)) / "categories.toml")
@@ -83,7 +83,7 @@ def pages() -> dict[str, str]:
     """The text of each page of ``PAGES``, made by running the commands once."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        lay_out(Path(folder))
+        lay_out(Path(folder), every=EVERY)
         for command in COMMANDS:
             done = subprocess.run(
                 [sys.executable, "-m", *shlex.split(command)],

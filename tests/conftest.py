@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,28 @@ settings.register_profile(
 settings.load_profile("tests")
 
 
+LONGEST = ["test_notebook.py", "test_docs.py", "test_wheel.py", "test_export.py", "test_end_to_end.py"]
+"""The files that take longest: they come first, or at the end one process would work while the others wait."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For `make mutants`: the quickest tests first, since the first failure ends the run."""
+    """The longest files first; for `make mutants` the quickest tests, since the first failure ends the run."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     durations = Path("mutmut-stats.json")
     if config.getoption("--hypothesis-profile") == "mutants" and durations.exists():
         seconds = json.loads(durations.read_text(encoding="utf-8"))["duration_by_test"]
         items.sort(key=lambda item: seconds.get(item.nodeid, 0.0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def encoders_are_read_once() -> Iterator[None]:
+    """Those that come with the package, in a process, however many tests ask for them."""
+    from tsirius.models import onnx
+
+    read = cache(lambda folder, max_length, threads, build=onnx.built_in: build(folder, max_length=max_length))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "built_in", lambda folder, *, max_length: read(folder, max_length, onnx.threads()))
+        yield
 
 
 @pytest.fixture(scope="session")

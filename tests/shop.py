@@ -15,6 +15,9 @@ import tsirius as package
 
 SAMPLE = Path(package.__file__).parent / "assets" / "sample"
 
+EVERY = 2
+"""Every how-many-th review of the sample: enough for the whole road, and more than a labeller gets at a time."""
+
 CONFIG = """
 [ingest]
 train = "reviews.csv"
@@ -32,15 +35,21 @@ def tsirius(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.Completed
     return done
 
 
+def reviews() -> list[dict[str, str]]:
+    """The reviews of the run, each with what its author had in mind."""
+    with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))[::EVERY]
+
+
 def lay_out(folder: Path) -> None:
     """Write reviews without answers, a test file with ids, answers apart, and the configuration."""
-    with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    rows = reviews()
+    places = [number * 7 % len(rows) for number in range(len(rows))]
     shutil.copy(SAMPLE / "categories.toml", folder)
     (folder / "shop.toml").write_text(CONFIG, encoding="utf-8")
     files = {
         "reviews.csv": [{"text": row["text"]} for row in rows],
-        "test.csv": [{"id": f"r{number * 7 % 740}", "text": rows[number * 7 % 740]["text"]} for number in range(740)],
+        "test.csv": [{"id": f"r{place}", "text": rows[place]["text"]} for place in places],
         "gold.csv": rows,
     }
     for name, lines in files.items():

@@ -20,7 +20,7 @@ def test_a_cell_is_what_the_stages_come_to(shop: Path, tmp_path: Path, monkeypat
     run = shop / "runs" / "shop"
     world = answers.World(run, shop / "gold.csv")
     pool, held = answers.parts(world, seed=0)
-    rows = pool[:200].tolist()
+    rows = pool[:150].tolist()
     taught = world.labels(world.answers(rows))
 
     Log(tmp_path / "work").add(list(world.answers(rows).answers))
@@ -40,7 +40,7 @@ def test_what_scores_is_no_copy_of_what_is_answered(shop: Path) -> None:
     world = answers.World(shop / "runs" / "shop", shop / "gold.csv")
     groups = world.reviews["group"].to_numpy().copy()
     pool, held = answers.parts(world, seed=3)
-    assert len(pool) == 370 and not set(pool.tolist()) & set(held.tolist())
+    assert len(pool) == 300 and not set(pool.tolist()) & set(held.tolist())
     groups[held[0]] = groups[pool[0]]
     world.reviews = world.reviews.with_columns(group=pl.Series(groups))
     assert held[0] not in answers.parts(world, seed=3)[1]

@@ -25,7 +25,7 @@ CONFIGS = sorted((PROJECT / "configs").glob("*.toml"))
 
 ROOMS = [
     {"errors", "i18n", "section", "progress", "environment", "extras", "interrupts"},
-    {"categories", "tables", "metrics", "publish", "store", "shards", "calibration", "headline"},
+    {"categories", "tables", "metrics", "publish", "store", "shards", "calibration", "headline", "sampling"},
     {"language"},
     {"io"},
     {"reporting"},

@@ -162,7 +162,7 @@ def beside_a_run(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = Path(shutil.copytree(shop, tmp_path / "shop"))
     pl.read_csv(folder / "test.csv").head(120).write_csv(folder / "more.csv")
     shutil.copy(PROJECT / "configs" / "demo.toml", folder)
-    transcript.lay_out(folder)
+    transcript.lay_out(folder, every=12)  # a quarter of what the page shows
     monkeypatch.chdir(folder)
     return folder
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from shop import SAMPLE, lay_out, tsirius
+from shop import lay_out, reviews, tsirius
 
+from tsirius.commands.answers.desk import Desk
 from tsirius.commands.compare import check_submission
 from tsirius.commands.evaluate import evaluate_file
 from tsirius.commands.latency import measure
@@ -25,6 +26,8 @@ from tsirius.errors import UserError
 from tsirius.pipeline import rebuild_report
 
 Here = Callable[..., subprocess.CompletedProcess[str]]
+
+ROWS = len(reviews())
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def finished(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_scores_beat_the_majority_by_far(finished: Path) -> None:
     gold = json.loads((finished / "runs/shop/evaluate/scores.json").read_text(encoding="utf-8"))["gold"]
-    assert gold["rows"] == 740
+    assert gold["rows"] == ROWS
     assert gold["weighted_f1"] > gold["majority"]["weighted_f1"] + 0.3
 
 
@@ -107,17 +110,16 @@ def test_predict_evaluate_and_report_on_the_finished_run(finished: Path, here: H
     assert all(0 <= float(row["confidence"]) <= 1 for row in rows)
     assert here("predict", "runs/shop", str(reviews), "--id-column", "номер").stdout == out.read_text()
     by_text = here("evaluate", "runs/shop", "gold.csv").stdout
-    assert "against gold" in by_text and "740 rows" in by_text
+    assert "against gold" in by_text and f"{ROWS} rows" in by_text
     here("report", "runs/shop")
 
 
 def test_answers_by_id_score_the_submission(finished: Path, here: Here, tmp_path: Path) -> None:
-    with (SAMPLE / "reviews.csv").open(encoding="utf-8", newline="") as handle:
-        answers = [row["category"] for row in csv.DictReader(handle)]
+    answers = [row["category"] for row in reviews()]
     gold = tmp_path / "gold.csv"
-    gold.write_text("id,category\n" + "".join(f"r{n},{answers[n]}\n" for n in range(0, 740, 5)), encoding="utf-8")
+    gold.write_text("id,category\n" + "".join(f"r{n},{answers[n]}\n" for n in range(0, ROWS, 5)), encoding="utf-8")
     done = here("evaluate", "runs/shop", str(gold))
-    assert "148 rows" in done.stdout
+    assert f"{ROWS // 5} rows" in done.stdout
     gold.write_text("id,category\nr1000,обувь\n", encoding="utf-8")
     assert "r1000" in here("evaluate", "runs/shop", str(gold), expect=2).stderr
 
@@ -176,12 +178,12 @@ def test_a_flipped_bit_in_any_file_that_a_command_reads_is_refused(
                 tried += 1
             path.write_bytes(whole)
     assert tried > 20 and not (tmp_path / "out.csv").exists()
-    assert "740 rows" in str(commands["compare"]())
+    assert f"{ROWS} rows" in str(commands["compare"]())
 
 
 def test_compare_passes_the_runs_own_submission_and_no_other(finished: Path, here: Here, tmp_path: Path) -> None:
     said = here("compare", "runs/shop").stdout
-    assert "answers test.csv, 740 rows" in said and "the predicted mix is" in said
+    assert f"answers test.csv, {ROWS} rows" in said and "the predicted mix is" in said
     assert here("guard", "runs/shop").stdout == said, "its former name"
     lines = (finished / "runs/shop/submission.csv").read_text(encoding="utf-8").splitlines()
     lines[3], lines[4] = lines[4], lines[3]
@@ -268,6 +270,7 @@ def kill_and_go_on(finished: Path, folder: Path, moments: list[float]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_a_run_killed_in_one_stage_after_another_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     lay_out(tmp_path)
     for stage, seconds in [("ingest", 0.0), ("label", 3.0), ("label", 0.5), ("train", 0.5), ("predict", 0.0)]:
@@ -294,3 +297,29 @@ def test_a_run_killed_at_ten_moments_goes_on_to_the_same_bytes(finished: Path, t
     whole = sum(record["seconds"] for record in records) + 3
     rng = random.Random(0)
     kill_and_go_on(finished, tmp_path / "shop", [rng.uniform(0.5, whole) for _ in range(10)])
+
+
+def test_a_run_that_labels_a_sample_tells_of_all_reviews(finished: Path, here: Here, tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    here("run", "shop.toml", "label.sample=300", "train.sample=200", cwd=tmp_path)
+    run = tmp_path / "runs" / "shop"
+    record = {stage: json.loads((run / stage / "record.json").read_text())["notes"] for stage in ("label", "train")}
+    rows = list(csv.DictReader((run / "labelled.csv").read_text(encoding="utf-8-sig").splitlines()))
+    left = [row for row in rows if row["reason"] == "not sampled"]
+    assert len(rows) == record["label"]["rows"] > record["label"]["sampled"] == len(rows) - len(left)
+    assert all(not row["label"] and not row["confidence"] for row in left)
+    whole = json.loads((finished / "runs" / "shop" / "label" / "record.json").read_text())["notes"]["estimated_mix"]
+    mix = record["label"]["estimated_mix"]
+    assert sum(abs(mix[name] - whole[name]) for name in whole) / 2 < 0.15
+    assert record["train"]["rows"] <= 200 < record["train"]["sampled_from"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "not in the sample" in page and "not sampled" in page
+
+    here("audit", "runs/shop", "--count", "40", "--write", "asked.csv", cwd=tmp_path)
+    lines = (tmp_path / "asked.csv").read_text(encoding="utf-8-sig").splitlines()
+    asked = list(csv.DictReader(lines, delimiter=";"))
+    assert len(asked) == 40 and not {row["text"] for row in asked} & {row["text"] for row in left}
+    desk = Desk(run)
+    assert len(desk.reviews) == record["label"]["sampled"] == len(desk.consensus)
+    assert set(desk.queue("unsure", count=20)) <= set(desk.reviews["id"])
+    assert [len(one) for one in desk._votes] == [len(desk.reviews)] * len(desk._votes)

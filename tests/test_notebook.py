@@ -130,6 +130,7 @@ def executed(folder: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_it_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:
     said = executed(tmp_path)
     assert "weighted F1: not known yet" in said and "agreement with pseudo-labels" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ from tsirius import headline, i18n
 from tsirius.answers import standing
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
-from tsirius.io import category_file
+from tsirius.io import category_file, copies
 from tsirius.io.source import open_other, open_sources
 from tsirius.models import distributed
 from tsirius.progress import say
@@ -48,7 +48,8 @@ class Step:
         work: called with the folders of ``reads``, the empty output folder and the scratch folder; returns counts.
         key: version, settings and seed: what the output depends on besides what is read.
         reads: stages whose output it reads.
-        files: files, or whole folders, from outside that it reads.
+        files: says the files, or whole folders, from outside that it reads: asked when they are to be read, as those in
+            a store are copied then.
         exports: files that are copied to the run's folder.
         keeps: its scratch folder stays, for its next run with other settings.
         shows_settings: it shows the settings of the stages that it reads, so that it depends on them too.
@@ -58,7 +59,7 @@ class Step:
     work: Callable[[Given, Path, Path], Mapping[str, Any]]
     key: Mapping[str, Any]
     reads: tuple[str, ...] = ()
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Callable[[], Mapping[str, Path]] = dict
     exports: tuple[str, ...] = ()
     keeps: bool = False
     shows_settings: bool = False
@@ -76,7 +77,9 @@ def road(config: Config) -> list[Step]:
     gold = {"evaluate.gold": c.evaluate.gold} if c.evaluate.gold else {}
     columns = {"columns": _columns(c.ingest)}
     steps = [
-        _step(ingest, c.ingest, seed, files=_ingest_files(c.ingest), leave_out=("train", "test", "categories")),
+        _step(
+            ingest, c.ingest, seed, files=partial(_ingest_files, c.ingest), leave_out=("train", "test", "categories")
+        ),
         replace(_step(label, c.label, seed, reads=("ingest",), files=label.files(c.label)), keeps=True),
         _answers(c, seed),
         _step(select, c.select, seed, reads=("ingest", "answers")),
@@ -93,8 +96,8 @@ def road(config: Config) -> list[Step]:
     ]
     if c.ingest.test:
         work = partial(_predict, c.predict, test=c.ingest.test, read_as=read_as)
-        key = {"version": predict.VERSION, "settings": read_as}
-        steps.append(Step("predict", work, key, ("answers", "train"), {"ingest.test": c.ingest.test}, PREDICT_EXPORTS))
+        key, tested = {"version": predict.VERSION, "settings": read_as}, {"ingest.test": c.ingest.test}
+        steps.append(Step("predict", work, key, ("answers", "train"), lambda: tested, PREDICT_EXPORTS))
     told = _step(
         report, c.report, seed, reads=tuple(step.name for step in steps), files=_audits(c), exports=("report.html",),
         more={"language": i18n.language()},
@@ -283,7 +286,7 @@ def _step(
     seed: int,
     *,
     reads: tuple[str, ...] = (),
-    files: Mapping[str, Path] | None = None,
+    files: Mapping[str, Path] | Callable[[], Mapping[str, Path]] = dict,
     leave_out: tuple[str, ...] = (),
     exports: tuple[str, ...] = (),
     more: Mapping[str, Any] | None = None,
@@ -297,7 +300,7 @@ def _step(
     def work(given: Given, out: Path, scratch: Path) -> Mapping[str, Any]:
         return module.run(section, given, out, seed=seed, scratch=scratch, **(more or {}))  # type: ignore[no-any-return]  # a module's
 
-    return Step(name, work, key, reads, files or {}, exports)
+    return Step(name, work, key, reads, files if callable(files) else lambda: files, exports)
 
 
 def _answers(config: Config, seed: int) -> Step:
@@ -329,10 +332,14 @@ def _table_step(section: table.Config, given: ingest.Config) -> Step:
     read_as = ingest.read_as(given)
     work = partial(_table, section, train=given, read_as=read_as)
     key = {"version": table.VERSION, "settings": {**section.key(), **read_as}}
-    files = {name: path for name, path in _ingest_files(given).items() if name != "ingest.categories"}
+
+    def files() -> dict[str, Path]:
+        return {name: path for name, path in _ingest_files(given).items() if name != "ingest.categories"}
+
     return Step("table", work, key, ("ingest", "label", "select"), files, table.EXPORTS)
 
 
+@copies.named()
 def _table(
     section: table.Config, given: Given, out: Path, scratch: Path, *, train: ingest.Config, read_as: Mapping[str, Any]
 ) -> Mapping[str, Any]:
@@ -356,7 +363,7 @@ def _key(step: Step, stores: Mapping[str, Store]) -> Key:
     return {
         **step.key,
         "inputs": {name: record.get("output") for name, record in records.items()},
-        "files": {name: fingerprint(path) for name, path in step.files.items()},
+        "files": {name: fingerprint(path) for name, path in step.files().items()},
         **({"shown": shown} if step.shows_settings else {}),
     }
 

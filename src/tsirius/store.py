@@ -288,10 +288,13 @@ def fingerprint_once(path: Path) -> str:
     return before[1]
 
 
-def verify(path: Path) -> None:
+def verify(path: Path) -> bool:
     """Make sure that the stage's folder in which ``path`` lies is as it was published; it need not lie in one.
 
     Of a folder that lies in none, the files that its own :data:`CHECKSUMS`, or those of the folders in it, name.
+
+    Returns:
+        Whether anything says how it was published.
 
     Raises:
         UserError: its files or its record were altered or damaged.
@@ -300,10 +303,11 @@ def verify(path: Path) -> None:
     for folder in [real, *real.parents][: DEPTH + 1]:
         if (folder / RECORD).is_file():
             _check_published(folder)
-            return
-    if real.is_dir():
-        for sums in sorted(real.rglob(CHECKSUMS)):
-            _check_files(sums)
+            return True
+    found = sorted(real.rglob(CHECKSUMS)) if real.is_dir() else []
+    for sums in found:
+        _check_files(sums)
+    return bool(found)
 
 
 def write_checksums(folder: Path) -> None:

@@ -11,7 +11,7 @@ Every table is a Parquet file in a stage's folder. A column named here means the
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -56,8 +56,9 @@ LABELS: Schema = {
 }
 """label: the reconciled label of each review, null where every labeller abstained.
 
-``confidence`` is the label's probability, ``margin`` its lead over the second, ``labellers`` who gave that label,
-``doubtful`` whether it is likely wrong by what like reviews are labelled.
+``confidence`` is the label's probability, ``margin`` its lead over the second, ``labellers`` who gave that label (null:
+the review was not in the sample that labellers were asked about), ``doubtful`` whether it is likely wrong by what like
+reviews are labelled.
 """
 
 TAUGHT: Schema = {**LABELS, "role": pl.String, "weight": pl.Float32}
@@ -160,9 +161,11 @@ def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None
             pl.concat(waiting).write_parquet(path, row_group_size=ROW_GROUP)
 
 
-def batches(path: Path, *, rows: int) -> Iterator[pl.DataFrame]:
-    """The rows of a table at most ``rows`` at a time, in its order."""
+def batches(path: Path, *, rows: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of a table, or some of its columns, at most ``rows`` at a time, in its order."""
     table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    if columns is not None:
+        table = table.select(columns)
     for start in count(0, rows):
         batch = table.slice(start, rows).collect()
         if batch.height:
@@ -171,14 +174,14 @@ def batches(path: Path, *, rows: int) -> Iterator[pl.DataFrame]:
             return
 
 
-def read(path: Path, schema: Schema) -> pl.DataFrame:
-    """Read a table that :func:`write` wrote.
+def read(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a table that :func:`write` wrote, or some of its columns: a million texts would not fit a small machine.
 
     Raises:
         ValueError: the file has other columns than ``schema``.
     """
-    table = pl.read_parquet(path)
-    check(table.schema, schema, path)
+    table = pl.read_parquet(path, columns=None if columns is None else list(columns))
+    check(table.schema, schema if columns is None else {name: schema[name] for name in columns}, path)
     return table
 
 

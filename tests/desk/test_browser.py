@@ -20,6 +20,7 @@ import shop as sample
 from desking import NAMES, make_run
 
 from tsirius.answers.log import Log
+from tsirius.commands.categories.preview import categories_of
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api")
@@ -85,6 +86,28 @@ def press(page: Any, key: str) -> str:
     page.keyboard.press(key)
     page.wait_for_function(CHANGED, arg=before)
     return str(before)
+
+
+def shoot(page: Any, name: str) -> None:
+    """Keep a picture of the page, where one is asked for: in the folder ``SCREENSHOTS``."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def named(path: str) -> str:
+    return path.partition("&")[0].strip("/").replace("?queue=", "-") or "home"
+
+
+def faults(page: Any) -> list[tuple[str, str, str | None]]:
+    """What axe finds that is at least moderate: rule, element, what to mend."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    response = axe.run(page).response
+    assert len(response["passes"]) > 5, "it looked"
+    return [
+        (one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
+        for one in response["violations"]
+        if one["impact"] in ("serious", "critical", "moderate")
+    ]
 
 
 def said(run: Path) -> list[tuple[str, str, str | None]]:
@@ -155,11 +178,13 @@ def test_two_people_and_a_search(browser: Any, run: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/work?queue=unsure", "/work?queue=category&category=обувь",
-                                  "/work?queue=search", "/work?queue=exam", "/model"])  # fmt: skip
+                                  "/work?queue=search", "/work?queue=exam", "/model", "/categories",
+                                  "/hello"])  # fmt: skip
 def test_it_fits_a_phone(browser: Any, run: Path, path: str) -> None:
     with desk(run) as (address, _):
         page = enter(browser, address, "Анна", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
         go(page, path)
+        shoot(page, f"phone-{named(path)}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         for button in page.locator("button:visible, select:visible").all():
             box = button.bounding_box()
@@ -186,11 +211,74 @@ def test_a_kill_in_between_loses_nothing(browser: Any, run: Path) -> None:
         assert len(said(run)) == 11
 
 
+def of_shop(base: Path, folder: Path) -> tuple[Path, Path]:
+    """A copy of the finished sample: its folder, and its run."""
+    made = Path(shutil.copytree(sample.finished(base), folder))
+    return made, made / "runs" / "shop"
+
+
+def test_categories_are_changed_on_the_page(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    folder, run = of_shop(tmp_path_factory.getbasetemp(), tmp_path / "shop")
+    own = categories_of(run)
+
+    def show(page: Any) -> str:
+        page.click("text=Show the difference")
+        page.wait_for_selector(".proposed")
+        return str(page.inner_text(".proposed"))
+
+    with desk(run, cwd=folder) as (address, process):
+        page = enter(browser, address, "Анна")
+        go(page, "/categories")
+        page.locator("input[name=name]").nth(len(own)).fill("часы")
+        page.locator("textarea[name=description]").nth(len(own)).fill("наручные часы, будильники, ремешок")
+        assert "added: часы" in show(page) and categories_of(run) == own
+        page.click("text=Drop")
+        page.wait_for_selector(".proposed", state="detached")
+        names = page.locator("input[name=name]")
+        first, second = [place for place, one in enumerate(own) if not one.none][:2]
+        merged, gone = names.nth(first).input_value(), names.nth(second).input_value()
+        gold = (folder / "gold.csv").read_text(encoding="utf-8")  # of former names it would be refused
+        for former in (merged, gone):
+            gold = gold.replace(f",{former}", ",Всё вместе")
+        (folder / "gold.csv").write_text(gold, encoding="utf-8")
+        names.nth(first).fill("Всё вместе")
+        names.nth(second).fill("Всё вместе")
+        names.nth(len(own)).fill("часы")
+        shown = show(page)
+        assert f"renamed: {merged} → Всё вместе" in shown and f"renamed: {gone} → Всё вместе" in shown
+        assert "added: часы" in shown and categories_of(run) == own
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            shoot(page, f"{scheme}-categories-proposed")
+            assert faults(page) == []
+        page.set_viewport_size({"width": 360, "height": 740})
+        shoot(page, "phone-categories-proposed")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        process.kill()
+        process.wait()
+    with desk(run, cwd=folder) as (address, _):
+        page = enter(browser, address, "Анна")
+        go(page, "/categories")
+        assert page.inner_text(".proposed") == shown, "a kill in between loses nothing"
+        page.click("text=Accept and run on")
+        page.wait_for_selector(".versions", timeout=600_000)
+        left = [name for name in own.names if name not in (merged, gone)]
+        assert sorted(categories_of(run).names) == sorted([*left, "Всё вместе", "часы"])
+        go(page, "/work?queue=unsure")
+        page.wait_for_selector("blockquote")
+        assert "Всё вместе" in page.inner_text(".choices")
+        go(page, "/model")
+        page.click("text=Go back to this")
+        page.wait_for_selector("text=in use", timeout=600_000)
+        assert categories_of(run) == own and page.complaints == []
+
+
 def test_a_training_with_what_changed_and_back(
     browser: Any, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(sample.finished(tmp_path_factory.getbasetemp()), tmp_path / "shop"))
-    run = folder / "runs" / "shop"
+    folder, run = of_shop(tmp_path_factory.getbasetemp(), tmp_path / "shop")
     with (folder / "gold.csv").open(encoding="utf-8", newline="") as file:
         gold = {" ".join(row["text"].split()): row["category"] for row in csv.DictReader(file)}
     model = (run / "train" / "record.json").read_bytes()
@@ -223,23 +311,14 @@ def test_a_training_with_what_changed_and_back(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser: Any, run: Path, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     with desk(run) as (address, _):
         page = enter(browser, address, "Анна", color_scheme=scheme)
         go(page, "/work?queue=unsure")
         for key in ("Digit1", "KeyX", "KeyC"):
             press(page, key)
         paths = ["/", "/work?queue=unsure", "/work?queue=category&category=посуда", "/work?queue=search&words=чашка",
-                 "/work?queue=exam", "/model", "/hello", "/nothing"]  # fmt: skip
+                 "/work?queue=exam", "/model", "/categories", "/hello", "/nothing"]  # fmt: skip
         for path in paths:
             go(page, path)
-            response = axe.run(page).response
-            assert len(response["passes"]) > 5, "it looked"
-            found = [
-                (path, one["id"], one["nodes"][0]["html"], one["nodes"][0].get("failureSummary"))
-                for one in response["violations"]
-                if one["impact"] in ("serious", "critical", "moderate")
-            ]
-            assert found == []
-        if folder := os.environ.get("SCREENSHOTS"):
-            page.screenshot(path=f"{folder}/{scheme}.png")
+            shoot(page, f"{scheme}-{named(path)}")
+            assert faults(page) == [], path

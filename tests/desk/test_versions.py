@@ -50,7 +50,7 @@ def train(run: Path) -> None:
 def board(run: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     """A desk whose training is that of :func:`train`."""
     made = sit(run)[0]
-    monkeypatch.setattr(made.training, "start", lambda: train(run))
+    monkeypatch.setattr(made.training, "start", lambda _task: train(run))
     return made
 
 
@@ -96,7 +96,7 @@ def test_a_training_shows_what_changed_and_the_way_back_leads_back(run: Path, bo
 def test_answers_given_meanwhile_are_kept(run: Path, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     anna = person(board)
 
-    def answered() -> None:
+    def answered(_task: str) -> None:
         anna.post("/answer", queue="unsure", review="r10", category_is=NAMES[2])
         assert "Training goes on" in anna.get("/model").words and "Training goes on" in anna.get("/").words
         assert anna.raw("/retrain").status_code == 409 and anna.raw("/back", version="x").status_code == 409

@@ -1,6 +1,7 @@
 """A labeller is one module and one line: a toy is registered, checked, documented, and runs in label and augment."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,19 @@ import pytest
 
 from tsirius import tables
 
-REGISTER = "from tsirius.labellers import LABELLERS; LABELLERS['toy'] = 'toy'\n"
-"""The one line. It comes before the configuration is read, as one in the package does."""
-RUN = REGISTER + "from tsirius.cli import main; import sys; sys.exit(main())"
+CODE = """
+from tsirius.labellers import LABELLERS; LABELLERS['toy'] = 'toy'  # the one line, before the configuration is read
+import sys
+from tsirius import cli, config
+print(dict(config.reference())["label.toy"])
+for line in sys.argv[1:]:
+    sys.argv = ["tsirius", *line.split()]
+    try:
+        cli.main()
+    except SystemExit as end:
+        print("exit code", end.code, file=sys.stderr)
+"""
+"""Registers the toy as the package would, prints its settings, and runs each argument, a command line."""
 CATEGORIES = """
 [[category]]
 name = "обувь"
@@ -44,12 +55,15 @@ linear_encoder = ""
 """
 
 
-def python(code: str, folder: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *lines: str) -> tuple[str, list[str]]:
+    """What a process prints, and what each of the command lines says on standard error, with its exit code."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-c", CODE, *lines], cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": paths})  # fmt: skip
-    assert done.returncode == expect, done.stderr
-    return done
+    assert done.returncode == 0, done.stderr
+    said = re.split(r"(?<=exit code \d)\n", done.stderr)
+    assert len(said) == len(lines) + 1, done.stderr
+    return done.stdout, said
 
 
 @pytest.fixture
@@ -64,7 +78,8 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_it_labels_and_judges_variants(shop: Path) -> None:
-    done = python(RUN, shop, "run", "shop.toml")
+    _, (first, again, *_) = run(shop, "run shop.toml", "run shop.toml label.toy.batch=9")
+    assert first.endswith("exit code 0") and again.endswith("exit code 0"), first + again
     label = shop / "runs/shop/label"
     votes = tables.read(label / "votes.parquet", tables.VOTES).filter(labeller="toy")
     assert votes["said"].null_count() == 0 and votes["evidence"].to_list()[:2] == [["обувь"], ["посуда"]]
@@ -72,18 +87,13 @@ def test_it_labels_and_judges_variants(shop: Path) -> None:
     assert "batch" not in (label / "labellers.json").read_text(encoding="utf-8"), "it decides no result"
     variants = tables.read(shop / "runs/shop/augment/variants.parquet", tables.VARIANTS)
     assert variants.height and all(name in text for name, text in variants.select("label", "clean").iter_rows())
-    again = python(RUN, shop, "run", "shop.toml", "label.toy.batch=9")
-    assert "label: skipped" in again.stderr and "label: " in done.stderr
+    assert "label: running" in first and "label: skipped" in again
 
 
 def test_its_settings_are_checked_and_documented(shop: Path) -> None:
-    refused = python(RUN, shop, "check", "shop.toml", "label.toy.trusst=0.7", expect=2).stderr
-    assert "label.toy.trusst: unknown key; did you mean 'trust'?" in refused
-    assert (
-        "label.toy.trust: input should be less than 1"
-        in python(RUN, shop, "check", "shop.toml", "label.toy.trust=2", expect=2).stderr
+    printed, (unknown, large, *_) = run(
+        shop, "check shop.toml label.toy.trusst=0.7", "check shop.toml label.toy.trust=2"
     )
-    code = REGISTER + "from tsirius import config; print(dict(config.reference())['label.toy'])"
-    assert python(code, shop).stdout.strip() == str(
-        [("trust", "0.8", "How sure the toy is."), ("batch", "1", "Changes nothing.")]
-    )
+    assert "label.toy.trusst: unknown key; did you mean 'trust'?" in unknown and unknown.endswith("exit code 2")
+    assert "label.toy.trust: input should be less than 1" in large and large.endswith("exit code 2")
+    assert printed.strip() == str([("trust", "0.8", "How sure the toy is."), ("batch", "1", "Changes nothing.")])

@@ -85,6 +85,44 @@ def test_a_row_that_does_not_fit_is_named_and_the_others_may_go_on() -> None:
         batching.filled(lengths, compute, width=1, budget=Budget(100), where="model")
 
 
+class Pending(batching.Later):
+    """A batch that a GPU computes, where there is none."""
+
+    def __init__(self, rows: Any, log: list[str]) -> None:
+        self._rows, self._log = rows, log
+        log.append(f"begun {rows.tolist()}")
+
+    def numpy(self) -> Any:
+        self._log.append(f"fetched {self._rows.tolist()}")
+        return self._rows[:, None].astype(np.float32)
+
+
+def test_a_batch_is_fetched_when_the_next_has_begun() -> None:
+    log: list[str] = []
+    found = batching.filled([3, 3, 2], lambda rows: Pending(rows, log), width=1, budget=Budget(3), where="model")
+    assert found[:, 0].tolist() == [0, 1, 2]
+    assert log == ["begun [0]", "begun [1]", "fetched [0]", "begun [2]", "fetched [1]", "fetched [2]"]
+
+
+def test_a_batch_is_waited_for_while_its_time_is_measured() -> None:
+    log: list[str] = []
+    budget = Budget(3, probed=True)
+    batching.filled([3] * 2, lambda rows: Pending(rows, log), width=1, budget=budget, where="model")
+    assert log == ["begun [0]", "fetched [0]", "begun [1]", "fetched [1]"]
+
+
+def test_a_batch_that_does_not_fit_leaves_the_one_before_it_in_its_place() -> None:
+    log: list[str] = []
+
+    def compute(rows: Any) -> Any:
+        if len(rows) > 1:
+            raise MemoryError
+        return Pending(rows, log)
+
+    found = batching.filled([4, 1, 1, 1], compute, width=1, budget=Budget(4), where="model")
+    assert found[:, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_other_errors_are_not_hidden() -> None:
     def broken(rows: Any) -> Any:
         raise RuntimeError("shapes differ")

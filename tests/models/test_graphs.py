@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_finetune import NAMES, RECIPE, TRAIN
 
-from tsirius.models import adapters, encode, finetune, graphs, load, lora
+from tsirius.models import adapters, batching, encode, finetune, graphs, kernels, load, pooling
 
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -30,6 +30,20 @@ def test_a_bucket_holds_its_rows_and_is_no_longer_than_it_must(tokens: int, more
     length = graphs.bucket(tokens, longest=longest)
     assert tokens <= length <= -(-longest // 8) * 8
     assert length in graphs.LENGTHS or length in (tokens, -(-longest // 8) * 8)
+
+
+def test_lengths_between_which_a_card_sees_no_difference_share_a_shape() -> None:
+    wide = [graphs.bucket(tokens, longest=200, least=100) for tokens in (1, 17, 96, 97, 140, 200)]
+    assert wide == [96, 96, 96, 128, 192, 200]
+    assert graphs.bucket(5, longest=20, least=100) == 24  # no longer than the longest row
+
+
+def test_a_small_card_is_busy_with_fewer_tokens() -> None:
+    base = {"layers": 12, "weights": 85_000_000}
+    large = graphs.idle(**base, products=2, tflops=989)
+    assert graphs.idle(**base, products=3, tflops=989) < large
+    assert 0 < graphs.idle(**base, products=2, tflops=65) < large / 10
+    assert graphs.idle(**base, products=2, tflops=0) == 0  # a card that is not known
 
 
 @given(st.integers(1, 100), st.integers(0, 100))
@@ -82,15 +96,16 @@ def test_without_a_gpu_nothing_is_captured(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @ON_GPU
-def test_what_is_captured_is_what_is_computed(tiny_model: Path) -> None:
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_captured_is_what_is_computed(tiny_model: Path, method: str) -> None:
     """Dropout included, which draws the same numbers in both."""
     scores = []
     for captured in (False, True):
-        made = training(tiny_model, epochs=12, learning_rate=1e-3)
+        made = training(tiny_model, method=method, epochs=12, learning_rate=1e-3)
         assert made.graphs is not None
         if not captured:
             made.graphs.reason = "asked for"
-        with lora.shortened(made.model, when=True):
+        with made.shortened():
             for step in range(made.total):
                 made.step(step)
         assert bool(len(made.graphs)) == captured
@@ -116,3 +131,35 @@ def test_work_that_cannot_be_captured_is_done_all_the_same(capsys: pytest.Captur
 def test_what_is_captured() -> None:
     assert adapters.captures("lora", False) and adapters.captures("full", False)
     assert not adapters.captures("qlora", False) and not adapters.captures("lora", True)
+
+
+@ON_GPU
+def test_what_is_fetched_late_is_what_each_text_gives_alone(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small batches, begun before the one before them is fetched."""
+    monkeypatch.setattr(encode, "budget_on", lambda device, tokens: batching.Budget(40))
+    model, words = load.encoder(str(tiny_model), precision="fp32"), load.tokenizer(str(tiny_model))
+    texts = [f"{text} {'кружка ' * (number % 5)}" for number, text in enumerate(list(TRAIN.texts) * 3)]
+    embed = encode.Embedder(model, words, pooling.Pooling(("mean",)), [], model.config.hidden_size, 32)
+    alone = np.concatenate([embed([text]) for text in texts])
+    np.testing.assert_allclose(embed(texts), alone, atol=1e-5)
+
+
+@ON_GPU
+def test_a_shape_is_captured_when_it_is_met_again() -> None:
+    held, total = graphs.Graphs(), torch.zeros(1, device="cuda")
+    for number in range(graphs.WARM):
+        held.run(("warm", number), total.add_, torch.zeros(1, device="cuda"))
+    for _ in range(3):
+        held.run("again", total.add_, torch.ones(1, device="cuda"))
+    assert len(held) == 1 and total.item() == 3
+
+
+@ON_GPU
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_products_of_16_bits_are_added_to_32(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    grad, one, other = (torch.randn(shape, device="cuda") for shape in ((40, 24), (64, 40), (64, 24)))
+    one, other = one.to(kind).t(), other.to(kind)
+    expected = grad + one.float() @ other.float()
+    kernels.add_product(grad, one, other)
+    torch.testing.assert_close(grad, expected, rtol=2e-2, atol=2e-2)

@@ -57,6 +57,34 @@ def test_scores_and_gradients_are_those_of_the_library(tiny_model: Path, method:
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
+def test_gradients_that_are_there_are_added_to_where_they_are(tiny_model: Path, method: str) -> None:
+    model = made(tiny_model, method)
+    once = learned(model)[1]
+    model.zero_grad()
+    with layers.shortened(model, half=None, when=True) as held:
+        assert held is not None
+        held.gather()
+        trained = {name: part for name, part in model.named_parameters() if part.requires_grad}
+        for part in trained.values():
+            part.grad = torch.zeros_like(part) if part.grad is None else part.grad
+        places = {name: part.grad.data_ptr() for name, part in trained.items()}
+        for _ in range(2):
+            model(input_ids=IDS, attention_mask=MASK).logits.square().sum().backward()
+    assert places == {name: part.grad.data_ptr() for name, part in trained.items()}
+    found = {name: part.grad for name, part in trained.items()}
+    torch.testing.assert_close(found, {name: 2 * grad for name, grad in once.items()}, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_product_is_added_to_a_gradient(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    grad, one, other = torch.randn(4, 6), torch.randn(4, 5).to(kind), torch.randn(5, 6).to(kind)
+    expected = grad + one.float() @ other.float()
+    kernels.add_product(grad, one, other)
+    torch.testing.assert_close(grad, expected, rtol=2e-2, atol=2e-2 if kind == torch.bfloat16 else 1e-6)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
 def test_what_a_step_changes_is_seen_once_it_is_refreshed(tiny_model: Path, method: str) -> None:
     model = made(tiny_model, method)
     with layers.shortened(model, half=None, when=True) as held:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import serving
 
 sys.path.append(str(Path(__file__).parent))
 from stores import Faulty, register, write_parts
@@ -30,8 +31,14 @@ def store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "wait", lambda seconds: None)
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of words alone, where how it reads a text is not the question."""
+    return str(serving.save(tmp_path_factory.mktemp("models") / "model"))
+
+
 @pytest.fixture
-def model(shop: Path) -> str:
+def run(shop: Path) -> str:
     return str(shop / "runs" / "shop")
 
 
@@ -72,23 +79,23 @@ def test_each_file_is_a_part_long_parquet_is_cut_and_partitions_stay(model: str,
     assert table["id"].to_list() == [f"a{row}" for row in range(70)]
 
 
-def test_a_part_has_the_answers_of_the_whole_file(model: str, reviews: Path, tmp_path: Path, call: Call) -> None:
-    predict_parts(model, str(reviews), str(tmp_path / "out"), options=CUT)
-    done = call("predict", model, str(reviews / "day=1" / "p.parquet"), "-o", "alone.parquet", cwd=tmp_path)
+def test_a_part_has_the_answers_of_the_whole_file(run: str, reviews: Path, tmp_path: Path, call: Call) -> None:
+    predict_parts(run, str(reviews), str(tmp_path / "out"), options=CUT)
+    done = call("predict", run, str(reviews / "day=1" / "p.parquet"), "-o", "alone.parquet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = pl.concat(pl.read_parquet(tmp_path / "out" / name) for name in OUTPUTS[:4])
     assert table.equals(pl.read_parquet(tmp_path / "alone.parquet"))
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
-def test_shares_have_the_same_union(model: str, reviews: Path, tmp_path: Path, count: int) -> None:
-    predict_parts(model, str(reviews), str(tmp_path / "whole"), options=CUT)
+def test_shares_have_the_same_union(run: str, reviews: Path, tmp_path: Path, count: int) -> None:
+    predict_parts(run, str(reviews), str(tmp_path / "whole"), options=CUT)
     for number in range(1, count + 1):
         options = Options(share=f"{number}/{count}", rows_per_part=25)
-        predict_parts(model, str(reviews), str(tmp_path / "shares"), options=options)
+        predict_parts(run, str(reviews), str(tmp_path / "shares"), options=options)
         assert not (tmp_path / "shares" / "_SUCCESS").exists()
     assert written(tmp_path / "shares") == written(tmp_path / "whole")
-    predict_parts(model, str(reviews), str(tmp_path / "shares"), options=CUT)
+    predict_parts(run, str(reviews), str(tmp_path / "shares"), options=CUT)
     assert (tmp_path / "shares" / "_manifest.json").read_bytes() == (tmp_path / "whole" / "_manifest.json").read_bytes()
 
 
@@ -291,8 +298,8 @@ def test_without_ray_its_engine_says_how_to_get_it(
     assert done.returncode == 2 and "needs ray, which is not installed" in done.stderr and "[scale]" in done.stderr
 
 
-def test_a_node_that_does_not_see_the_model_is_given_it(model: str, tmp_path: Path) -> None:
-    folder = command.find(Path(model))
+def test_a_node_that_does_not_see_the_model_is_given_it(run: str, tmp_path: Path) -> None:
+    folder = command.find(Path(run))
     job = plan.Job(str(tmp_path / "nowhere"), command.fingerprint_once(folder), "", ("text",), "id", "auto", (), False)
     there = on_ray._at_hand(job, on_ray._packed(folder))
     assert command.fingerprint_once(Path(there.model)) == job.fingerprint

@@ -4,6 +4,7 @@ import csv
 import os
 import random
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,14 +30,16 @@ def test_killed_workers_and_drivers_lose_nothing(shop: Path, tmp_path: Path) -> 
     choose, parts = random.Random(0), len(list((tmp_path / "alone").rglob("*.parquet")))
     for kill in ("driver", "worker", "nothing"):
         done = len(list(out.rglob("[!.]*.parquet")))
-        driver = psutil.Popen(command, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
+        driver = psutil.Popen(command, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}, stdout=subprocess.PIPE)
         while kill != "nothing" and driver.poll() is None and len(list(out.rglob("[!.]*.parquet"))) <= done:
             workers = [one for one in driver.children(recursive=True) if "Worker" in " ".join(one.cmdline()[:1])]
         if kill == "worker" and driver.poll() is None and workers:
             choose.choice(workers).send_signal(signal.SIGKILL)
         if kill == "driver" and driver.poll() is None:
             driver.kill()
-        assert driver.wait() in ((0,) if kill != "driver" else (0, -signal.SIGKILL))
+        said = driver.communicate()[0].decode()
+        assert driver.returncode in ((0,) if kill != "driver" else (0, -signal.SIGKILL))
+        assert "raylet" not in said and said.count("\n") <= 1, "Ray's own messages are not data"
     assert parts == 9 and (out / "_SUCCESS").exists()
     for file in (tmp_path / "alone").rglob("*.parquet"):
         assert (out / file.relative_to(tmp_path / "alone")).read_bytes() == file.read_bytes()

@@ -1,5 +1,6 @@
 """The server as clients see it: every dialect, every refusal, and what is counted and logged."""
 
+import asyncio
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from serving import NAMES, Running, gate, lines, running
 from tsirius.models import encode, hub
 from tsirius.models.classifier import Classifier
 from tsirius.serve.app import ENDPOINTS, openapi
+from tsirius.serve.server import _listen
 
 REVIEWS = ["Чашка треснула", "ботинок порвался", "", "спасибо!  ", "тапки и чашка", "a <b>👍</b> 😀 кастрюля"]
 JSON = {"content-type": "application/json"}
@@ -325,6 +327,27 @@ def test_what_all_requests_may_hold_is_limited(model: Path) -> None:
 
 def received_head(connection: socket.socket) -> bytes:
     return connection.recv(65536)
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """Without TCP_NODELAY a client that keeps its connection waits some 40 ms for the body behind the headers."""
+    accepted = list[int]()
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            given = transport.get_extra_info("socket")
+            accepted.append(given.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def accept(listening: socket.socket) -> None:
+        async with await asyncio.get_running_loop().create_server(Connection, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            assert await reader.read() == b""
+            writer.close()
+
+    with _listen("127.0.0.1", 0) as listening:
+        asyncio.run(accept(listening))
+    assert len(accepted) == 1 and accepted[0]
 
 
 # --- keys, logs, unsure answers ---------------------------------------------------------------------------------------

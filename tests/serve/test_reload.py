@@ -5,11 +5,12 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tsirius.errors import UserError
 from tsirius.models import linear, probes
 from tsirius.models.classifier import Classifier
 from tsirius.serve import settings as serving_settings
+from tsirius.store import CHECKSUMS
 
 
 def ask(server: Running, text: str = "чашка", **options: Any) -> tuple[str, str]:
@@ -76,7 +78,12 @@ def no_description(folder: Path) -> None:
     (folder / "model.json").unlink()
 
 
-@pytest.mark.parametrize("harm", [cut_weights, other_weights, no_description])
+def no_checksums(folder: Path) -> None:
+    """As of a folder of which not every file is copied yet."""
+    (folder / CHECKSUMS).unlink()
+
+
+@pytest.mark.parametrize("harm", [cut_weights, other_weights, no_description, no_checksums])
 def test_a_damaged_model_is_refused_and_the_old_one_stays(current: Path, tmp_path: Path, harm: Any) -> None:
     new = serving.save(tmp_path / "second", turned=True)
     harm(new)
@@ -212,6 +219,24 @@ def test_a_killed_server_leaves_nothing_that_hinders_the_next(current: Path, tmp
                 httpx2.post(f"{url}/predict", json={"inputs": "чашка"}, timeout=60)
             os.kill(running.pid, signal.SIGKILL)
     assert all(json.loads(line)["text"] == "чашка" for line in unsure.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_full_disk_for_the_log_hinders_neither_start_nor_end(current: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tsirius", "serve", str(current), "--port", str(port)]
+    with Path("/dev/full").open("wb") as full, subprocess.Popen(command, stderr=full) as running:
+        try:
+            answer = None
+            while answer is None and running.poll() is None:
+                with suppress(httpx2.TransportError):
+                    answer = httpx2.post(f"http://127.0.0.1:{port}/predict", json={"inputs": "чашка"}, timeout=60)
+            assert answer is not None and answer.json()[0]["label"] == "посуда"
+            running.terminate()
+            assert running.wait(60) == 0
+        finally:
+            running.kill()
 
 
 @pytest.mark.parametrize(

@@ -127,3 +127,33 @@ def test_the_exam_neither_teaches_nor_is_learned_from(tmp_path: Path, capsys: py
     assert notes["lost"]["protected"] == 1 and notes["roles"] == {"exam": 2, "lesson": 39}
     assert "1 answers on exam reviews or their copies, not learned from" in capsys.readouterr().err
     assert table["role"][1] == table["role"][100] == "exam"
+
+
+def test_reviews_out_of_the_sample_have_no_label_but_their_answers(tmp_path: Path) -> None:
+    """One that was answered teaches all the same; the mix is estimated from the sample alone."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    truth = lay_out(folder, wrong=True)
+    unasked = pl.col("id").is_in([f"r{n}" for n in range(0, ROWS, 4)])
+    labels = tables.read(folder / "labels.parquet", tables.LABELS)
+    hidden = [
+        pl.when(~unasked).then(pl.col(name)).alias(name) for name in ("label", "confidence", "margin", "labellers")
+    ]
+    tables.write(labels.with_columns(hidden), tables.LABELS, folder / "labels.parquet")
+    consensus = np.load(folder / "consensus.npy")
+    consensus[::4] = np.nan
+    np.save(folder / "consensus.npy", consensus)
+    given = Given(
+        tuple(Answer(f"r{n}", text_hash(f"отзыв номер {n}"), NAMES[truth[n]], who="Анна") for n in range(40)),
+        frozenset(),
+    )
+    (tmp_path / "out").mkdir()
+    notes = run(Config(), {"ingest": folder, "label": folder}, tmp_path / "out", seed=0, scratch=folder, answers=given)
+    after = tables.read(tmp_path / "out" / "labels.parquet", tables.TAUGHT)
+    assert notes["compared"]["used"]
+    rest = after.with_row_index("row").filter(pl.col("row") >= 40)
+    assert rest.filter(unasked)["label"].null_count() == rest.filter(unasked).height
+    assert rest.filter(unasked)["labellers"].null_count() == rest.filter(unasked).height
+    assert after["label"].to_list()[:40] == [NAMES[truth[n]] for n in range(40)]
+    mix = json.loads((tmp_path / "out" / "mix.json").read_text(encoding="utf-8"))
+    assert sum(mix.values()) == pytest.approx(1, abs=1e-3)

@@ -127,7 +127,7 @@ def test_other_weights_are_another_key(models: dict[str, Any]) -> None:
     settings = {**models, "target_per_class": 9, "methods": ["backtranslate"]}
     loaded = config.parse({"name": "x", **sections, "augment": settings}, where="here")
     step = next(step for step in pipeline.road(loaded) if step.name == "augment")
-    assert step.files == {
+    assert step.files() == {
         "augment.backtranslate.there": Path(models["backtranslate"]["there"]),
         "augment.backtranslate.back": Path(models["backtranslate"]["back"]),
     }

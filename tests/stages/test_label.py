@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import tiny
@@ -256,3 +257,47 @@ def test_the_student_votes_where_it_is_asked_to(tmp_path: Path) -> None:
     assert votes["labeller"].unique(maintain_order=True).to_list() == ["lexicon", "matcher", "nli", "student"]
     assert 1 <= len(counts["student_agreement"]) <= 2 and counts["student_agreement"][0] > 0.9
     assert not labels["doubtful"].any()
+
+
+def shop(count: int) -> list[str]:
+    """Different reviews of three kinds, every third of a kind, and a copy of each tenth."""
+    kinds = ["ботинки жмут", "кружка целая", "доставка быстрая"]
+    return [f"{kinds[row % 3]} {row}" for row in [*range(count), *range(0, count, 10)]]
+
+
+def test_a_sample_is_labelled_and_stands_for_all(tmp_path: Path) -> None:
+    counts, votes, labels = run(tmp_path, shop(60), use=["lexicon"], doubt=False, sample=20)
+    asked = labels["labellers"].is_not_null()
+    texts = pl.Series(shop(60))
+    assert texts.filter(asked).n_unique() == 20, "copies of a text share its label"
+    assert not set(texts.filter(asked)) & set(texts.filter(~asked))
+    assert labels.filter(~asked)["label"].null_count() == labels.height - asked.sum()
+    assert not labels["doubtful"].has_nulls()
+    assert votes["id"].to_list() == labels.filter(asked)["id"].to_list()
+    assert counts["rows"] == 66 and counts["sampled"] == asked.sum() and counts["texts"] == 20
+    assert counts["weight"] == pytest.approx(66 / counts["sampled"], abs=1e-3)
+    consensus = np.load(tmp_path / "out" / "consensus.npy")
+    assert len(consensus) == 66 and np.isnan(consensus[~asked.to_numpy()]).all()
+    assert not np.isnan(consensus[asked.to_numpy()]).any()
+    assert sum(counts["estimated_mix"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_sample_is_labelled_as_if_it_were_all(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    one, _, labels = run(tmp_path / "one", shop(60), sample=20)
+    asked = labels["labellers"].is_not_null()
+    other, _, alone = run(tmp_path / "other", pl.Series(shop(60)).filter(asked).to_list())
+    assert one["estimated_mix"] == other["estimated_mix"] and one["labelled"] == other["labelled"]
+    assert_frame_equal(labels.filter(asked).drop("id"), alone.drop("id"))
+
+
+def test_rows_that_are_added_displace_some_of_a_sample_and_keep_the_others(tmp_path: Path) -> None:
+    chosen = []
+    for count in (60, 90):
+        (tmp_path / str(count)).mkdir()
+        _, _, labels = run(tmp_path / str(count), shop(count)[::-1], use=["lexicon"], doubt=False, sample=20)
+        chosen.append(set(pl.Series(shop(count)[::-1]).filter(labels["labellers"].is_not_null())))
+    old, new = chosen
+    assert new & set(shop(60)) <= old and len(new) == len(old) == 20
+    assert 0 < len(new - old) < 20

@@ -200,7 +200,7 @@ def test_hostile_texts_and_names_stay_text(tmp_path: Path) -> None:
     assert "а" * 300 not in text and "о" * 100 not in text
 
 
-@pytest.mark.parametrize("count", [2, 30, 31, 300, 1_000])
+@pytest.mark.parametrize("count", [2, 30, 31, pytest.param(300, marks=pytest.mark.slow), 1_000])
 def test_any_number_of_categories(count: int, tmp_path: Path) -> None:
     given = make_run(
         tmp_path / "run", names=[f"категория {number}" for number in range(count)], rows=300_000 // max(150, count)

@@ -22,6 +22,7 @@ def table(rows: list[tuple[str | None, float]], doubtful: list[bool] | None = No
             "label": pl.Series([label for label, _ in rows], dtype=pl.String),
             "confidence": pl.Series([None if label is None else p for label, p in rows], dtype=pl.Float32),
             "role": pl.Series([None] * len(rows), dtype=pl.String),
+            "labellers": pl.Series([["lexicon"]] * len(rows), dtype=pl.List(pl.String)),
             "doubtful": pl.Series(doubtful or [False] * len(rows), dtype=pl.Boolean),
         }
     )
@@ -44,6 +45,15 @@ def test_labels_that_are_likely_wrong() -> None:
     assert halved["confidence"].to_list() == pytest.approx([0.45, 0.8, 0.25])
     kept = choose(rows, sure=0.6, grey=0.4, min_per_class=3, doubtful="keep")
     assert kept["kept"].all() and kept["confidence"].to_list() == pytest.approx([0.9, 0.8, 0.5])
+
+
+def test_what_no_labeller_was_asked_about_says_so() -> None:
+    asked = table([("обувь", 0.9), (None, 0.0), (None, 0.0)]).with_columns(
+        labellers=pl.Series([["lexicon"], [], None], dtype=pl.List(pl.String))
+    )
+    chosen = choose(asked, sure=0.6, grey=0.4, min_per_class=2, doubtful="drop")
+    assert chosen["reason"].to_list() == ["sure", "no label", "not sampled"]
+    assert chosen["kept"].to_list() == [True, False, False]
 
 
 @given(ROWS, st.integers(0, 5))
@@ -79,7 +89,7 @@ def test_as_sure_as_the_thresholds_is_enough() -> None:
     rows = table([("обувь", 0.75), ("обувь", 0.5), ("обувь", 0.25), ("обувь", 0.125)])
     chosen = choose(rows, sure=0.75, grey=0.25, min_per_class=9, doubtful="drop")
     assert chosen["kept"].to_list() == [True, True, True, False]
-    assert chosen.columns == ["id", "label", "confidence", "role", "doubtful", "kept", "reason"]
+    assert chosen.columns == ["id", "label", "confidence", "role", "labellers", "doubtful", "kept", "reason"]
 
 
 def test_the_surest_of_each_category_top_up() -> None:
@@ -103,7 +113,8 @@ def labels(rows: list[tuple[str, str | None, float | None, bool]]) -> pl.DataFra
     """What the stage before publishes of (id, label, confidence, doubtful)."""
     schema = {name: tables.TAUGHT[name] for name in ("id", "label", "confidence", "doubtful")}
     others = [pl.lit(None, dtype=kind).alias(name) for name, kind in tables.TAUGHT.items() if name not in schema]
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(others)
+    table = pl.DataFrame(rows, schema=schema, orient="row").with_columns(others)
+    return table.with_columns(labellers=pl.lit([], dtype=pl.List(pl.String)))
 
 
 def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
@@ -114,7 +125,12 @@ def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
         schema=dict(tables.REVIEWS), orient="row",
     )  # fmt: skip
     answers = [(f"r{n}", "обувь", 0.9, False) for n in range(4, 1004)]
-    answers += [("r3", "посуда", 0.5, False), ("r2", "посуда", 0.8, True), ("r1", "посуда", 0.5, False)]
+    answers += [
+        ("r0", None, None, False),
+        ("r3", "посуда", 0.5, False),
+        ("r2", "посуда", 0.8, True),
+        ("r1", "посуда", 0.5, False),
+    ]
     tables.write(reviews, tables.REVIEWS, tmp_path / "reviews.parquet")
     tables.write(labels(answers), tables.TAUGHT, tmp_path / "labels.parquet")
     given = {"ingest": tmp_path, "answers": tmp_path}

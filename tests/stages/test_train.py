@@ -19,7 +19,7 @@ from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.models import finetune, hub, linear, onnx, trackers, train_ensemble, train_one
 from tsirius.models.classifier import Classifier
-from tsirius.stages.train import OUT_OF_FOLD, Config, check, files, recipe, run
+from tsirius.stages.train import OUT_OF_FOLD, Config, check, draw, files, recipe, run
 from tsirius.store import fingerprint
 
 NAMES = ["посуда", "обувь", "одежда", "нет товара"]
@@ -503,3 +503,33 @@ def test_every_evaluation_is_told_where_the_settings_say_so(
     assert told == [(one["step"], {"weighted_f1", "eval_loss"}) for one in counts["evaluations"]] and told
     assert [folder.relative_to(tmp_path) for folder in folders] == [Path("tracking/wandb")]
     assert "report_to" not in (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_sample_of_the_rows_is_learned_from_and_answered_reviews_stay(tmp_path: Path) -> None:
+    rows = [(f"{text} {n}", label) for n in range(20) for text, label in ROWS]
+    stages = given(tmp_path, train=rows)
+    labels = tables.read(stages["answers"] / "labels.parquet", tables.TAUGHT)
+    answered = pl.col("id").is_in(["3", "50"])
+    tables.write(
+        labels.with_columns(role=pl.when(answered).then(pl.lit("lesson"))),
+        tables.TAUGHT, stages["answers"] / "labels.parquet",
+    )  # fmt: skip
+    variant = examples(rows).head(80).with_columns(id=pl.format("{}-v", "id"), method=pl.lit("eda"))
+    grown = pl.concat([examples(rows), variant])
+    answers = stages["answers"] / "labels.parquet"
+    some, written = draw(grown, examples(rows), answers, sample=30)
+    assert set(written["id"]) == set(some["origin"]) >= {"3", "50"} and written.height == 32
+    assert some.filter(pl.col("method") == "eda")["origin"].to_list() == [
+        name for name in variant["origin"] if name in set(written["id"])
+    ], "variants follow their reviews"
+    more, _ = draw(grown, examples(rows), answers, sample=60)
+    assert set(some["id"]) < set(more["id"]), "a larger sample holds a smaller one"
+    everything, _ = draw(grown, examples(rows), answers, sample=10_000)
+    assert everything.equals(grown)
+
+    tables.write(grown, tables.EXAMPLES, stages["augment"] / "train.parquet")
+    for name in ("out", "scratch"):
+        (tmp_path / name).mkdir()
+    counts = run(Config(linear_encoder="", sample=30), stages, tmp_path / "out", seed=0, scratch=tmp_path / "scratch")
+    assert counts["rows"] == some.height and counts["sampled_from"] == grown.height
+    assert sum(counts["categories"].values()) == some.height

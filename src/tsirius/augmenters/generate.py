@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from tsirius.models.batching import Budget, batch_size, in_batches, longest_first, padded_with_mask, padding
 from tsirius.models.load import Precision, seq2seq, settle, tokenizer
+from tsirius.models.tokens import token_ids
 from tsirius.section import Section
 
 if TYPE_CHECKING:
@@ -187,8 +188,7 @@ def load(model: str, *, prefix: str, search: Search, precision: Precision, batch
     longest = min(search.max_tokens, int((positions - MORE) / LONGER) - STEP)
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        result: list[list[int]] = words([prefix + text for text in texts], return_attention_mask=False)["input_ids"]
-        return result
+        return token_ids(words, [prefix + text for text in texts], max_length=None, special=True)
 
     return Writer(
         tokens=tokens,

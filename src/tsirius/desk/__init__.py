@@ -4,7 +4,8 @@
 - :mod:`.app` says which path is answered by what.
 - :mod:`.board` holds the run, which is read once (:mod:`tsirius.commands.answers.desk`).
 - :mod:`.pages` fills the templates of ``assets/desk``, whose every string is in :mod:`.strings`.
-- :mod:`.retrain` runs the pipeline again beside the page, and keeps the models before.
+- :mod:`.retrain` runs the pipeline again beside the page, and :mod:`.versions` keeps what was before.
+- :mod:`.proposal` is of other categories: what they would change, before they count.
 
 The page is made of forms and works without JavaScript; its one script sends the same forms without loading the page
 anew, and presses their buttons by keys.

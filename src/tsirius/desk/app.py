@@ -22,10 +22,10 @@ from starlette.routing import Route
 from tsirius.answers.log import VERDICTS, Verdict
 from tsirius.commands.answers import exchange
 from tsirius.commands.answers import files as files_of_answers
-from tsirius.commands.categories import preview as previewing
 from tsirius.desk import pages
 from tsirius.desk.board import LATELY, ORDER, PAGE, Board, Query, advice
 from tsirius.desk.guard import COOKIE_SECONDS, SAFE, Guard, cookies
+from tsirius.desk.proposal import Row
 from tsirius.desk.strings import LANGUAGES
 from tsirius.errors import UserError
 
@@ -35,6 +35,8 @@ WORDS_CHARACTERS = 200
 MOST_FIELDS = 1100
 MORE = 20
 """Exam reviews that are drawn at a time, after the first ones."""
+EMPTY_ROWS = 2
+"""For new categories, each time the page is shown."""
 STATIC = {"desk.css": "text/css", "desk.js": "text/javascript", "icon.svg": "image/svg+xml"}
 LISTS = ("category", "search")
 """Queues that are shown as a list unless one asks otherwise."""
@@ -98,6 +100,7 @@ def home(site: Site, _request: Request, settings: Settings, _form: Form) -> Resp
         has_model=board.has_model,
         total=len(board.desk.row_of),
         at_work=board.at_work(),
+        task=board.training.task,
         **_figures(site),
     )
 
@@ -171,6 +174,7 @@ def model(site: Site, request: Request, settings: Settings, _form: Form) -> Resp
         "model.html.j2",
         settings,
         at_work=at_work,
+        task=board.training.task,
         lines=board.training.lines() if at_work or board.trouble else [],
         trouble=board.trouble,
         knows_all=board.knows_all(),
@@ -184,21 +188,17 @@ def model(site: Site, request: Request, settings: Settings, _form: Form) -> Resp
     )
 
 
-def categories(site: Site, _request: Request, settings: Settings, form: Form) -> Response:
-    board, shown = site.board, None
-    text = _one(form, "text") or board.desk.categories.to_toml()
-    if _one(form, "text"):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "categories.toml"
-            path.write_text(text, encoding="utf-8")
-            try:
-                shown, _, _ = previewing.of_file(board.run, path, [])
-            except UserError as error:
-                raise UserError(str(error).replace(f"{folder}/", "")) from None
+def categories(site: Site, _request: Request, settings: Settings, _form: Form) -> Response:
+    board = site.board
+    board.look()
+    at_work = board.at_work()
     counts = dict(board.desk.labels["label"].drop_nulls().value_counts().iter_rows())
+    trouble = "" if at_work else board.failed()
     return site.page(
         "categories.html.j2", settings, counts=[(name, counts.get(name, 0)) for name in board.desk.categories.names],
-        text=text, preview=shown, clusters=board.clusters(), forms=exchange.FORMATS,
+        at_work=at_work, lines=board.training.lines() if at_work else [], trouble=trouble,
+        rows=[*board.rows_of_categories(), *[Row("", "", "")] * EMPTY_ROWS], without=board.desk.categories.none,
+        preview=None if at_work else board.proposed(), clusters=board.clusters(), forms=exchange.FORMATS,
     )  # fmt: skip
 
 
@@ -255,6 +255,25 @@ def retrain(site: Site, _request: Request, _settings: Settings, _form: Form) -> 
 def put_back(site: Site, _request: Request, _settings: Settings, form: Form) -> Response:
     site.board.put_back(_one(form, "version"))
     return _to("/model")
+
+
+def propose(site: Site, _request: Request, _settings: Settings, form: Form) -> Response:
+    columns = [form.get(name, []) for name in ("was", "name", "description")]
+    if len({len(column) for column in columns}) != 1:
+        raise UserError("a line lacks a field", where="categories", remedy="Open the page again.")
+    tidy = [[" ".join(cell.split()) for cell in column] for column in columns[1:]]
+    site.board.propose([Row(*cells) for cells in zip(columns[0], *tidy, strict=True)])
+    return _to("/categories")
+
+
+def accept(site: Site, _request: Request, _settings: Settings, _form: Form) -> Response:
+    site.board.accept()
+    return _to("/model")
+
+
+def drop(site: Site, _request: Request, _settings: Settings, _form: Form) -> Response:
+    site.board.drop()
+    return _to("/categories")
 
 
 def choose(site: Site, _request: Request, settings: Settings, form: Form) -> Response:
@@ -338,7 +357,9 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/work", work),
     ("GET", "/model", model),
     ("GET", "/categories", categories),
-    ("POST", "/categories", categories),
+    ("POST", "/categories", propose),
+    ("POST", "/categories/accept", accept),
+    ("POST", "/categories/drop", drop),
     ("GET", "/export", export),
     ("GET", "/hello", hello),
     ("POST", "/answer", answer),

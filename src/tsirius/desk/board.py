@@ -23,9 +23,10 @@ from tsirius.commands.audit.subject import open_subject
 from tsirius.commands.audit.survey import Estimate
 from tsirius.commands.categories import missing
 from tsirius.commands.categories.missing import Cluster
-from tsirius.desk import changes, versions
+from tsirius.desk import changes, proposal, versions
 from tsirius.desk.highlight import Deciding
-from tsirius.desk.retrain import Training
+from tsirius.desk.proposal import Row
+from tsirius.desk.retrain import ACCEPT, PREVIEW, TRAIN, Training
 from tsirius.desk.versions import Version
 from tsirius.errors import UserError
 from tsirius.language.words import WORD, lemmas
@@ -119,14 +120,25 @@ class Board:
             self._clusters: list[Cluster] | None = None
 
     def read_model(self) -> None:
-        """Have the model read all reviews, beside everything else: what needs it waits until then."""
+        """Have the model read all reviews, and find what no category is made for, beside everything else: what needs
+        them waits until then."""
         self._reader = threading.Thread(target=self._read_model, args=(self.desk,), daemon=True)
         self._reader.start()
 
     def _read_model(self, desk: Desk) -> None:
         desk.warm()
-        if not self.has_model:
-            return
+        if self.has_model:
+            self._read_opinions(desk)
+        try:
+            found = missing.clusters(self.run)
+        except UserError as error:
+            say(f"without groups of reviews: {error}")
+            found = []
+        with self.lock:
+            if desk is self.desk:
+                self._clusters = found
+
+    def _read_opinions(self, desk: Desk) -> None:
         try:
             _ = desk.model
             deciding = Deciding(self.run)
@@ -392,7 +404,7 @@ class Board:
         Raises:
             UserError: it is being trained.
         """
-        self._begin(self._train)
+        self._begin(lambda: self._train(TRAIN))
 
     def put_back(self, name: str) -> None:
         """Make the run what it was in a version, beside everything else; what it is now is kept.
@@ -440,12 +452,60 @@ class Board:
         self._worker = threading.Thread(target=whole, daemon=True)
         self._worker.start()
 
-    def _train(self) -> None:
-        self.training.start()
+    def propose(self, rows: Sequence[Row]) -> None:
+        """Find what other categories would change, beside everything else; the run stays as it is.
+
+        Raises:
+            UserError: they are no categories, or the run's own; or it is being trained.
+        """
+        with self.lock:
+            if self.at_work():
+                raise UserError("is being trained", where=self.run, remedy="Wait for it to end.")
+            self.trouble = ""
+            proposal.propose(self.run, rows)
+            self.training.start(PREVIEW)
+
+    def accept(self) -> None:
+        """Make the proposed categories the run's own and run on, beside everything else; what it is now is kept.
+
+        Raises:
+            UserError: nothing is proposed, or it is being trained.
+        """
+        if self.proposed() is None:
+            raise UserError("nothing is proposed", where="categories", remedy="Show the difference first.")
+        self._begin(lambda: self._train(ACCEPT))
+
+    def drop(self) -> None:
+        """Forget the proposed categories.
+
+        Raises:
+            UserError: they are being worked on.
+        """
+        with self.lock:
+            if self.at_work():
+                raise UserError("is being trained", where=self.run, remedy="Wait for it to end.")
+            proposal.drop(self.run)
+
+    def rows_of_categories(self) -> list[Row]:
+        """The lines of the proposed categories, else of the run's own."""
+        return proposal.typed(self.run) or proposal.rows_of(self.desk.categories)
+
+    def proposed(self) -> Mapping[str, Any] | None:
+        """What the proposed categories would change; None where none are, or it is not worked out."""
+        return proposal.shown(self.run)
+
+    def failed(self) -> str:
+        """Why the last work beside the page did not come about; empty where it did."""
+        if self.trouble or not self.training.failed():
+            return self.trouble
+        lines = self.training.lines()
+        return lines[-1].removeprefix("tsirius: ") if lines else str(UserError("ended without a word"))
+
+    def _train(self, task: str) -> None:
+        self.training.start(task)
         self.training.wait()
         if self.training.failed():
-            lines = self.training.lines()
-            raise UserError(lines[-1].removeprefix("tsirius: ") if lines else "ended without a word")
+            raise UserError(self.failed())
 
     def versions(self) -> list[Version]:
         """The versions that are kept, the latest first."""
@@ -488,10 +548,8 @@ class Board:
             parts_now: dict[str, Any] = self._changes["parts"]
             return parts_now
 
-    def clusters(self) -> list[Cluster]:
-        """Groups of reviews that no category is made for; found once while the run is the same."""
-        if self._clusters is None:
-            self._clusters = missing.clusters(self.run)
+    def clusters(self) -> list[Cluster] | None:
+        """Groups of reviews that no category is made for; None while they are being looked for."""
         return self._clusters
 
     def _text(self, name: str) -> str:

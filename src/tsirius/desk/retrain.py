@@ -1,7 +1,8 @@
 """Running the pipeline again beside the page: a process of its own, whose lines go into a file.
 
-Run as ``python -m tsirius.desk.retrain RUN``, it runs every stage that the answers since then concern. A page that is
-started again finds it at work, by the lock that it holds, or its last lines.
+Run as ``python -m tsirius.desk.retrain RUN``, it runs every stage that the answers since then concern; with a task of
+:data:`TASKS` behind it, it works on the categories that were proposed. A page that is started again finds it at work,
+by the lock that it holds, or its last lines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ LOG = ".desk/training.log"
 """In the run's folder."""
 LINES = 14
 """Of the log, the last ones that are shown."""
+TRAIN, PREVIEW, ACCEPT = TASKS = ("train", "preview", "accept")
+"""What the process may be asked for."""
 
 
 class Training:
@@ -25,11 +28,13 @@ class Training:
 
     def __init__(self, run: Path) -> None:
         self.run = run
+        self.task = TRAIN
+        """What the last process of this page was asked for."""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def start(self) -> None:
-        """Start it.
+    def start(self, task: str = TRAIN) -> None:
+        """Start it on one of :data:`TASKS`.
 
         Raises:
             UserError: one is at work.
@@ -37,10 +42,11 @@ class Training:
         with self._lock:
             if self.at_work():
                 raise UserError("is being trained", where=self.run, remedy="Wait for it to end.")
+            self.task = task
             (self.run / LOG).parent.mkdir(exist_ok=True)
             with (self.run / LOG).open("wb") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tsirius.desk.retrain", str(self.run)],
+                    [sys.executable, "-m", "tsirius.desk.retrain", str(self.run), task],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -83,21 +89,27 @@ def held(run: Path) -> bool:
     return False
 
 
-def main(run: Path) -> None:
-    """Run the pipeline of a run again.
+def main(run: Path, task: str = TRAIN) -> None:
+    """Run the pipeline of a run again, or work on the categories that are proposed.
 
     Raises:
         UserError: the input, the settings or the machine does not allow it.
     """
     from tsirius import pipeline
+    from tsirius.desk import proposal
     from tsirius.desk.versions import configuration
 
-    pipeline.run(configuration(run))
+    if task == PREVIEW:
+        proposal.work_out(run)
+    elif task == ACCEPT:
+        proposal.accept(run)
+    else:
+        pipeline.run(configuration(run))
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), *sys.argv[2:])
     except UserError as error:
         say(f"tsirius: {error}")
         sys.exit(2)

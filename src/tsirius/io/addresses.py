@@ -25,8 +25,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tsirius.errors import UserError
-from tsirius.io.source import FORMATS, kind_of_name
-from tsirius.io.streams import COMPRESSIONS
+from tsirius.io.source import FORMATS, is_reviews, kind_of_name
 from tsirius.publish import replacing
 
 T = TypeVar("T")
@@ -214,21 +213,12 @@ def listed(address: str) -> list[File]:
     files = []
     for full, info in sorted(found.items()):
         name = full[len(base) :].lstrip("/")
-        if info.get("type", "file") == "file" and _is_reviews(name):
+        if info.get("type", "file") == "file" and is_reviews(name):
             address_of = store.unstrip_protocol(full) if is_url(address) else full
             files.append(File(address_of, name, int(info["size"] or 0), _mark(info)))
     if not files:
         raise UserError("holds no file of reviews", where=where, remedy=f"Name a folder with {', '.join(FORMATS)}.")
     return files
-
-
-def _is_reviews(name: str) -> bool:
-    if any(part[:1] in "._" for part in name.split("/")):
-        return False
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    return bool(suffixes) and FORMATS.get(suffixes[-1], "xlsx") != "xlsx"
 
 
 def _mark(info: Mapping[str, Any]) -> str:

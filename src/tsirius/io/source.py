@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -165,14 +166,34 @@ def open_other(
     )
 
 
+def is_reviews(name: str) -> bool:
+    """Whether a file of a folder is one of reviews, by its path in the folder: no workbook, and nothing hidden."""
+    if any(part[:1] in "._" for part in name.split("/")):
+        return False
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return bool(suffixes) and FORMATS.get(suffixes[-1], "xlsx") != "xlsx"
+
+
 def expand(paths: Sequence[Path]) -> list[Path]:
-    """Each path, and for a pattern with ``*``, ``?`` or ``[…]`` that is no file's name the files that it stands for.
+    """Each path; for a folder its files of reviews and those of its folders, and for a pattern with ``*``, ``?`` or
+    ``[…]`` that is no file's name the files that it stands for.
 
     Raises:
-        UserError: no file has such a name, or a file is named twice.
+        UserError: no file has such a name, a folder has none, or a file is named twice.
     """
     found: list[Path] = []
     for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            inside = [file for file in inside if is_reviews(file.relative_to(path).as_posix())]
+            if not inside:
+                raise UserError(
+                    "holds no file of reviews", where=path, remedy=f"Name a folder with {', '.join(FORMATS)}."
+                )
+            found += inside
+            continue
         if path.exists() or not set("*?[") & set(str(path)):
             found.append(path)
             continue
@@ -185,6 +206,16 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     if twice is not None:
         raise UserError("is named twice", where=twice, remedy="Name it once.")
     return found
+
+
+def names(sources: Sequence[Source]) -> dict[Source, str]:
+    """What to call each of several files: its name, or, where they lie in several folders, its path in that of all, so
+    that the partitions which the folders are stay known."""
+    paths = [source.path for source in sources]
+    if len({path.parent.absolute() for path in paths}) < 2:
+        return {source: source.path.name for source in sources}
+    base = Path(os.path.commonpath([path.absolute() for path in paths]))
+    return {source: source.path.absolute().relative_to(base).as_posix() for source in sources}
 
 
 def open_alike(

@@ -22,6 +22,7 @@ from tsirius.labellers.hypotheses import descriptions
 from tsirius.models import hub
 from tsirius.models.batching import HALF, Budget, budget_on, check_alone, does_not_fit, in_batches, padded_with_mask
 from tsirius.models.load import Precision
+from tsirius.models.tokens import token_ids
 from tsirius.progress import Advance
 from tsirius.section import Section
 
@@ -185,8 +186,7 @@ def geracl(
             return _scores(encoder, sequences, spans, networks, pad=ends["pad"], start=len(before) + 1, first=first)
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        result: list[list[int]] = words(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        return [ids[:room] for ids in result]
+        return [ids[:room] for ids in token_ids(words, texts, max_length=None, special=False)]
 
     check_alone(score, tokens(encode.NEIGHBOURS), rounding=HALF, where=model)
     budget = budget_on(encoder.device, batch_tokens)

@@ -17,14 +17,18 @@ from tsirius.errors import UserError
 from tsirius.models.batching import (
     HALF,
     Budget,
+    Later,
     budget_on,
     check_alone,
     does_not_fit,
+    fetched,
     in_batches,
     padded,
     padded_with_mask,
     padding,
+    there,
 )
+from tsirius.models.tokens import token_ids
 from tsirius.progress import Advance
 
 if TYPE_CHECKING:
@@ -76,7 +80,7 @@ class Scorer:
     model: str
     tokens: Callable[[Sequence[str]], list[list[int]]]
     frame: Callable[[str], Frame]
-    forward: Callable[[Batch], NDArray[np.float32]]
+    forward: Callable[[Batch], NDArray[np.float32] | Later]
     max_length: int
     budget: Budget
 
@@ -128,7 +132,7 @@ class Scorer:
         pairs = np.flatnonzero(np.repeat(sizes > 0, len(frames)))
         left = np.full(len(tokens), len(frames))
 
-        def forward(batch: NDArray[np.int64]) -> NDArray[np.float32]:
+        def forward(batch: NDArray[np.int64]) -> NDArray[np.float32] | Later:
             rows, columns = np.divmod(pairs[batch], len(frames))
             return self.forward(self._batch([tokens[row] for row in rows], [frames[column] for column in columns]))
 
@@ -161,13 +165,11 @@ def inputs(batch: Batch, *, pad: int, kinds: bool, left: bool, device: Any) -> d
         left: pad on the left.
         device: where the model is.
     """
-    import torch
-
     ids, mask = padded_with_mask(batch.ids, pad, left=left, multiple=1)
     given = {"input_ids": ids, "attention_mask": mask}
     if kinds:
         given["token_type_ids"] = padded(batch.kinds, 0, left=left, multiple=1)
-    return {name: torch.from_numpy(table).to(device) for name, table in given.items()}
+    return dict(zip(given, there(list(given.values()), device=device), strict=True))
 
 
 def cross_encoder(
@@ -202,15 +204,12 @@ def cross_encoder(
     kinds = "token_type_ids" in words.model_input_names
     pad = padding(words, network.config)
 
-    def forward(batch: Batch) -> NDArray[np.float32]:
+    def forward(batch: Batch) -> NDArray[np.float32] | Later:
         logits = network(**inputs(batch, pad=pad, kinds=kinds, left=False, device=network.device)).logits
-        result: NDArray[np.float32] = pick(logits).float().cpu().numpy()
-        return result
+        return fetched(pick(logits).float())
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
-                      return_attention_mask=False, return_token_type_ids=False)  # fmt: skip
-        return list(result["input_ids"])
+        return token_ids(words, texts, max_length=length, special=False)
 
     def frame(hypothesis: str) -> Frame:
         return around(words, hypothesis, tokens, text_first=text_first, where=model, max_length=length)

@@ -21,8 +21,9 @@ from tsirius.labellers import Labeller, Material
 from tsirius.labellers import hypotheses as ask
 from tsirius.labellers.pairs import Batch, Frame, Scorer, cross_encoder, inputs
 from tsirius.models import hub
-from tsirius.models.batching import HALF, budget_on, check_alone, padding
+from tsirius.models.batching import HALF, Later, budget_on, check_alone, fetched, padding
 from tsirius.models.load import Precision
+from tsirius.models.tokens import token_ids
 from tsirius.section import Section
 
 if TYPE_CHECKING:
@@ -185,9 +186,7 @@ def _said(model: str, *, instruction: str, precision: Precision, max_length: int
     numbered = _has_position_table(network)
 
     def ids(texts: Sequence[str]) -> list[list[int]]:
-        result = words(list(texts), add_special_tokens=False, truncation=True, max_length=length,
-                      return_attention_mask=False)  # fmt: skip
-        return list(result["input_ids"])
+        return token_ids(words, texts, max_length=length, special=False)
 
     before, after = ids([BEFORE, AFTER])
 
@@ -199,13 +198,12 @@ def _said(model: str, *, instruction: str, precision: Precision, max_length: int
         query = ids([QUERY.format(instruction=instruction, query=hypothesis)])[0]
         return Frame(before + query, after, [0] * len(after))
 
-    def forward(batch: Batch) -> NDArray[np.float32]:
+    def forward(batch: Batch) -> NDArray[np.float32] | Later:
         given = inputs(batch, pad=pad, kinds=False, left=True, device=network.device)
         if numbered:  # else the padding on the left would be counted
             given["position_ids"] = (given["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
         logits = network(**given, use_cache=False, logits_to_keep=1).logits
-        result: NDArray[np.float32] = logits[:, -1, columns].float().cpu().numpy()
-        return result
+        return fetched(logits[:, -1, columns].float())
 
     prompts = [row[: length // 2] + after for row in tokens(encode.NEIGHBOURS)]
     check_alone(lambda rows: forward(Batch(rows, [])), prompts, rounding=HALF, where=model)

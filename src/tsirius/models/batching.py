@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 BATCH_TOKENS = 1024
 """Tokens of a batch on a CPU, padding included: enough to keep two cores busy; more falls out of their caches."""
@@ -114,10 +115,44 @@ def batches(lengths: Sequence[int] | Rows, *, budget: Budget) -> Iterator[Rows]:
         start += len(rows)
 
 
+class Later:
+    """Numbers that a GPU still computes. While it does, the processor prepares the next batch.
+
+    Args:
+        numbers: a tensor on the GPU.
+    """
+
+    def __init__(self, numbers: torch.Tensor) -> None:
+        self._numbers = numbers.to("cpu", non_blocking=True)
+        self._done = sys.modules["torch"].cuda.Event()
+        self._done.record()
+
+    def numpy(self) -> Any:
+        """The numbers as an array, once they are there."""
+        self._done.synchronize()
+        return self._numbers.numpy()
+
+
+def fetched(numbers: torch.Tensor) -> NDArray[Any] | Later:
+    """A tensor's numbers; from a GPU as soon as it has them."""
+    return Later(numbers) if numbers.is_cuda else numbers.numpy()
+
+
+def there(parts: Sequence[NDArray[Any]], *, device: torch.device) -> list[torch.Tensor]:
+    """``parts`` on the device, without waiting until they are there."""
+    torch = sys.modules["torch"]
+    tensors = [torch.from_numpy(part) for part in parts]
+    if device.type != "cuda":
+        return [part.to(device) for part in tensors]
+    return [part.pin_memory().to(device, non_blocking=True) for part in tensors]
+
+
 def in_batches(
-    lengths: Sequence[int] | Rows, compute: Callable[[Rows], T], *, budget: Budget
+    lengths: Sequence[int] | Rows, compute: Callable[[Rows], T | Later], *, budget: Budget
 ) -> Iterator[tuple[Rows, T | None]]:
     """Compute something of each row, in batches; a batch that does not fit into memory is tried again in parts.
+
+    Of what comes later (:class:`Later`) one batch is waited for when the next one has begun, once the budget is found.
 
     Args:
         lengths: tokens of each row.
@@ -128,11 +163,15 @@ def in_batches(
         The numbers of a batch's rows with what ``compute`` gives; with None a single row that does not fit.
     """
     order, start = longest_first(lengths), 0
+    waiting: tuple[Rows, Later] | None = None
     while start < len(order):
         longest = int(lengths[order[start]])
         rows = order[start : start + budget.rows(longest)]
-        begun = time.perf_counter()
-        result = attempt(partial(compute, rows))
+        begun, work = time.perf_counter(), partial(_waited_for, compute) if budget.probing else compute
+        result = attempt(partial(work, rows))
+        if waiting is not None:
+            yield waiting[0], waiting[1].numpy()
+            waiting = None
         if result is not None:
             budget.fitted()
             budget.measured(len(rows) * longest, time.perf_counter() - begun)
@@ -141,11 +180,26 @@ def in_batches(
             if len(rows) > 1:
                 continue
         start += len(rows)
-        yield rows, result
+        if isinstance(result, Later):
+            waiting = rows, result
+        else:
+            yield rows, result
+    if waiting is not None:
+        yield waiting[0], waiting[1].numpy()
+
+
+def _waited_for(compute: Callable[[U], T | Later], given: U) -> T:
+    result = compute(given)
+    return result.numpy() if isinstance(result, Later) else result
 
 
 def filled(
-    lengths: Sequence[int] | Rows, compute: Callable[[Rows], NDArray[Any]], *, width: int, budget: Budget, where: str
+    lengths: Sequence[int] | Rows,
+    compute: Callable[[Rows], NDArray[Any] | Later],
+    *,
+    width: int,
+    budget: Budget,
+    where: str,
 ) -> NDArray[np.float32]:
     """What ``compute`` gives of each row, [N, width], in the order of ``lengths``.
 
@@ -232,7 +286,7 @@ def padding(tokenizer: Any, config: Any) -> int:
 
 
 def check_alone(
-    score: Callable[[list[list[int]]], NDArray[Any]], rows: list[list[int]], *, rounding: float, where: str
+    score: Callable[[list[list[int]]], NDArray[Any] | Later], rows: list[list[int]], *, rounding: float, where: str
 ) -> None:
     """Make sure that a model's scores of a text do not depend on the texts beside it.
 
@@ -247,7 +301,7 @@ def check_alone(
     """
     short, long = sorted(rows, key=len)
     with hub.loading(where):
-        alone, beside = attempt(lambda: score([short])), attempt(lambda: score([short, long]))
+        alone, beside = (attempt(partial(_waited_for, score, given)) for given in ([short], [short, long]))
     if alone is None or beside is None:  # what lacks memory is told where the texts are read
         return
     if not np.isfinite(beside).all():

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsirius.models import hub, onnx, pooling, windows
+from tsirius.models import hub, onnx, pooling, tokens, windows
 from tsirius.models.batching import (
     BATCH_TOKENS,
     EXACT,
     HALF,
+    Later,
     budget_on,
     check_alone,
+    fetched,
     filled,
     padded_with_mask,
     padding,
+    there,
 )
 from tsirius.models.pooling import Pooling, pooled
 
@@ -214,16 +217,13 @@ def _read(
     width: int,
 ) -> NDArray[np.float32]:
     """What ``forward`` gives of each row of tokens and its mask, [N, width], on the device that the model is on."""
-    import torch
-
     model.eval()
     pad, budget = padding(tokenizer, model.config), budget_on(model.device, BATCH_TOKENS)
 
-    def compute(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def compute(rows: NDArray[np.int64]) -> NDArray[Any] | Later:
         table = padded_with_mask([given[row] for row in rows], pad, left=False, multiple=1)
-        ids, mask = (torch.from_numpy(part).to(model.device) for part in table)
-        result: NDArray[np.float32] = forward(ids, mask).float().cpu().numpy()
-        return result
+        ids, mask = there(table, device=model.device)
+        return fetched(forward(ids, mask).float())
 
     lengths = [len(ids) for ids in given]
     return filled(lengths, compute, width=width, budget=budget, where=model.config.name_or_path)
@@ -248,9 +248,4 @@ def longest(model: Any, tokenizer: Any, max_length: int) -> int:
 
 def token_ids(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
     """The tokens of each text, special ones included, cut at ``max_length``."""
-    if not texts:
-        return []
-    result: list[list[int]] = tokenizer(
-        list(texts), truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
-    )["input_ids"]
-    return result
+    return tokens.token_ids(tokenizer, texts, max_length=max_length, special=True)

@@ -357,10 +357,15 @@ def mfu(of: Shape, use: Use, *, tokens_per_second: float, card: str) -> float | 
         tokens_per_second: padding not counted.
         card: its name, as CUDA has it; None is returned for one that is not known.
     """
+    best = tflops(card)
+    return None if best is None else tokens_per_second * flops(of, use) / (best * 1e12)
+
+
+def tflops(card: str) -> float | None:
+    """What a card computes at best, by its name as CUDA has it; None: it is not known."""
     words = re.split(r"[^a-z0-9]+", card.lower())
     names = {*words, *(first + second for first, second in pairwise(words))}
-    known = next((one for name, one in DEVICES.items() if name in names), None)
-    return None if known is None else tokens_per_second * flops(of, use) / (known.tflops * 1e12)
+    return next((one.tflops for name, one in DEVICES.items() if name in names), None)
 
 
 def _with_rows(use: Use, rows: int) -> Use:

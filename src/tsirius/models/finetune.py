@@ -340,10 +340,18 @@ class Training:
             self.graphs = graphs.Graphs()
         self.padded = self.lengths
         if self.graphs is not None:
-            longest = max(self.lengths, default=1)
-            self.padded = [graphs.bucket(length, longest=longest) for length in self.lengths]
+            longest, least = max(self.lengths, default=1), self._idle() // recipe.batch_size
+            self.padded = [graphs.bucket(length, longest=longest, least=least) for length in self.lengths]
         self._written_out = False
         self._epoch, self._order = -1, list[list[int]]()
+
+    def _idle(self) -> int:
+        """Tokens of a step up to which the card at hand takes no longer, see :func:`tsirius.models.graphs.idle`."""
+        layers, table = getattr(self.model.config, "num_hidden_layers", 0), self.model.get_input_embeddings().weight
+        best = estimate.tflops(torch.cuda.get_device_name())
+        weights = sum(part.numel() for part in self.model.parameters() if part.dim() == 2) - table.numel()
+        products = 3 if self.recipe.method == "full" else 2
+        return graphs.idle(layers=layers, weights=weights, products=products, tflops=best or 0.0)
 
     @contextlib.contextmanager
     def shortened(self) -> Iterator[None]:
@@ -356,6 +364,8 @@ class Training:
             return
         with layers.shortened(self.model, half=self.half, when=on_card) as held:
             self._written_out = held is not None
+            if held is not None and self.graphs is not None:
+                held.gather()
             hook = self.optimiser.register_step_post_hook(lambda *_: held.refresh() if held is not None else None)
             try:
                 yield
@@ -461,10 +471,7 @@ class Training:
 
     def _there(self, *parts: NDArray[Any]) -> list[torch.Tensor]:
         """``parts`` on the device, without waiting until they are there."""
-        tensors = [torch.from_numpy(part) for part in parts]
-        if self.device.type != "cuda":
-            return tensors
-        return [part.pin_memory().to(self.device, non_blocking=True) for part in tensors]
+        return batching.there(parts, device=self.device)
 
 
 def _train(

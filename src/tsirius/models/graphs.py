@@ -6,8 +6,8 @@ its shape is fixed. Micro-batches are therefore padded to a few lengths (:data:`
 dummy rows of weight 0 among them, and each shape has a graph of its own, all of them in one memory pool. One more
 graph holds the update: clipping, AdamW, the learning rate, the loss scale of fp16.
 
-A shape that is met for the first times is computed as ever: that is the warm-up which a capture needs, and a rare shape
-never costs one. Dropout draws from the seed that is set before each step, replayed or not.
+A shape that is met for the first time is computed as ever: that is the warm-up which a capture needs, and a shape that
+does not come again never costs one. Dropout draws from the seed that is set before each step, replayed or not.
 
 See Ng et al., "Accelerating PyTorch with CUDA Graphs" (pytorch.org, 2021).
 """
@@ -27,17 +27,42 @@ from tsirius.progress import say
 
 LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Tokens that rows are padded to: at most a third of a row is padding, a sixth on average."""
-WARM = 3
-"""A shape is computed so many times before it is captured: libraries choose and allocate at first use."""
+WARM = 4
+"""Works that are computed before the first is captured: libraries choose and allocate at first use. A shape of its own
+is computed once before."""
+START = 2e-4
+"""Seconds that a GPU takes at least for a layer, forward and backward: so long it starts the layer's short kernels."""
+SHARE = 0.25
+"""Of a card's arithmetic, what training makes of it."""
 
 Tensors = tuple[torch.Tensor, ...]
 T = TypeVar("T")
 
 
-def bucket(tokens: int, *, longest: int) -> int:
-    """The length that rows of ``tokens`` tokens are padded to: of :data:`LENGTHS`, but no longer than ``longest``."""
+def bucket(tokens: int, *, longest: int, least: int = 0) -> int:
+    """The length that rows of ``tokens`` tokens are padded to: of :data:`LENGTHS`, but no longer than ``longest``.
+
+    Args:
+        tokens: of a row.
+        longest: tokens of the longest row of all.
+        least: shorter rows are padded to the longest of the lengths up to this one, see :func:`idle`.
+    """
     longest = -(-longest // 8) * 8  # a GPU's matrix units like 8
-    return max(tokens, min(longest, next((length for length in LENGTHS if length >= tokens), longest)))
+    wanted = max(tokens, max((length for length in LENGTHS if length <= least), default=0))
+    return max(tokens, min(longest, next((length for length in LENGTHS if length >= wanted), longest)))
+
+
+def idle(*, layers: int, weights: int, products: int, tflops: float) -> int:
+    """Tokens of a step up to which a card takes no longer: below, it waits for its kernels to start. Lengths that
+    differ below that need no graph each.
+
+    Args:
+        layers: of the encoder.
+        weights: of its linear layers.
+        products: with these weights, forward and backward: 2 where they are frozen, 3 where they are trained.
+        tflops: what the card computes at best.
+    """
+    return int(layers * START * SHARE * tflops * 1e12 / (2 * products * max(1, weights)))
 
 
 def fixed_rows(rows: int, *, most: int) -> int:
@@ -115,7 +140,7 @@ class Graphs:
         here.wait_stream(self._stream)
 
     def _run(self, key: Hashable, work: Callable[..., None], given: Tensors) -> None:
-        if key not in self._held and self._met[key] >= WARM and self.reason is None:
+        if key not in self._held and self._met[key] and self._met.total() >= WARM and self.reason is None:
             self._capture(key, work, given)
         if key not in self._held:
             self._met[key] += 1

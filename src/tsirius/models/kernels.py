@@ -203,6 +203,28 @@ def join(
     return total if before is None else total * gelu_slope(before)
 
 
+def add_product(grad: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> None:
+    """Add the product of two tables of 16-bit floats to ``grad``, which has 32-bit ones: without a table in between
+    where the libraries can."""
+    if one.dtype == grad.dtype:
+        grad.addmm_(one, other)
+    elif one.is_cuda and _adds_into_32_bits(one.dtype):
+        torch.ops.aten.addmm.dtype_out(grad, one, other, grad.dtype, out=grad)
+    else:
+        grad.add_(one @ other)
+
+
+@functools.cache
+def _adds_into_32_bits(kind: torch.dtype) -> bool:
+    """Whether products of 16-bit floats can be added to 32-bit ones on this GPU, by this torch."""
+    grad, one = torch.ones(16, 16, device="cuda"), torch.ones(16, 16, dtype=kind, device="cuda")
+    try:
+        torch.ops.aten.addmm.dtype_out(grad, one, one, grad.dtype, out=grad)
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((grad == 17).all())
+
+
 def gelu_slope(states: torch.Tensor) -> torch.Tensor:
     """The derivative of GELU: Φ(x) + x φ(x)."""
     share = 0.5 * (1 + torch.erf(states * math.sqrt(0.5)))

@@ -120,7 +120,9 @@ class Layers:
         for one, following in zip(self._layers, [*self._layers[1:], None], strict=True):
             one.room = 0 if following is None else following.denses[0].ranks
         pairs = [pair for one in self._layers for dense in one.denses for pair in dense.copies]
-        self._copies, self._trained = [mine for mine, _ in pairs], [theirs for _, theirs in pairs]
+        # Many in one kernel, where all of a list lie in one piece each.
+        whole = [[pair for pair in pairs if pair[0].is_contiguous() == kind] for kind in (True, False)]
+        self._copies = [([mine for mine, _ in part], [theirs for _, theirs in part]) for part in whole if part]
         self._hook = model.register_forward_pre_hook(lambda *_: self._pass.begin(model))
         for part, one in zip(parts, self._layers, strict=True):
             # An attribute goes before the class's method, and is no part of what is saved.
@@ -130,7 +132,14 @@ class Layers:
     def refresh(self) -> None:
         """Copy what is trained into the tables that products read."""
         with torch.no_grad():
-            torch._foreach_copy_(self._copies, self._trained)
+            for mine, theirs in self._copies:
+                torch._foreach_copy_(mine, theirs)
+
+    def gather(self) -> None:
+        """Let gradients stay where they are from one step to the next, as graphs want it: set to 0, never to None."""
+        for one in self._layers:
+            for dense in one.denses:
+                dense.gather()
 
     def release(self) -> None:
         """Leave the model as it was, with what it has learned."""
@@ -139,6 +148,7 @@ class Layers:
             del part.forward  # the class's own is seen again
             for dense in one.denses:
                 dense.release()
+                dense.grads = None
 
 
 class Pass:
@@ -193,6 +203,7 @@ class Dense:
         trained: the parameters that gradients are of: all first halves, then all second ones; or weights, then biases.
         copies: parts of the tables and the parameters that they are copies of.
         rate: of the dropout before the adapters.
+        grads: of the weights, [out, in], see :meth:`gather`.
     """
 
     def __init__(self, parts: Sequence[Any], *, half: torch.dtype | None) -> None:
@@ -202,6 +213,7 @@ class Dense:
         self.width, kind, where = first.in_features, half or first.weight.dtype, first.weight.device
         self.outs = [base.out_features for base in self._bases]
         self.rate, self.scale, self._ranks = 0.0, 1.0, list[int]()
+        self.grads: torch.Tensor | None = None
         firsts, seconds = [base.weight for base in self._bases], [base.bias for base in self._bases]
         if self.adapted:
             name = parts[0].active_adapters[0]
@@ -235,6 +247,13 @@ class Dense:
         return [block.t() for part, row in zip(range(len(rows)), rows, strict=True)
                 for block in [self._of_ranks(row.t())[part]]]  # fmt: skip
 
+    def gather(self) -> None:
+        """Let the gradients of trained weights be parts of one table, to which their products are added."""
+        if not self.adapted:
+            self.grads = torch.zeros(sum(self.outs), self.width, device=self.table.device)
+            for base, mine in zip(self._bases, torch.split(self.grads, self.outs), strict=True):
+                base.weight.grad = mine
+
     def release(self) -> None:
         """Give the frozen weights back their own memory."""
         if self.adapted:
@@ -261,8 +280,9 @@ class Dense:
     def back(
         self, grad: torch.Tensor, room: torch.Tensor, drop: Dropout,
         *, wanted: bool, other: torch.Tensor | None = None, before: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:  # fmt: skip
-        """The gradients of the states, [N, in], and of :attr:`trained`.
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:  # fmt: skip
+        """The gradients of the states, [N, in], and of :attr:`trained`; of those that have one already None: it is
+        added to that.
 
         Args:
             grad: of the product, [N, out].
@@ -278,18 +298,32 @@ class Dense:
                 of_states = grad @ self.table if other is None else torch.addmm(other, grad, self.table)
                 if before is not None:
                     of_states = torch.ops.aten.gelu_backward(of_states, before)
-            of_weights = torch.split(grad.t() @ room, self.outs)
-            return of_states, [*of_weights, *torch.split(grad.sum(dim=0), self.outs)]
+            of_biases = torch.split(grad.sum(dim=0), self.outs)
+            if self.grads is None:
+                return of_states, [*torch.split(grad.t() @ room, self.outs), *of_biases]
+            kernels.add_product(self.grads, grad.t(), room)
+            return of_states, [*(None for _ in self.outs), *of_biases]
         through = grad @ (self.table if wanted else self.table[:, self.width :])
         back = through[:, through.shape[1] - self.ranks :]
         of_firsts = self._of_ranks(kernels.firsts_back(room, back, self.scale, drop))
-        of_seconds = self._of_seconds(grad.t() @ room[:, self.width :])
+        parts, inner = torch.split(grad, self.outs, dim=1), self._of_ranks(room[:, self.width :].t())
+        seconds = self.trained[len(parts) :]
+        of_seconds = [_added(*one) for one in zip(seconds, [part.t() for part in parts], [own.t() for own in inner],
+                                                  strict=True)]  # fmt: skip
         of_states = None
         if wanted:
             of_states = kernels.join(
                 through[:, : self.width], back, self.firsts, self.scale, drop, other=other, before=before
             )
         return of_states, [*of_firsts, *of_seconds]
+
+
+def _added(trained: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
+    """Add a product to a parameter's gradient; where it has none, give the product."""
+    if trained.grad is None:
+        return one @ other
+    kernels.add_product(trained.grad, one, other)
+    return None
 
 
 class Layer:

@@ -158,6 +158,9 @@ def _options() -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
+    # Threads that wait for the next review sleep: by spinning they double the CPU time of a single one, and take the
+    # core from whatever else runs, the server's event loop included.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
 

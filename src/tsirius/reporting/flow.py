@@ -67,7 +67,7 @@ def funnel(given: Mapping[str, Path], labelled: pl.DataFrame, counts: Counts) ->
 
     Args:
         given: the stages' folders.
-        labelled: ``label`` of every review.
+        labelled: ``label`` and ``reason`` of every review.
         counts: see :func:`count_categories`.
     """
     reviews = pl.scan_parquet(given["ingest"] / "reviews.parquet").select(
@@ -81,10 +81,15 @@ def funnel(given: Mapping[str, Path], labelled: pl.DataFrame, counts: Counts) ->
     variants = height(given["augment"] / "train.parquet", ~pl.col("method").is_in(["written", "repeat"]))
     over_quota = total["train"] - (total["balanced"] - repeats)
     balanced = f"quotas dropped {over_quota:,} and repeated {repeats:,}" if over_quota or repeats else "no change"
+    unasked = labelled.filter(pl.col("reason") == "not sampled").height
+    silent = labelled["label"].null_count() - unasked
+    abstained = f"all labellers abstained on {silent:,}"
+    if unasked:
+        abstained = f"all labellers abstained on {silent:,}; {unasked:,} are not in the sample"
     steps = [
         ("read", kept + dropped, "from the training files"),
         ("kept", kept, f"{dropped:,} rejected; {kept - groups:,} exact or near duplicates"),
-        ("labelled", total["labelled"], f"all labellers abstained on {labelled['label'].null_count():,}"),
+        ("labelled", total["labelled"], abstained),
         ("selected", total["selected"], f"{total['labelled'] - total['selected']:,} dropped, for the reasons below"),
         ("train", total["train"], "training rows"),
         ("valid", total["valid"], "validation rows, at their natural mix"),

@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,10 @@ def run(job: Job, parts: Sequence[Part], resources: Resources) -> Iterator[Done 
             raise UserError(f"no cluster answers ({type(error).__name__})", where="--engine ray",
                             remedy="Check RAY_ADDRESS, or unset it.") from None  # fmt: skip
     try:
-        crew = _Crew(ray, job, resources, at_most=len(parts))
-        yield from crew.run(parts)
+        # Ray writes of each process that dies to the standard output, which is for data, and pages of a raylet's state.
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            crew = _Crew(ray, job, resources, at_most=len(parts))
+            yield from crew.run(parts)
     finally:
         if mine:
             ray.shutdown()

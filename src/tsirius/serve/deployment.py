@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tsirius.errors import UserError
+from tsirius.models.classifier import find
 from tsirius.serve import served
 from tsirius.serve.served import Served
+from tsirius.store import verify
 
 Tell = Callable[..., None]
 
@@ -84,7 +86,7 @@ class Deployment:
         if now is None or (now == self._seen[number] and not force):
             return "same"
         try:
-            new = await loop.run_in_executor(self._loader, served.load, path)
+            new = await loop.run_in_executor(self._loader, _load_another, path)
             if new.fingerprint == self.models[number].fingerprint:
                 self._seen[number] = now
                 return "same"
@@ -109,6 +111,14 @@ class Deployment:
     def close(self) -> None:
         """End the loader's thread."""
         self._loader.shutdown(wait=False)
+
+
+def _load_another(path: Path) -> Served:
+    """Load what takes the place of a model that answers. Of a folder that is still being copied there may be a part
+    that loads; the checksums, which name every file, tell."""
+    if not verify(find(path)):
+        raise UserError("has no checksums", where=find(path), remedy="Copy the whole folder, or train the model again.")
+    return served.load(path)
 
 
 def _check_categories(second: Served, first: Served) -> None:

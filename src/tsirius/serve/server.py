@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tsirius.errors import UserError
-from tsirius.progress import say
+from tsirius.i18n import translate
 from tsirius.serve.settings import Settings
 
 INSTALL = "Install it with: pip install 'tsirius[serve]'."
@@ -44,7 +44,8 @@ def serve(model: Path, settings: Settings) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named: asyncio sends small answers at once (TCP_NODELAY) only where it sees that it is TCP.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -101,7 +102,9 @@ async def _serve(
         running_server = asyncio.ensure_future(server.serve(sockets=[listening]))
         await asyncio.sleep(0)  # it sets handlers of its own first
         _on_signals(stop, renew)
-        say(f"{model}: answering at {address} (Ctrl-C stops)")  # whole, before the log's thread writes there as well
+        line = translate(f"{model}: answering at {address} (Ctrl-C stops)") + "\n"
+        with suppress(OSError, ValueError):  # a full disk; whole, before the log's thread writes there as well
+            service.stream.write(line.encode())
         service.tell("listening", address=address, model=service.deployment.first.version)
         if started is not None:
             started(service, stop)

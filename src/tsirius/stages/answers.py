@@ -55,7 +55,8 @@ def run(
     config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, answers: Given
 ) -> dict[str, Any]:
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
-    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
+    columns = ("id", "group", "clean", "text") if answers.answers or answers.exam else ("id", "group")
+    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS, columns)
     labelled = read(given["label"], categories.names)
     answered, lost = standing.stand(reviews, answers, names=categories.names)
     notes: dict[str, Any] = {"rows": labelled.labels.height, "roles": _count(answered["role"]), "lost": lost}
@@ -127,18 +128,21 @@ def after(config: Config, labelled: Labelled, reviews: pl.DataFrame, answered: p
     Args:
         config: the settings.
         labelled: the labels before them.
-        reviews: ``id``, ``clean`` and ``group``, [N].
+        reviews: ``id``, ``group`` and, where some were answered, ``clean``, [N].
         answered: a table of :data:`tsirius.answers.standing.ANSWERED`.
         seed: of the folds that judge what the answers teach.
     """
     labels, mix, compared = labelled.labels, labelled.mix, None
-    asked = reviews.select("id", "clean", "group").join(answered, on="id", how="left", maintain_order="left")
-    lessons = asked.with_row_index("row").filter(pl.col("role") == "lesson").unique("clean", maintain_order=True)
+    asked = reviews.drop("text", strict=False).join(answered, on="id", how="left", maintain_order="left")
+    lessons = asked.with_row_index("row").filter(pl.col("role") == "lesson")
+    if lessons.height:
+        lessons = lessons.unique("clean", maintain_order=True)
     if config.teach and lessons.height and labelled.embed is not None:
         probabilities, compared = _teach(config, labelled, asked["clean"], lessons, seed=seed)
         if compared and compared.used:
             labels = _relabelled(labelled, probabilities)
-            mix = _shares(probabilities, asked, labelled.names)
+            sampled = labelled.labels["labellers"].is_not_null().to_numpy()
+            mix = _shares(probabilities[sampled], asked.filter(sampled), labelled.names)
     return Taught(_answered(labels, asked, weight=config.weight), mix, lessons.height, compared)
 
 
@@ -173,18 +177,23 @@ def _count(roles: pl.Series) -> dict[str, int]:
 def _teach(
     config: Config, labelled: Labelled, clean: pl.Series, lessons: pl.DataFrame, *, seed: int
 ) -> tuple[NDArray[np.float64], Comparison | None]:
-    """The probabilities of all reviews after the lessons, and the comparison that says whether to use them."""
+    """The probabilities of all reviews after the lessons, of those not in label's sample as they were; and the
+    comparison that says whether to use them."""
     assert labelled.embed is not None
-    return teach.teach(
-        labelled.consensus,
-        labelled.embed(clean.to_list()),
-        lessons["row"].to_numpy().astype(np.int64),
+    known = labelled.labels["labellers"].is_not_null().to_numpy().copy()
+    known[lessons["row"].to_numpy()] = True
+    probabilities = labelled.consensus.copy()
+    probabilities[known], compared = teach.teach(
+        labelled.consensus[known],
+        labelled.embed(clean.filter(known).to_list()),
+        (np.cumsum(known) - 1)[lessons["row"].to_numpy()],
         teach.indices(lessons["category"].to_list(), labelled.names),
         lessons["group"].to_numpy(),
         strength=config.strength,
         width=config.width,
         seed=seed,
     )
+    return probabilities, compared
 
 
 def _relabelled(labelled: Labelled, taught: NDArray[np.float64]) -> pl.DataFrame:

@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from tsirius import tables
 from tsirius.errors import UserError
-from tsirius.io import category_file, ids
-from tsirius.io.source import Source, describe_source, expand, open_other, open_sources, read_batches
+from tsirius.io import addresses, category_file, copies, ids
+from tsirius.io.source import Source, describe_source, names, open_other, open_sources, read_batches
 from tsirius.language.clean import normalise
 from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
@@ -33,10 +33,19 @@ SHOWN, SHOWN_CHARACTERS = 3, 100
 """Rows of a file that ``tsirius check`` shows, and characters of each."""
 
 
+def _address(given: object) -> object:
+    """A URL as it is, which a path would shorten; anything else as a path."""
+    return Path(given) if isinstance(given, str) and not addresses.is_url(given) else given
+
+
+Address = Annotated[Path | str, BeforeValidator(_address)]
+
+
 class Config(Section):
-    train: Path | list[Path]
+    train: Address | list[Address]
     """The reviews to learn from: CSV, TSV, JSON Lines, Parquet or Excel (.xlsx), also compressed (gz, xz, zst). Several
-    as a list, or by a pattern such as "reviews/*.xlsx"."""
+    as a list, by a pattern such as "reviews/*.xlsx", or as a folder of parts; also by URL (s3, gs, abfs, https), with
+    credentials in the environment."""
     test: Path | None = None
     """The reviews to predict; "" for none. Only the predict stage opens this file."""
     categories: Path
@@ -66,7 +75,7 @@ class Config(Section):
 
     @field_validator("train")
     @classmethod
-    def _some(cls, train: Path | list[Path]) -> Path | list[Path]:
+    def _some(cls, train: Path | str | list[Path | str]) -> Path | str | list[Path | str]:
         paths = _listed(train)
         if not paths:
             raise ValueError("names no file; name at least one")
@@ -76,6 +85,7 @@ class Config(Section):
         return train
 
 
+@copies.named()
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     known = category_file.load(config.categories)
     sources = open_sources(files(config), **read_as(config))
@@ -86,7 +96,8 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     total = len(clean) + rejected.total()
     if not clean:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in rejected.items()) or "no rows"
-        raise UserError(f"no usable review ({reasons})", where=", ".join(str(source.path) for source in sources),
+        raise UserError(f"no usable review ({reasons})", 
+                        where=", ".join(copies.shown(source.path) for source in sources),
                         remedy="Check the file and text_column.")  # fmt: skip
     groups = near_duplicate_groups(clean, similarity=config.near_duplicate)
     write_groups(part, groups, out / "reviews.parquet")
@@ -106,11 +117,13 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
         "exact_duplicates": exact,
         "near_duplicates": near,
         "columns": {
-            str(source.path): {"text": " + ".join(source.text_columns), "id": source.id_column} for source in sources
+            copies.shown(source.path): {"text": " + ".join(source.text_columns), "id": source.id_column}
+            for source in sources
         },
     }
 
 
+@copies.named()
 def check(config: Config) -> None:
     """Look at the categories, at the beginning of every file of reviews, and at the ids of the test file.
 
@@ -123,6 +136,7 @@ def check(config: Config) -> None:
         ids.check_alone(open_other(config.test, **read_as(config), text_required=True))
 
 
+@copies.named()
 def show(config: Config) -> None:
     """Say how each file to learn from is read, and show its first rows; of the test file how it is read, no row."""
     for source in open_sources(files(config), **read_as(config)):
@@ -139,12 +153,12 @@ def show(config: Config) -> None:
 
 
 def files(config: Config) -> list[Path]:
-    """The files to learn from.
+    """The files to learn from; those at URLs are copied.
 
     Raises:
-        UserError: a pattern stands for none, or a file is named twice.
+        UserError: a pattern or a folder stands for none, a store denies them or fails, or a file is named twice.
     """
-    return expand(_listed(config.train))
+    return copies.files(_listed(config.train))
 
 
 def read_as(config: Config) -> dict[str, Any]:
@@ -152,8 +166,8 @@ def read_as(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("text_column", "id_column", "encoding", "sheet")}
 
 
-def _listed(train: Path | list[Path]) -> list[Path]:
-    return [train] if isinstance(train, Path) else train
+def _listed(train: Path | str | list[Path | str]) -> list[Path | str]:
+    return train if isinstance(train, list) else [train]
 
 
 def read(
@@ -168,7 +182,7 @@ def read(
     rejected: Counter[str] = Counter()
     where: dict[str, list[str]] = {}
     ungrouped = {name: kind for name, kind in tables.REVIEWS.items() if name != "group"}
-    several = len(sources) > 1
+    several, called = len(sources) > 1, names(sources)
     with (
         tables.writer(ungrouped, part) as keep,
         tables.writer(tables.REJECTED, set_aside) as reject,
@@ -178,7 +192,7 @@ def read(
             # What is too long is set aside: cleaning it would be time lost.
             texts = [normalise(text) if len(text) <= max_characters else "" for text in batch["text"]]
             cleaned = pl.Series("clean", texts, dtype=pl.String)
-            batch = batch.with_columns(cleaned, source=pl.lit(source.path.name))
+            batch = batch.with_columns(cleaned, source=pl.lit(called[source]))
             judged = batch.with_columns(reason=_reason(max_characters))
             good = judged.filter(pl.col("reason").is_null())
             bad = judged.filter(pl.col("reason").is_not_null())
@@ -188,7 +202,7 @@ def read(
             for row, why in bad.select("row", "reason").iter_rows():
                 rejected[why] += 1
                 if rejected[why] <= SHOWN_ROWS:
-                    position = f"{source.path.name} row {row}" if several else f"row {row}"
+                    position = f"{called[source]} row {row}" if several else f"row {row}"
                     where.setdefault(why, []).append(position)
             advance(batch.height)
     return clean, rejected, where

@@ -11,6 +11,9 @@ A review is labelled once however often its text occurs. The answers of models a
 labelling resumes with its first unfinished shard, and other settings ask a model again only where it has changed, or
 what is new among its hypotheses. The labellers (``labellers.json``) and the embeddings are published for the stages
 that follow.
+
+With ``sample`` so many texts are labelled, drawn by their hashes at their natural mix: time and memory are theirs. The
+shares that are estimated from them stand for all reviews. The others have no label.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from tsirius import labellers, shards, tables
+from tsirius import labellers, sampling, shards, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError, nearest
 from tsirius.labellers import LABELLERS, Labeller, Material, Votes, hypotheses, published, student, vote
@@ -51,7 +54,10 @@ KEPT_SETTINGS = 8
 MIX = "mix.json"
 """The share of each category among the reviews, as it is estimated from the votes."""
 CONSENSUS = "consensus.npy"
-"""The reconciled probabilities of each review, [N, K], in the reviews' order; rows of NaN where no labeller spoke."""
+"""The reconciled probabilities of each review, [N, K], in the reviews' order; rows of NaN where no labeller spoke, or
+was asked."""
+BATCH_ROWS = 20_000
+"""Reviews in memory at a time while a sample is drawn."""
 STUDENT = "student"
 
 S = TypeVar("S", bound=Section)
@@ -61,6 +67,9 @@ S = TypeVar("S", bound=Section)
 class Config(Section):
     use: list[str] = Field(default=["matcher"], min_length=1)
     """The labellers, each with a section of its own. Where several speak, their votes are reconciled."""
+    sample: int = Field(0, ge=0)
+    """Label a sample of so many different texts, drawn by their hashes at their natural mix; the other reviews are left
+    without a label (0: label all)."""
     sure: float = Field(0.9, ge=0, le=1)
     """From this probability on a labeller's label counts when another one's confidence is put to scale."""
     encoder: str = Field(hub.PAIR, min_length=1)
@@ -88,7 +97,7 @@ class Config(Section):
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
     categories = Categories.from_json((given["ingest"] / "categories.json").read_text(encoding="utf-8"))
-    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
+    ids, asked, reviews = _draw(given["ingest"] / "reviews.parquet", config.sample)
     if not reviews.height:
         raise UserError("no reviews to label", where="label", remedy="Look at what ingest set aside, and why.")
     unique = reviews.group_by("clean", maintain_order=True).agg(pl.col("group").first()).with_row_index("row")
@@ -135,11 +144,13 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
             embeddings.publish(out, listed, vectors, how, model=part, max_length=config.max_length)
     tables.write(_votes(votes, reviews["id"], rows, categories.names), tables.VOTES, out / "votes.parquet")
     labelled = _labels(votes, consensus.probabilities, doubtful, reviews["id"], rows, categories.names)
-    tables.write(labelled, tables.LABELS, out / "labels.parquet")
-    np.save(out / CONSENSUS, consensus.probabilities.astype(np.float32)[rows], allow_pickle=False)
+    tables.write(_spread(labelled, ids), tables.LABELS, out / "labels.parquet")
+    probabilities = np.full((len(ids), len(categories.names)), np.nan, dtype=np.float32)
+    probabilities[asked] = consensus.probabilities[rows]
+    np.save(out / CONSENSUS, probabilities, allow_pickle=False)
     shards.sweep(scratch, keep=KEPT_SETTINGS)
     return {
-        **_counts(labelled, categories.names),
+        **_counts(labelled, categories.names, of=len(ids)),
         "texts": len(texts),
         "estimated_mix": mix,
         "pooling": str(how),
@@ -150,15 +161,49 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     }
 
 
-def _counts(labelled: pl.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """How many reviews got which label; also printed."""
+def _draw(path: Path, sample: int) -> tuple[pl.Series, NDArray[np.bool_], pl.DataFrame]:
+    """Which reviews are labelled: all, or those whose text is in the sample.
+
+    Args:
+        path: of the table of reviews; of those that are not labelled, no text is kept in memory.
+        sample: different texts; 0: all.
+
+    Returns:
+        The ids of all reviews, [N]; which are labelled, [N]; and ``id``, ``clean`` and ``group`` of these.
+    """
+    ids, hashes = [pl.Series("id", [], dtype=pl.String)], [np.zeros(0, dtype=np.uint64)]
+    for batch in tables.batches(path, rows=BATCH_ROWS, columns=("id", "clean")):
+        ids.append(batch["id"])
+        hashes.append(sampling.numbers(batch["clean"] if sample else ()))
+    every = pl.concat(ids)
+    asked = sampling.drawn(np.concatenate(hashes), sample) if sample else np.ones(len(every), dtype=bool)
+    columns = ("id", "clean", "group")
+    parts = [pl.DataFrame(schema={name: tables.REVIEWS[name] for name in columns})]
+    for number, batch in enumerate(tables.batches(path, rows=BATCH_ROWS, columns=columns)):
+        parts.append(batch.filter(pl.Series(asked[number * BATCH_ROWS :][: batch.height])))
+    chosen = pl.concat(parts)
+    if chosen.height < len(every):
+        say(f"  a sample: {chosen.height:,} of {len(every):,} reviews, at their natural mix; the others get no label")
+    return every, asked, chosen
+
+
+def _spread(labelled: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """The labels of all reviews; of one that was not asked about, ``labellers`` is null."""
+    rows = ids.to_frame().join(labelled, on="id", how="left", maintain_order="left")
+    return rows.with_columns(pl.col("doubtful").fill_null(False))
+
+
+def _counts(labelled: pl.DataFrame, names: Sequence[str], *, of: int) -> dict[str, Any]:
+    """How many of the reviews that were asked about got which label, and of how many these are a sample; also
+    printed."""
     counted = Counter(labelled["label"].drop_nulls().to_list())
     abstained = labelled["label"].null_count()
     per_category = {name: counted[name] for name in names}
     say(f"  {labelled.height - abstained:,} of {labelled.height:,} reviews labelled: "
         + ", ".join(f"{count:,} {name}" for name, count in per_category.items()))  # fmt: skip
     return {
-        "rows": labelled.height,
+        "rows": of,
+        **({} if of == labelled.height else {"sampled": labelled.height, "weight": round(of / labelled.height, 4)}),
         "labelled": labelled.height - abstained,
         "abstained": abstained,
         "doubtful": int(labelled["doubtful"].sum()),

@@ -3,7 +3,8 @@
 A review is *sure* where its label's confidence reaches ``sure``. A category that has fewer than ``min_per_class`` sure
 reviews is topped up from the grey zone (confidence between ``grey`` and ``sure``), the most confident first. A label
 that is likely wrong is left out, however sure it is. What a person answered is kept, with its copies; exam
-reviews are not. Every review keeps the reason why it was kept or left.
+reviews are not. Every review keeps the reason why it was kept or left; "not sampled" where label drew a sample without
+it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ ROLES = {
 }
 """What answers make of a review → the reason why it is kept or left."""
 TRUSTED = (ROLES["lesson"], ROLES["copy"])
+BATCH_ROWS = 20_000
+"""Texts in memory at a time."""
 
 
 class Config(Section):
@@ -52,16 +55,20 @@ class Config(Section):
 
 
 def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path) -> dict[str, Any]:
-    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS)
+    path = given["ingest"] / "reviews.parquet"
     labels = tables.read(given["answers"] / "labels.parquet", tables.TAUGHT)
     labelled = choose(
-        reviews.join(labels, on="id", how="left", maintain_order="left"),
+        tables.read(path, tables.REVIEWS, ("id",)).join(labels, on="id", how="left", maintain_order="left"),
         sure=config.sure,
         grey=config.grey,
         min_per_class=config.min_per_class,
         doubtful=config.doubtful,
     )
-    tables.write(labelled, tables.LABELLED, out / "labelled.parquet")
+    with tables.writer(tables.LABELLED, out / "labelled.parquet") as write:
+        batches = tables.batches(path, rows=BATCH_ROWS, columns=("id", "clean", "group"))
+        for number, reviews in enumerate(batches):
+            decided = labelled.slice(number * BATCH_ROWS, reviews.height)
+            write(reviews.hstack(decided.drop("id")))
     reasons = dict(labelled["reason"].value_counts(sort=True).iter_rows())
     kept = int(labelled["kept"].sum())
     say(f"  {kept:,} of {labelled.height:,} reviews kept: " + ", ".join(f"{n:,} {r}" for r, n in reasons.items()))
@@ -69,14 +76,15 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
 
 
 def choose(labelled: pl.DataFrame, *, sure: float, grey: float, min_per_class: int, doubtful: str) -> pl.DataFrame:
-    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke), ``confidence``, ``doubtful`` and
-    ``role``.
+    """Add ``kept`` and ``reason`` to reviews with ``label`` (null: no labeller spoke), ``confidence``, ``doubtful``,
+    ``role`` and ``labellers`` (null: none was asked).
 
     Ties in confidence are broken by the order of the rows, so that the same reviews give the same choice.
     """
     confidence = pl.col("confidence").fill_null(0.0)
     zone = (
         pl.when(pl.col("role").is_in(list(ROLES))).then(pl.col("role").replace(ROLES))
+        .when(pl.col("label").is_null() & pl.col("labellers").is_null()).then(pl.lit("not sampled"))
         .when(pl.col("label").is_null()).then(pl.lit("no label"))
         .when(pl.col("doubtful") & (doubtful == "drop")).then(pl.lit("likely wrong"))
         .when(confidence >= sure).then(pl.lit("sure"))

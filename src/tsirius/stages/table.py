@@ -16,7 +16,7 @@ import polars as pl
 
 from tsirius import tables
 from tsirius.io import ids, spreadsheet, workbook
-from tsirius.io.source import KEPT, Source
+from tsirius.io.source import KEPT, Source, names
 from tsirius.io.writers import apart
 from tsirius.progress import progress, say
 from tsirius.reporting.records import read_columns, read_votes
@@ -39,8 +39,9 @@ class Config(Section):
 def run(config: Config, given: Mapping[str, Path], out: Path, *, sources: Sequence[Source]) -> dict[str, Any]:
     decided, labellers = read_decisions(given)
     first, ours = ["source"] if len(sources) > 1 else [], [*LABELLED, *labellers]
+    called = names(sources)
     keep = {source: tuple(name for name in source.columns if name) for source in sources}
-    theirs = {name: apart(name, [*first, *ours]) for names in keep.values() for name in names}
+    theirs = {name: apart(name, [*first, *ours]) for own in keep.values() for name in own}
     columns = [*first, *theirs.values(), *ours]
     texts = {theirs[name] for source in sources for name in source.text_columns}
     xlsx = config.xlsx and _fits(decided.height, len(columns), out / EXPORTS[1])
@@ -51,7 +52,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, sources: Sequen
         sheet = stack.enter_context(workbook.new_sheet(out / EXPORTS[1], columns, texts=list(texts))) if xlsx else None
         advance = stack.enter_context(progress("table", total=decided.height))
         for source, batch in ids.read_together(sources, rows=BATCH_ROWS, keep=keep):
-            rows = _labelled(batch, source, decided, theirs).select(columns)
+            rows = _labelled(batch, called[source], decided, theirs).select(columns)
             add(rows.iter_rows())
             if sheet is not None:
                 sheet(workbook.typed_rows(rows.iter_rows(), columns, plain={*texts, *ours}))
@@ -85,10 +86,10 @@ def _fits(rows: int, columns: int, path: Path) -> bool:
     return False
 
 
-def _labelled(batch: pl.DataFrame, source: Source, decided: pl.DataFrame, theirs: Mapping[str, str]) -> pl.DataFrame:
-    """Rows of a file with all columns of the files, and what was decided about them."""
+def _labelled(batch: pl.DataFrame, called: str, decided: pl.DataFrame, theirs: Mapping[str, str]) -> pl.DataFrame:
+    """Rows of a file, which is ``called`` so, with all columns of the files, and what was decided about them."""
     kept = {own: pl.col(KEPT + name) if KEPT + name in batch.columns else pl.lit("") for name, own in theirs.items()}
     rows = batch.select("id").join(decided, on="id", how="left", maintain_order="left").drop("id")
     rows = rows.with_columns(pl.col("confidence").cast(pl.Float64).round(4))
     table = batch.select(**kept).hstack(rows)
-    return table if "source" in table.columns else table.with_columns(source=pl.lit(source.path.name))
+    return table if "source" in table.columns else table.with_columns(source=pl.lit(called))

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, field_validator
 
-from tsirius import extras, tables
+from tsirius import extras, sampling, tables
 from tsirius.categories import Categories
 from tsirius.errors import UserError
 from tsirius.models import hub, load, trackers
@@ -54,6 +54,9 @@ class Config(Section):
     use: Literal["linear", "lora", "qlora", "full"] = "linear"
     """What is trained: a linear model on TF-IDF and embeddings; or, of the encoder ``model``, LoRA adapters, the same
     with the encoder in 4 bits, or all weights."""
+    sample: int = Field(0, ge=0)
+    """Learn from a sample of so many different reviews, drawn by their hashes at the mix of the training rows; answered
+    reviews stay, and variants follow theirs (0: learn from all)."""
     prior_correction: bool = True
     """Shift the scores from the class prior of the training rows back to the natural one."""
     calibrate: bool = True
@@ -238,6 +241,9 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     mix = json.loads((given["answers"] / "mix.json").read_text(encoding="utf-8"))
     if train.is_empty():
         raise UserError("no rows to learn from", where="train", remedy="Lower select.sure or select.grey.")
+    rows = train.height
+    if config.sample:
+        train, written = draw(train, written, given["answers"] / "labels.parquet", sample=config.sample)
     names = list(categories.names)
     learned = train_one.count(train["label"], names)
     absent = [name for name, rows in zip(names, learned, strict=True) if not rows]
@@ -269,6 +275,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     seeds = config.seeds or [seed]
     counts = {
         "rows": train.height,
+        **({"sampled_from": rows} if train.height < rows else {}),
         "categories": dict(zip(names, learned, strict=True)),
         "prior_shift": {name: round(value, 3) for name, value in zip(names, shifted, strict=True)},
     }
@@ -294,6 +301,28 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     return {**counts, **notes}
 
 
+def draw(
+    train: pl.DataFrame, written: pl.DataFrame, answered: Path, *, sample: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The training rows of a sample of different reviews, and those of them that people wrote.
+
+    Args:
+        train: the training rows, tables of :data:`tsirius.tables.EXAMPLES`.
+        written: the reviews that they derive from.
+        answered: the table of labels after the answers: what people answered, and copies of it, stay.
+        sample: different reviews, of those that have training rows.
+    """
+    stay = pl.scan_parquet(answered).filter(pl.col("role").is_in(["lesson", "copy"])).select("id").collect()["id"]
+    used = written.filter(pl.col("id").is_in(train["origin"].implode()))
+    others = used.filter(~pl.col("id").is_in(stay.implode()))
+    drawn = others["id"].filter(pl.Series(sampling.drawn(sampling.numbers(others["clean"]), sample)))
+    ids = pl.concat([stay, drawn]).implode()
+    chosen = train.filter(pl.col("origin").is_in(ids))
+    if chosen.height < train.height:
+        say(f"  a sample: {chosen.height:,} of {train.height:,} rows, at their mix")
+    return chosen, written.filter(pl.col("id").is_in(ids))
+
+
 def _calibrate(config: Config, folder: Path, given: Mapping[str, Path], *, seed: int) -> dict[str, float]:
     """Give the model in ``folder`` the temperature at which it is as sure, over all reviews, as their labels are."""
     from tsirius.calibration import temperature
@@ -302,11 +331,13 @@ def _calibrate(config: Config, folder: Path, given: Mapping[str, Path], *, seed:
     if not config.calibrate:
         return {}
     labels = tables.read(given["answers"] / "labels.parquet", tables.TAUGHT).select("id", "confidence")
-    reviews = tables.read(given["ingest"] / "reviews.parquet", tables.REVIEWS).select("id", "clean")
-    known = reviews.join(labels, on="id", maintain_order="left").filter(pl.col("confidence").is_not_null())
+    known = labels.filter(pl.col("confidence").is_not_null())
     if known.is_empty():
         return {}
     known = known.sample(min(known.height, CALIBRATED), seed=seed)
+    reviews = pl.scan_parquet(given["ingest"] / "reviews.parquet").select("id", "clean")
+    texts = reviews.filter(pl.col("id").is_in(known["id"].implode())).collect()
+    known = known.join(texts, on="id", how="left", maintain_order="left")
     model = classifier.Classifier.load(folder, embedded=given["label"])
     wanted = float(known["confidence"].to_numpy().mean(dtype=np.float64))
     found = round(temperature(model.scores(known["clean"].to_list()), wanted), 4)

@@ -39,7 +39,7 @@ class Desk:
     """A run at the desk. What stages made of it is read once; answers are read again where someone added one.
 
     Args:
-        run: a finished run's folder.
+        run: a finished run's folder; where label drew a sample, its reviews alone are asked about.
 
     Raises:
         UserError: it is not finished, or damaged.
@@ -51,10 +51,12 @@ class Desk:
         store.check_finished(["ingest", "label", "answers"])
         folder = store.folder("answers")
         self.categories = Categories.from_json((store.folder("ingest") / "categories.json").read_text(encoding="utf-8"))
-        reviews = tables.read(store.folder("ingest") / "reviews.parquet", tables.REVIEWS)
+        said = tables.read(store.folder("label") / "labels.parquet", tables.LABELS, ("labellers",))["labellers"]
+        self._sampled = said.is_not_null()
+        reviews = tables.read(store.folder("ingest") / "reviews.parquet", tables.REVIEWS).filter(self._sampled)
         hashes = pl.Series("hash", [text_hash(text) for text in reviews["text"]], dtype=pl.String)
         self.reviews = reviews.with_columns(hashes)
-        self.labels = tables.read(folder / "labels.parquet", tables.TAUGHT)
+        self.labels = tables.read(folder / "labels.parquet", tables.TAUGHT).filter(self._sampled)
         self.row_of = {name: row for row, name in enumerate(self.reviews["id"])}
         self._seen, self._sample_seen = 0, -1
         self._index = self._new_index()
@@ -233,7 +235,7 @@ class Desk:
     def consensus(self) -> NDArray[np.float32]:
         """The labellers' reconciled probabilities of each review, [N, K]; of one without a label NaN."""
         result: NDArray[np.float32] = np.load(self.run / "label" / "consensus.npy", allow_pickle=False, mmap_mode="r")
-        return result
+        return result if self._sampled.all() else result[self._sampled.to_numpy()]
 
     @cached_property
     def _votes(self) -> list[NDArray[np.int64]]:

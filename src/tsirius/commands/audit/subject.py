@@ -30,7 +30,7 @@ class Subject:
         run: the run's folder.
         of: ``labels`` of the reviews to learn from, or ``predictions`` for the test file.
         categories: the run's.
-        rows: ``id``, ``label`` (null: none) and ``confidence`` of every review.
+        rows: ``id``, ``label`` (null: none) and ``confidence`` of every review; of labels, of those in label's sample.
     """
 
     run: Path
@@ -58,7 +58,10 @@ def open_subject(run: Path, of: Of) -> Subject:
     store.check_finished(["ingest", stage])
     table = store.folder(stage) / ("labels.parquet" if of == "labels" else "predictions.parquet")
     column = "label" if of == "labels" else "category"
-    rows = pl.read_parquet(table, columns=["id", column, "confidence"]).rename({column: "label"}, strict=False)
+    columns = ["id", column, "confidence", *(["labellers"] if of == "labels" else [])]
+    rows = pl.read_parquet(table, columns=columns).rename({column: "label"}, strict=False)
+    if of == "labels":  # those that no labeller was asked about have no label to be right or wrong
+        rows = rows.filter(pl.col("labellers").is_not_null()).drop("labellers")
     categories = Categories.from_json((store.folder("ingest") / "categories.json").read_text(encoding="utf-8"))
     return Subject(run, of, categories, rows)
 

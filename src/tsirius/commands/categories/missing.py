@@ -61,6 +61,8 @@ def clusters(run: Path, *, seed: int = 0) -> list[Cluster]:
     store, categories = Store(run), categories_of(run)
     reviews = tables.read(store.read("ingest") / "reviews.parquet", tables.REVIEWS)
     labels = tables.read(store.read("label") / "labels.parquet", tables.LABELS)
+    sampled = labels["labellers"].is_not_null()
+    reviews, labels = reviews.filter(sampled), labels.filter(sampled)
     embed = embeddings.published(store.folder("label"))
     if embed is None:
         raise UserError("has no embeddings", where=run, remedy="Run it with label.doubt = true.")

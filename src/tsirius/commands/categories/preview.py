@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from tsirius import labellers, pipeline
+from tsirius import labellers, pipeline, sampling
 from tsirius.categories import Categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
@@ -132,7 +132,9 @@ def preview(run: Path, new: Categories, *, renamed: Mapping[str, str]) -> Previe
     before = pl.read_parquet(store.read("label") / "labels.parquet", columns=["id", "label"])
     reviews = pl.read_parquet(store.read("ingest") / "reviews.parquet", columns=["id", "text", "clean"])
     with store.lock(), tempfile.TemporaryDirectory(dir=run, prefix=".categories-") as made:
-        again = asked_again(config, reviews["clean"].unique(maintain_order=True), old, new)
+        texts = reviews["clean"].unique(maintain_order=True)
+        texts = texts.filter(pl.Series(sampling.drawn(sampling.numbers(texts), config.label.sample)))
+        again = asked_again(config, texts, old, new)
         given, out = Path(made) / "ingest", Path(made) / "label"
         given.mkdir()
         out.mkdir()
