@@ -89,7 +89,7 @@ def labelled_run(folder: Path) -> None:
         (folder / "audited" / stage).mkdir(parents=True)
     categories = '[{"name": "обувь"}, {"name": "нет товара", "none": true}]'
     (folder / "audited" / "ingest" / "categories.json").write_text(categories, encoding="utf-8")
-    labels = pl.DataFrame({"id": ["1"], "label": ["обувь"], "confidence": [0.9]})
+    labels = pl.DataFrame({"id": ["1"], "label": ["обувь"], "confidence": [0.9], "labellers": [["lexicon"]]})
     labels.write_parquet(folder / "audited" / "label" / "labels.parquet")
     for stage in ("ingest", "label"):
         seal(folder / "audited" / stage, {})

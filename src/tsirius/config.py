@@ -117,8 +117,9 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def _user_error(error: ValidationError, where: str) -> UserError:
     problems = error.errors()
-    # An unknown key comes first: it is often the reason why another one is missing.
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    # An unknown key comes first: it is often the reason why another one is missing. Of what an address may be, a path.
+    order = ["extra_forbidden", "path_type"]
+    first = min(problems, key=lambda problem: order.index(problem["type"]) if problem["type"] in order else len(order))
     more = f" ({len(problems) - 1} more after this one.)" if len(problems) > 1 else ""
     *sections, key = parts = [part for part in map(str, first["loc"]) if "[" not in part]
     name = ".".join(parts)

@@ -1,6 +1,5 @@
 """Reviews to learn from in folders and stores: read as files are, and no credential is kept or told."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,7 +109,10 @@ def test_a_run_is_planned_from_a_store_and_a_report_needs_no_store(parts: Path, 
     settings = {"ingest": {"train": "faulty://shop/in", "categories": str(tmp_path / "categories.toml")}}
     loaded = config.parse({"name": "x", "runs": str(tmp_path / "runs"), **settings}, where="here")
     assert loaded.ingest.train == "faulty://shop/in"
-    assert json.loads(loaded.model_dump_json())["ingest"]["train"] == "faulty://shop/in"
+    assert config.Config.model_validate_json(loaded.model_dump_json()).ingest == loaded.ingest
+    several = config.parse({"name": "x", "ingest": {"train": ["a.csv", "s3://b/x"], "categories": "c"}}, where="here")
+    assert several.ingest.train == [Path("a.csv"), "s3://b/x"]
+    assert config.Config.model_validate_json(several.model_dump_json()).ingest == several.ingest
     asked = Faulty.asked
     steps = pipeline.road(loaded)
     assert Faulty.asked == asked, "no file is copied before it is read"

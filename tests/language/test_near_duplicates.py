@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tsirius.language.near_duplicates import (
     PERMUTATIONS,
-    _signatures,
+    Signatures,
     best_bands,
     near_duplicate_groups,
     shingle_hashes,
@@ -79,12 +79,12 @@ def test_bands_are_those_of_the_library(similarity):
     assert best_bands(similarity) == (library.b, library.r)
 
 
-def test_signatures_are_those_of_the_library():
+def test_signatures_are_those_of_the_library(tmp_path):
     from datasketch import MinHash
 
     keys = ["один достаточно длинный текст", "и ещё один, подлиннее первого", "шесть6"]
     hashes, starts = shingle_hashes([" ".join(words(key)) for key in keys])
-    signatures = _signatures(keys, [0, 1, 2])
+    signatures = Signatures(tmp_path / "signatures", keys, [0, 1, 2]).rows(np.array([0, 1, 2]))
     for row, own in enumerate(np.split(hashes, starts[1:])):
         expected = MinHash(num_perm=PERMUTATIONS, seed=1, scheme="affine32", hashfunc=int)
         expected.update_batch(own.tolist())

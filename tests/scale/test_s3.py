@@ -6,8 +6,12 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -44,6 +48,96 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     fsspec.filesystem("s3", use_listings_cache=False).makedirs("shop", exist_ok=True)
     yield "s3://shop"
     server.stop()
+
+
+class Flaky(BaseHTTPRequestHandler):
+    """Between a client and the server: passes requests on, but for the first GETs of an object, as :attr:`faults` say.
+
+    Attributes:
+        server_at: host and port of the server.
+        faults: "busy" (503 SlowDown) or "cut" (half of the body), one a request.
+        met: those that came about.
+    """
+
+    server_at: ClassVar[str] = ""
+    faults: ClassVar[list[str]] = []
+    met: ClassVar[list[str]] = []
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = ""
+        if self.command == "GET" and "list-type" not in self.path and self.path.count("/") > 1 and self.faults:
+            fault = self.faults.pop(0)
+            self.met.append(fault)
+        if fault == "busy":
+            said = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+            return self._answer(503, {"Content-Type": "application/xml"}, said, len(said))
+        server = HTTPConnection(self.server_at)
+        server.request(self.command, self.path, body, dict(self.headers))
+        answer = server.getresponse()
+        said = answer.read()
+        length = int(answer.headers.get("Content-Length") or len(said))
+        headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-length", "connection", "date")}
+        self._answer(answer.status, headers, said[: len(said) // 2] if fault == "cut" else said, length)
+
+    def _answer(self, status: int, headers: Mapping[str, str], said: bytes, length: int) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(length), "Connection": "close"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(said)
+        self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def flaky(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The bucket behind :class:`Flaky`; waits take no time."""
+    import fsspec
+
+    Flaky.server_at = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    Flaky.met.clear()
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Flaky)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_address[1]}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(addresses, "wait", lambda seconds: None)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    yield bucket
+    proxy.shutdown()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.mark.parametrize("fault", ["busy", "cut"])
+def test_a_bucket_that_throttles_or_truncates_is_read_all_the_same(flaky: str, tmp_path: Path, fault: str) -> None:
+    text = "text\n" + "Чайник гудит\n" * 2000
+    addresses.put_text(text, f"{flaky}/x.csv")
+    Flaky.faults[:] = [fault, fault]
+    assert addresses.fetch(f"{flaky}/x.csv", tmp_path).read_text(encoding="utf-8") == text
+    assert Flaky.met == [fault, fault]
+
+
+def test_a_run_from_a_bucket_keeps_no_credential(
+    shop: Path, tmp_path: Path, bucket: str, call: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    write_parts(tmp_path / "in", texts(shop))
+    for file in (tmp_path / "in").rglob("*.*"):
+        addresses.put(file, f"{bucket}/in/{file.relative_to(tmp_path / 'in').as_posix()}")
+    (tmp_path / "categories.toml").write_bytes((shop / "categories.toml").read_bytes())
+    (tmp_path / "shop.toml").write_text(
+        f'[ingest]\ntrain = "{bucket}/in"\ncategories = "categories.toml"\n', encoding="utf-8"
+    )
+    done = call("run", "shop.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file())
+    for secret in (SECRET, KEY):
+        assert secret not in done.stdout + done.stderr and secret.encode() not in kept
+    again = call("run", "shop.toml", cwd=tmp_path)
+    assert "ingest: skipped" in again.stderr, "the same objects are the same input"
 
 
 def texts(shop: Path) -> list[str]:

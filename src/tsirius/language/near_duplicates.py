@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +28,8 @@ LARGE = 100
 """Beyond this many different texts, a group takes others in only where they are like its first text, so that a chain
 of small steps does not run through a whole file."""
 BATCH = 4096
+PIECE = 1 << 16
+"""Signatures of which a band is read at a time."""
 
 
 def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> list[int]:
@@ -37,7 +42,8 @@ def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> list[in
     that similar are missed, 1 in 100 at 0.85. Buckets are sorted arrays: tables of Python sets take 3.7 KB a text.
 
     Args:
-        texts: cleaned texts; a million are fine (about 0.5 GB beside the texts themselves).
+        texts: cleaned texts; about 100 bytes of memory each beside the texts themselves, and 256 bytes in the temporary
+            folder.
         similarity: above 0, at most 1.
 
     Raises:
@@ -45,34 +51,47 @@ def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> list[in
     """
     if not 0 < similarity <= 1:
         raise ValueError(f"similarity is {similarity}, not above 0 and at most 1")
-    parent: list[int] = []
-    different: list[int] = []  # the first row of each different long text
-    first: dict[bytes, int] = {}
-    for row, text in enumerate(texts):
-        key = _key(text)
-        written = (key or f"\n{text}").encode("utf-8", "surrogatepass")
-        # 16 bytes of a digest instead of the text: two texts will not share them by chance
-        parent.append(first.setdefault(hashlib.blake2b(written, digest_size=16).digest(), row))
-        if parent[row] == row and len(key) >= SHORTEST:
-            different.append(row)
-    del first
+    first, long = _equal(texts)
+    different = np.flatnonzero(long & (first == np.arange(len(first))))
+    parent = array("q", first.tobytes())
     if similarity < 1 and len(different) > 1:
-        _unite(texts, different, parent, similarity=similarity)
+        with tempfile.TemporaryDirectory(prefix="tsirius-") as folder:
+            signatures = Signatures(Path(folder) / "signatures", texts, different)
+            _unite(texts, different, parent, signatures, similarity=similarity)
     # a row's parent always comes before it, so that one pass resolves them all
     for row, above in enumerate(parent):
         parent[row] = parent[above]
-    return parent
+    return parent.tolist()
+
+
+def _equal(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each text the first one with the same words, and whether it is long enough to have near duplicates, [N]."""
+    digests, long = bytearray(), bytearray()
+    for text in texts:
+        key = _key(text)
+        written = (key or f"\n{text}").encode("utf-8", "surrogatepass")
+        # 16 bytes of a digest instead of the text: two texts will not share them by chance
+        digests += hashlib.blake2b(written, digest_size=16).digest()
+        long.append(len(key) >= SHORTEST)
+    halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: the first of equal ones stays before the others
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))] if len(order) else order
+    return first, np.frombuffer(long, dtype=bool)
 
 
 def _key(text: str) -> str:
     return " ".join(words(text))
 
 
-def _unite(texts: Sequence[str], rows: list[int], parent: list[int], *, similarity: float) -> None:
+def _unite(
+    texts: Sequence[str], different: NDArray[np.int64], parent: array[int], signatures: Signatures, *, similarity: float
+) -> None:
     """Let the parents of similar rows meet; a parent is never a later row."""
     bands, rows_a_band = best_bands(similarity)
-    signatures = _signatures(texts, rows)
-    size = dict.fromkeys(rows, 1)
+    rows, size = array("q", different.tobytes()), array("l", [1]) * len(parent)
 
     def find(row: int) -> int:
         while parent[row] != row:
@@ -99,7 +118,7 @@ def _unite(texts: Sequence[str], rows: list[int], parent: list[int], *, similari
                 continue
             one, other = min(one, other), max(one, other)
             parent[other] = one
-            size[one] += size.pop(other)
+            size[one] += size[other]
 
 
 def best_bands(similarity: float) -> tuple[int, int]:
@@ -118,22 +137,46 @@ def best_bands(similarity: float) -> tuple[int, int]:
     return min(choices, key=lambda choice: error(*choice))
 
 
-def _signatures(texts: Sequence[str], rows: list[int]) -> NDArray[np.uint32]:
-    """MinHash signatures, [len(rows), PERMUTATIONS], of many texts at once.
+class Signatures:
+    """MinHash signatures of texts in a file, of which a piece is in memory at a time.
 
     A permutation of 32-bit hashes is h → factor · h + shift modulo 2³²; an odd factor makes it a bijection.
+
+    Args:
+        path: of the file, which is written.
+        texts: cleaned texts.
+        rows: the texts to sign, [N].
     """
-    draw = np.random.RandomState(1)
-    factors = draw.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    shifts = draw.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
-    signatures = np.empty((len(rows), PERMUTATIONS), dtype=np.uint32)
-    for at in range(0, len(rows), BATCH):
-        hashes, starts = shingle_hashes([_key(texts[row]) for row in rows[at : at + BATCH]])
-        mixed = _mix(hashes)
-        for column in range(PERMUTATIONS):
-            permuted = mixed * factors[column] + shifts[column]
-            signatures[at : at + len(starts), column] = np.minimum.reduceat(permuted, starts)
-    return signatures
+
+    def __init__(self, path: Path, texts: Sequence[str], rows: Sequence[int] | NDArray[np.int64]) -> None:
+        self._path, self._count = path, len(rows)
+        draw = np.random.RandomState(1)
+        factors = draw.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+        shifts = draw.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
+        with path.open("wb") as file:
+            for at in range(0, len(rows), BATCH):
+                hashes, starts = shingle_hashes([_key(texts[row]) for row in rows[at : at + BATCH]])
+                mixed = _mix(hashes)
+                signatures = np.empty((len(starts), PERMUTATIONS), dtype=np.uint32)
+                for column in range(PERMUTATIONS):
+                    signatures[:, column] = np.minimum.reduceat(mixed * factors[column] + shifts[column], starts)
+                file.write(signatures.tobytes())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def columns(self, start: int, stop: int) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
+        """Some numbers of all signatures, piece by piece: which ones, and their numbers, [n, stop - start]."""
+        with self._path.open("rb") as file:
+            for at in range(0, self._count, PIECE):
+                piece = np.fromfile(file, dtype=np.uint32, count=PIECE * PERMUTATIONS).reshape(-1, PERMUTATIONS)
+                yield slice(at, at + len(piece)), piece[:, start:stop]
+
+    def rows(self, index: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Some signatures, [len(index), PERMUTATIONS]."""
+        # Mapped anew each time: the pages that were read do not stay.
+        shape = (self._count, PERMUTATIONS)
+        return np.array(np.memmap(self._path, dtype=np.uint32, mode="r", shape=shape)[index])
 
 
 def shingle_hashes(keys: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -164,17 +207,17 @@ def _mix(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return mixed
 
 
-def _candidates(
-    signatures: NDArray[np.uint32], start: int, stop: int, *, similarity: float
-) -> Iterator[tuple[int, int]]:
+def _candidates(signatures: Signatures, start: int, stop: int, *, similarity: float) -> Iterator[tuple[int, int]]:
     """Pairs of signatures that share a band and look alike, in a fixed order.
 
     In each bucket all are compared with the first; those unlike it with the first of themselves, up to four times.
     """
     bucket = np.zeros(len(signatures), dtype=np.uint64)
-    for column in range(start, stop):
-        bucket = (bucket ^ signatures[:, column]) * np.uint64(0x9E3779B97F4A7C15)
-        bucket ^= bucket >> np.uint64(29)
+    for piece, numbers in signatures.columns(start, stop):
+        mixed = bucket[piece]
+        for column in numbers.T:
+            mixed[:] = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
     order = np.argsort(bucket, kind="stable")
     bucket = bucket[order]
     for _ in range(4):
@@ -187,7 +230,10 @@ def _candidates(
         close = np.empty(len(members), dtype=bool)
         for at in range(0, len(members), BATCH):
             part = slice(at, at + BATCH)
-            agree = (signatures[members[part]] == signatures[leaders[part]]).mean(axis=1)
+            agree = (signatures.rows(members[part]) == signatures.rows(leaders[part])).mean(axis=1)
             close[part] = agree >= similarity - 0.15  # three standard errors of the estimate
-        yield from zip(leaders[close].tolist(), members[close].tolist(), strict=True)
+        some = np.flatnonzero(close)
+        for at in range(0, len(some), BATCH):
+            pairs = some[at : at + BATCH]
+            yield from zip(leaders[pairs].tolist(), members[pairs].tolist(), strict=True)
         order, bucket = members[~close], bucket[~close]

@@ -8,18 +8,20 @@ copies of one text never end up both in training and in validation. The test fil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import polars as pl
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from tsirius import tables
+from tsirius import sampling, tables
 from tsirius.errors import UserError
 from tsirius.io import addresses, category_file, copies, ids
 from tsirius.io.source import Source, describe_source, names, open_other, open_sources, read_batches
+from tsirius.io.spill import Spilled
 from tsirius.language.clean import normalise
 from tsirius.language.near_duplicates import near_duplicate_groups
 from tsirius.progress import progress, say
@@ -33,12 +35,12 @@ SHOWN, SHOWN_CHARACTERS = 3, 100
 """Rows of a file that ``tsirius check`` shows, and characters of each."""
 
 
-def _address(given: object) -> object:
+def _address(given: Path | str) -> Path | str:
     """A URL as it is, which a path would shorten; anything else as a path."""
-    return Path(given) if isinstance(given, str) and not addresses.is_url(given) else given
+    return given if addresses.is_url(str(given)) else Path(given)
 
 
-Address = Annotated[Path | str, BeforeValidator(_address)]
+Address = Annotated[str | Path, AfterValidator(_address)]
 
 
 class Config(Section):
@@ -103,7 +105,7 @@ def run(config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scra
     write_groups(part, groups, out / "reviews.parquet")
     part.unlink()
     (out / "categories.json").write_text(known.to_json(), encoding="utf-8")
-    exact = len(clean) - len(set(clean))
+    exact = len(clean) - len(np.unique(sampling.numbers(clean)))
     near = len(clean) - len(set(groups)) - exact
     for reason, count in rejected.items():
         more = f" and {count - SHOWN_ROWS:,} more" if count > SHOWN_ROWS else ""
@@ -172,13 +174,14 @@ def _listed(train: Path | str | list[Path | str]) -> list[Path | str]:
 
 def read(
     sources: list[Source], part: Path, set_aside: Path, *, max_characters: int
-) -> tuple[list[str], Counter[str], dict[str, list[str]]]:
+) -> tuple[Sequence[str], Counter[str], dict[str, list[str]]]:
     """Write the rows that are kept to ``part`` (reviews without groups) and the others to ``set_aside``.
 
     Returns:
-        The cleaned texts that are kept; for each reason how many rows are not, and where the first few of them are.
+        The cleaned texts that are kept, in the temporary folder; for each reason how many rows are not, and where the
+        first few of them are.
     """
-    clean: list[str] = []
+    clean = Spilled()
     rejected: Counter[str] = Counter()
     where: dict[str, list[str]] = {}
     ungrouped = {name: kind for name, kind in tables.REVIEWS.items() if name != "group"}
