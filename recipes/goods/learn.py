@@ -102,6 +102,7 @@ class Drawn:
         goods_here, _ = given.shown.batch(rows, asked["tokens"])
         short = given.texts.lengths[rows] < 8
         share = torch.where(given.texts.lengths[rows] < 14, 0.05, asked["hidden"]).unsqueeze(1)
+        share = torch.where(given.spelled[rows].unsqueeze(1), 0, share)
         hide = (goods_here == 1) & (tokens != PAD) & (torch.rand(len(rows), 1, device=where) < share)
         tokens = torch.where(hide, given.mask, tokens)
         if tokens.shape[1] > asked["tokens"] // 2:

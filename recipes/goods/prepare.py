@@ -278,12 +278,24 @@ def invented(
     by_item = [
         (item, kind) for kind, table in enumerate(goods.kinds) for item in [*table["items"], *table["english_items"]]
     ]
+    others = {latin: [phrase for _, _, phrase in written.uses() if phrase.isascii() == latin and len(phrase) < 45]
+              for latin in (False, True)}  # fmt: skip
     for item, kind in by_item:
-        times = 5 if kind < rest else 3 if len(item.split()) < 3 else 1
+        times = 7 if kind < rest else 4 if len(item.split()) < 3 else 1
         same = of_shelf.get((goods.parents[kind][0], kind, item.isascii()))
         for _ in range(times if item not in away else 1):
             split = weak.NAME_HELD_OUT if item in away else LEARNED
-            add(written.named(rng, item, same), "named", label(goods.parents[kind], [kind]), item=item, split=split)
+            text = written.named(rng, item, same, others[item.isascii()])
+            add(text, "named", label(goods.parents[kind], [kind]), item=item, split=split)
+    for owner, thing, frames in written.companions():
+        shelves_ = [kind for kind in goods.found(base.lemmas(thing)) if number[owner] in goods.parents[kind]]
+        table = goods.kinds[shelves_[0]] if shelves_ and shelves_[0] < rest else None
+        near = [] if table is None else table["english_items" if thing.isascii() else "items"]
+        pool = [item for item in [thing] * 3 + near[:60] if item not in away]
+        for _ in range(asked["companions"] if pool else 0):
+            item = written.pick(rng, pool)
+            marks = label([number[owner]] if table is None else goods.parents[shelves_[0]], shelves_[:1] or None)
+            add(written.met(rng, item, frames), "named", marks, item=item)
 
     shelf: dict[tuple[str, str], list[int] | None] = {}
     for (owner, thing), said in phrases.items():
@@ -311,7 +323,7 @@ def invented(
             continue
         text = written.passing(rng, thing, phrase, other, pool is latin)
         add(text, "passing", label(owners, None if kind < 0 else [kind]))
-        if round_ % 12 == 0:
+        if round_ % 4 == 0:
             frame = written.pick(rng, written.frames("mention", pool is latin))
             add(
                 written.said(rng, [written.filled(frame, **written.cases(other, "o_"))]),

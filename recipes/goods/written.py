@@ -16,6 +16,9 @@ CASES = {"n": "nomn", "a": "accs", "g": "gent", "d": "datv", "i": "ablt"}
 """Slot of a frame → the case of the name that fills it."""
 SO = re.compile(r"\b([Сс]) (?=[сзшжщ][бвгджзклмнпрстфхцчшщ])")
 """«с» before «с», «з», «ш», «ж» or «щ» and another consonant."""
+ALTERNATIVES = re.compile(r"\[([^\]]*)\]")
+STORIES = 0.4
+"""Share of the phrases on delivery, the seller and the like that come from stories.txt."""
 PREPOSITIONS = frozenset("для с со от из в на под к по о об и без при".split())  # noqa: SIM905
 
 
@@ -41,7 +44,7 @@ def inflected(name: str, case: str) -> str:
 
 @cache
 def table(name: str) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(kind, language) → phrases of none.txt or frames.txt."""
+    """(kind, language) → phrases of none.txt, stories.txt or frames.txt."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for kind, language, phrases in lines(Path(__file__).with_name(name)):
         found[kind, language] += phrases
@@ -57,6 +60,18 @@ def nothing(english: bool) -> dict[str, tuple[str, ...]]:
     """What is spoken of → phrases that name no product, in a language."""
     wanted = "en" if english else "ru"
     return {kind: phrases for (kind, language), phrases in table("none.txt").items() if language == wanted}
+
+
+def stories(english: bool) -> dict[str, tuple[str, ...]]:
+    """What is spoken of → phrases with alternatives that name no product, in a language."""
+    wanted = "en" if english else "ru"
+    return {kind: phrases for (kind, language), phrases in table("stories.txt").items() if language == wanted}
+
+
+def chosen(rng: random.Random, phrase: str) -> str:
+    """A phrase with one of the alternatives at each of its brackets."""
+    made = ALTERNATIVES.sub(lambda found: rng.choice(found[1].split("/")), phrase)
+    return made.replace(" ,", ",").strip(" ,")
 
 
 def filled(frame: str, **names: str) -> str:
@@ -80,6 +95,12 @@ def uses(file: Path | None = None) -> list[tuple[str, str, str]]:
     return [(owner, thing, phrase) for owner, thing, phrases in rows for phrase in phrases]
 
 
+def companions(file: Path | None = None) -> list[tuple[str, str, list[str]]]:
+    """(department, thing, frames) of companions.txt: what a thing meets in use, and is not."""
+    rows = lines(file or Path(__file__).with_name("companions.txt"))
+    return [(owner, thing.strip(), phrases) for owner, things, phrases in rows for thing in things.split(",")]
+
+
 def said(rng: random.Random, parts: list[str]) -> str:
     """Parts put together as people do: with stops, commas or nothing, capitals now and then."""
     text = rng.choice((". ", ", ", "! ", ". ", " ", ") ")).join(parts)
@@ -91,17 +112,68 @@ def said(rng: random.Random, parts: list[str]) -> str:
     return text + rng.choice(("", ".", "!", "", ".", " )", "!!!"))
 
 
-def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> str:
-    """A short review that names a thing, with what is told beside the point, and ``phrases`` that fit it."""
-    latin = item.isascii()
+ENDINGS = tuple(
+    (re.compile(rf"{end}$"), fond)
+    for end, fond in (
+        (r"(?<=[жшчщ])ка", "ечка"),
+        (r"(?<=[жшчщ])ки", "ечки"),
+        (r"(?<=[бвгдзлмнпрстфх])ка", "очка"),
+        (r"(?<=[бвгдзлмнпрстфх])ки", "очки"),
+        (r"(?<=[аеиоуыэюя])ца", "чка"),
+        (r"(?<=[бвгдзклмнпрстфх])а", "очка"),
+        (r"(?<=[аеиоуыэюя])к", "чок"),
+        (r"(?<=[нрлс])", "чик"),
+        (r"(?<=[тжшм])", "ик"),
+        (r"(?<=[бвдзмнпрст])ы", "ики"),
+    )
+)
+"""How a noun ends, and how people end it when they are fond of the thing: «куртка», «курточка»."""
+
+
+def fondly(item: str) -> str:
+    """A Russian name of one word with a fond ending, where :data:`ENDINGS` has one."""
+    for end, fond in ENDINGS:
+        if len(item) > 4 and item.isalpha() and end.search(item):
+            return end.sub(fond, item)
+    return item
+
+
+def mistyped(rng: random.Random, text: str) -> str:
+    """A text with one letter lost, doubled or swapped with the next, as a thumb does it."""
+    place = rng.randrange(max(1, len(text) - 1))
+    here, after = text[place : place + 1], text[place + 1 : place + 2]
+    return text[:place] + rng.choice((after, here * 2 + after, after + here)) + text[place + 2 :]
+
+
+def met(rng: random.Random, item: str, frames_: Sequence[str]) -> str:
+    """A short review that names a thing and what it meets in use."""
+    parts = [filled(chosen(rng, rng.choice(frames_)), **cases(item, ""))]
+    if rng.random() < 0.35:
+        parts.append(rng.choice(frames("context", item.isascii())))
+    if rng.random() < 0.15:
+        parts.append(beside(rng, item.isascii()))
+    rng.shuffle(parts)
+    return said(rng, parts)
+
+
+def named(rng: random.Random, item: str, phrases: list[str] | None = None, astray: Sequence[str] | None = None) -> str:
+    """A short review that names a thing, with what is told beside the point, and ``phrases`` that fit it, or one of
+    those that are said of other things (``astray``): the name decides."""
+    latin, dice = item.isascii(), rng.random()
+    if dice < 0.1:
+        item = fondly(item)
+    elif dice < 0.16:
+        item = mistyped(rng, item)
     text = filled(rng.choice(frames("named", latin)), **cases(item, ""))
     parts, dice = [text], rng.random()
     if dice < 0.55:
         parts += rng.sample(frames("context", latin), 1 if dice < 0.35 else 2)
     if rng.random() < 0.2:
         parts.append(beside(rng, latin))
-    if phrases and rng.random() < 0.3:
-        parts.append(rng.choice(phrases))
+    if phrases and rng.random() < 0.5:
+        parts += rng.sample(phrases, min(len(phrases), rng.choice((1, 1, 2))))
+    elif astray and rng.random() < 0.5:
+        parts.append(pick(rng, astray))
     rng.shuffle(parts)
     return said(rng, parts)
 
@@ -109,7 +181,14 @@ def named(rng: random.Random, item: str, phrases: list[str] | None = None) -> st
 def beside(rng: random.Random, latin: bool) -> str:
     """A phrase on delivery, the seller and the like."""
     kinds = nothing(latin)
-    return rng.choice(kinds[rng.choice(list(kinds))])
+    return told(rng, rng.choice(list(kinds)), latin)
+
+
+def told(rng: random.Random, aspect: str, english: bool) -> str:
+    """A phrase on an aspect, from none.txt or stories.txt."""
+    if rng.random() < STORIES:
+        return chosen(rng, rng.choice(stories(english)[aspect]))
+    return rng.choice(nothing(english)[aspect])
 
 
 def cases(item: str, prefix: str) -> dict[str, str]:
@@ -130,7 +209,7 @@ def generic(rng: random.Random, english: bool) -> tuple[str, set[str]]:
     """A text that names nothing, and what it speaks of."""
     kinds = nothing(english)
     aspects = [rng.choice(list(kinds)) for _ in range(rng.choice((1, 1, 2, 2, 3)))]
-    parts = [rng.choice(kinds[aspect]) for aspect in aspects]
+    parts = [told(rng, aspect, english) for aspect in aspects]
     if not english and set(aspects) & {"delivery", "seller", "refund"} and rng.random() < 0.35:
         parts.append(rng.choice(frames("none_context")))
         rng.shuffle(parts)

@@ -60,10 +60,10 @@ OWN = (EMBEDDED, GOODS, PAIR)
 ONNX = "model.onnx"
 SHA256 = {
     EMBEDDED: {
-        WEIGHTS[0]: "147a9866229c15281ed698873f21a01658347baf484c2118a73836f13d750fdb",
+        WEIGHTS[0]: "c7da31b96ef47efb883b54f8876db5e8c1602998072d7c7185415a28d3939847",
         ONNX: "31d7dddd575afad216d3d3bd2603fb739b103a89a617be981a6507027d872386",
     },
-    GOODS: {ONNX: "2ef0da1f5e9def673069bd2aef67fefb12e3f372c34f700b8cd6eb6d14086b53"},
+    GOODS: {ONNX: "c3df9a8141115b02b8ff3609b2a3322cf49675cc14ec728539f60cbebd048c54"},
 }
 """Of the files of their weights."""
 ADAPTER, MERGED = "adapter", "merged"
