@@ -133,7 +133,7 @@ def after(config: Config, labelled: Labelled, reviews: pl.DataFrame, answered: p
         seed: of the folds that judge what the answers teach.
     """
     labels, mix, compared = labelled.labels, labelled.mix, None
-    asked = reviews.drop("text", strict=False).join(answered, on="id", how="left", maintain_order="left")
+    asked = reviews.select("id", "group", pl.col("^clean$")).join(answered, on="id", how="left", maintain_order="left")
     lessons = asked.with_row_index("row").filter(pl.col("role") == "lesson")
     if lessons.height:
         lessons = lessons.unique("clean", maintain_order=True)
