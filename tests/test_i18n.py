@@ -222,3 +222,9 @@ def test_the_report_is_russian(shop: Path, tmp_path: Path, call: Call) -> None:
     assert not left
     assert call("report", "runs/shop", cwd=folder).returncode == 0
     assert (run / "report.html").read_text(encoding="utf-8").startswith('<!doctype html>\n<html lang="en">')
+
+
+def test_names_of_categories_are_left_as_they_are() -> None:
+    with i18n.speaking("ru"):
+        said = i18n.translate("No review was labelled as «обувь», «new».")
+    assert said == "Ни один отзыв не получил метку «обувь», «new»."

@@ -243,8 +243,8 @@ def test_what_is_read_was_published(tmp_path: Path) -> None:
     store = made(tmp_path)
     folder = store.read("select")
     assert folder == store.folder("select")
-    stores.verify(folder / "rows.txt")
-    stores.verify(tmp_path)
+    assert stores.verify(folder / "rows.txt")
+    assert not stores.verify(tmp_path), "a run's folder is vouched for stage by stage"
     with pytest.raises(UserError, match="not finished: no label"):
         store.read("label")
 
@@ -728,7 +728,7 @@ def test_a_copied_folder_is_verified_by_its_checksums(tmp_path: Path, part: str)
 
     (folder / "README.md").write_text("after")
     (folder / "more.txt").write_text("more")
-    stores.verify(model)
+    assert stores.verify(model)
     (folder / "веса.bin").write_bytes(b"other")
     assert refusal() == f"{folder / 'веса.bin'}: was altered or damaged since it was written. {again}"
     (folder / "веса.bin").unlink()
@@ -737,13 +737,13 @@ def test_a_copied_folder_is_verified_by_its_checksums(tmp_path: Path, part: str)
         (folder / "checksums.json").write_bytes(damaged)
         assert refusal() == f"{folder / 'checksums.json'}: was altered or damaged. {again}"
     (folder / "checksums.json").unlink()
-    stores.verify(model)
+    assert stores.verify(model), "the other part has its own"
 
 
 def test_a_file_alone_is_verified_by_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    stores.verify(tmp_path / "file")
-    stores.verify(tmp_path / "absent")
+    assert not stores.verify(tmp_path / "file")
+    assert not stores.verify(tmp_path / "absent")
 
 
 def test_checksums_are_read_under_any_locale(tmp_path: Path) -> None:

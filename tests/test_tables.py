@@ -55,6 +55,17 @@ def test_a_table_written_in_parts_is_the_table(
     assert all(0 < batch.height <= rows for batch in batches)
 
 
+def test_a_table_is_read_by_its_very_name(tmp_path: Path, table: pl.DataFrame) -> None:
+    """Brackets and ``a=b`` in the names of folders are no pattern and no column."""
+    for folder in ("row=7", "[ab]"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "rows.parquet"
+        tables.write(table, SCHEMA, path)
+        assert pl.concat(list(tables.batches(path, rows=2))).equals(table)
+        assert tables.read(path, SCHEMA).equals(table)
+        assert next(tables.batches(path, rows=9, columns=("id",))).equals(table.select("id"))
+
+
 def test_what_waits_on_the_disk_comes_in_its_order_with_the_same_bytes(
     tmp_path: Path, table: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,7 +180,8 @@ def read(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pl
     Raises:
         ValueError: the file has other columns than ``schema``.
     """
-    table = pl.read_parquet(path, columns=None if columns is None else list(columns))
+    wanted = None if columns is None else list(columns)
+    table = pl.read_parquet(path, columns=wanted, glob=False, hive_partitioning=False)
     check(table.schema, schema if columns is None else {name: schema[name] for name in columns}, path)
     return table
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tsirius import tables
+from tsirius.stages import select
 from tsirius.stages.select import Config, choose, run
 
 ROWS = st.lists(st.tuples(st.sampled_from(["обувь", "посуда", None]), st.sampled_from([0.1, 0.4, 0.5, 0.6, 0.9, 1.0])))
@@ -118,7 +119,7 @@ def labels(rows: list[tuple[str, str | None, float | None, bool]]) -> pl.DataFra
 
 
 def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reviews = pl.DataFrame(
         [(f"r{n}", "shop.csv", n + 1, f"Отзыв {n}", f"отзыв {n}", n) for n in range(1004)],
@@ -144,6 +145,10 @@ def test_the_stage_keeps_the_order_of_the_reviews_and_counts_reasons(
     labelled = tables.read(tmp_path / "labelled.parquet", tables.LABELLED)
     assert labelled["id"].equals(reviews["id"]) and labelled["clean"].equals(reviews["clean"])
     assert labelled["reason"].head(4).to_list() == ["no label", "grey, tops up", "likely wrong", "grey, not needed"]
+
+    monkeypatch.setattr(select, "BATCH_ROWS", 100)  # batches are the whole
+    run(Config(sure=0.6, grey=0.4, min_per_class=1), given, tmp_path, seed=0, scratch=tmp_path)
+    assert tables.read(tmp_path / "labelled.parquet", tables.LABELLED).equals(labelled)
 
     config = Config(sure=0.95, grey=0.85, min_per_class=7, doubtful="halve")
     assert run(config, given, tmp_path, seed=0, scratch=tmp_path)["kept"] == 7

@@ -179,12 +179,13 @@ def hints(names: Sequence[str], counts: Counts, scores: Sequence[Mapping[str, An
         for score in scores
         if not score["beaten"]
     ]
-    for step, sentence in (("labelled", "No review was labelled as"), ("train", "There are no training rows for")):
-        missing = [name for name in names if not counts[step].get(name)]
-        # A category without labels has no training rows either: that is told once.
-        missing = [name for name in missing if step == "labelled" or counts["labelled"].get(name)]
-        if missing:
-            lines.append(f"{sentence} {figures.listing(missing)}.")
+    absent = [name for name in names if not counts["labelled"].get(name)]
+    if absent:
+        lines.append(f"No review was labelled as {figures.listing(absent)}.")
+    # A category without labels has no training rows either: that is told once.
+    untrained = [name for name in names if not counts["train"].get(name) and name not in absent]
+    if untrained:
+        lines.append(f"There are no training rows for {figures.listing(untrained)}.")
     if "predicted" in counts:
         never = [name for name in names if not counts["predicted"].get(name) and counts["train"].get(name)]
         if never:

@@ -328,7 +328,7 @@ class Desk:
         for review, seen in zip(reviews, shown, strict=True):
             row = self.row_of.get(review)
             if row is None:
-                raise UserError(f"no review {review!r}", where=self.run, remedy="Reload the reviews.")
+                raise UserError(f"unknown review {review!r}", where=self.run, remedy="Reload the reviews.")
             if kind == "lesson" and protected[row]:
                 raise UserError(f"review {review!r} is in the exam, or a copy of one that is: it cannot teach",
                                 where=self.run, remedy="Answer it in the exam.")  # fmt: skip
