@@ -35,6 +35,8 @@ STEPS = [
     ("base", "lora", 32, 256), ("base", "lora", 16, 24), ("base", "lora", 64, 24), ("base", "lora", 64, 256),
     ("base", "full", 32, 256), ("large", "lora", 32, 256),
 ]  # fmt: skip
+EPOCHS = 100
+"""Steps are those of a training that is long enough for what a shape costs once."""
 NAMES = [f"category {number}" for number in range(9)]
 ASKED = [f"Отзыв о товаре: категория {number}." for number in range(9)]
 
@@ -73,17 +75,19 @@ def folder(size: str, tokenizer: Path, *, labels: int = 3) -> Path:
     return result
 
 
-def recipe(method: Any, *, rows: int, tokens: int) -> finetune.Recipe:
+def recipe(method: Any, *, rows: int, tokens: int, epochs: int = 1) -> finetune.Recipe:
     return finetune.Recipe(
-        method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=1, learning_rate=1e-4,
+        method=method, r=16, alpha=32, dropout=0.05, classifier_dropout=0.1, epochs=epochs, learning_rate=1e-4,
         layer_decay=1.0, batch_size=rows, batch_tokens=tokens, max_length=256, label_smoothing=0.0,
         imbalance="none", weight_decay=0.01, warmup=0.1, max_grad_norm=1.0, gradient_checkpointing=False,
         evaluations_per_epoch=1, evaluation_steps=0, early_stopping_metric="weighted_f1", early_stopping_patience=1,
     )  # fmt: skip
 
 
-def training(model: Path, method: str, texts: list[str], *, rows: int, words: Any, seed: int = 0) -> Any:
-    of = recipe(method, rows=rows, tokens=rows * 256)
+def training(
+    model: Path, method: str, texts: list[str], *, rows: int, words: Any, seed: int = 0, epochs: int = 1
+) -> Any:
+    of = recipe(method, rows=rows, tokens=rows * 256, epochs=epochs)
     torch.manual_seed(seed)
     network = finetune.build(str(model), names=NAMES, recipe=of)
     labels = [len(text) % len(NAMES) for text in texts]
@@ -116,7 +120,8 @@ def wait() -> None:
 def step_cell(model: Path, method: str, rows: int, length: int, *, tflops: float, steps: int) -> dict[str, Any]:
     """Milliseconds of a step of ``rows`` reviews of ``length`` tokens."""
     warm = 12
-    made = training(model, method, [f"{length}:{n}" for n in range(rows * (steps + warm))], rows=rows, words=Words())
+    texts = [f"{length}:{n}" for n in range(rows * (steps + warm))]
+    made = training(model, method, texts, rows=rows, words=Words(), epochs=EPOCHS)
     seconds = []
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -311,7 +316,8 @@ def profile_cell(work: Callable[[], None], *, times: int) -> dict[str, Any]:
 
 
 def profiled_step(model: Path, method: str, rows: int, length: int) -> dict[str, Any]:
-    made = training(model, method, [f"{length}:{n}" for n in range(rows * 20)], rows=rows, words=Words())
+    texts = [f"{length}:{n}" for n in range(rows * 20)]
+    made = training(model, method, texts, rows=rows, words=Words(), epochs=EPOCHS)
     with shortened(made):
         for step in range(12):
             made.step(step)

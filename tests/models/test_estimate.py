@@ -261,7 +261,13 @@ def test_the_shape_of_a_folder_is_read(tiny_model: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("card", "best"), [("NVIDIA H100 80GB HBM3", 989e12), ("Tesla T4", 65e12), ("NVIDIA GeForce RTX 3060", 51e12)]
+    ("card", "best"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H200", 989e12),
+        ("Tesla T4", 65e12),
+        ("NVIDIA GeForce RTX 3060", 51e12),
+    ],
 )
 def test_the_share_of_a_cards_arithmetic(card: str, best: float) -> None:
     use = estimate.Use("lora", 16, 32, 48, False, 9, False)

@@ -46,6 +46,13 @@ def test_a_small_card_is_busy_with_fewer_tokens() -> None:
     assert graphs.idle(**base, products=2, tflops=0) == 0  # a card that is not known
 
 
+def test_a_plan_of_attention_is_for_shapes_that_come_often() -> None:
+    assert not graphs.worth_plans([80] * 1692, epochs=1)
+    assert graphs.worth_plans([80] * 1692, epochs=6)
+    assert not graphs.worth_plans([40] * 1692 + [80] * 1692, epochs=6)
+    assert not graphs.worth_plans([], epochs=3)
+
+
 @given(st.integers(1, 100), st.integers(0, 100))
 def test_rows_are_filled_up_to_a_power_of_two_or_the_most(rows: int, more: int) -> None:
     filled = graphs.fixed_rows(rows, most=rows + more)

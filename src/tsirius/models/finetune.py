@@ -43,6 +43,7 @@ from tsirius.models import (
     encode,
     estimate,
     graphs,
+    kernels,
     layers,
     load,
     lora,
@@ -165,6 +166,8 @@ NOTHING: Job | None = None
 
 def build(model: str, *, names: Sequence[str], recipe: Recipe) -> Any:
     """The model that is trained, see :func:`tsirius.models.adapters.build`."""
+    if load.device().type == "cuda" and adapters.captures(recipe.method, recipe.gradient_checkpointing):
+        kernels.prepare()
     return adapters.build(
         model,
         names=names,
@@ -336,12 +339,11 @@ class Training:
         self.every = recipe.evaluation_steps or math.ceil(self.per_epoch / recipe.evaluations_per_epoch)
         self.budget = batching.Budget(recipe.batch_tokens)
         self.graphs: graphs.Graphs | None = None
-        if self.device.type == "cuda" and adapters.captures(recipe.method, recipe.gradient_checkpointing):
-            self.graphs = graphs.Graphs()
         self.padded = self.lengths
-        if self.graphs is not None:
+        if self.device.type == "cuda" and adapters.captures(recipe.method, recipe.gradient_checkpointing):
             longest, least = max(self.lengths, default=1), self._idle() // recipe.batch_size
             self.padded = [graphs.bucket(length, longest=longest, least=least) for length in self.lengths]
+            self.graphs = graphs.Graphs(plans=graphs.worth_plans(self.padded, epochs=recipe.epochs))
         self._written_out = False
         self._epoch, self._order = -1, list[list[int]]()
 

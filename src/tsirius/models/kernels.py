@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +50,28 @@ class Dropout:
 NONE = Dropout(0.0, None)
 
 
-@functools.cache
+_ALONE = threading.Lock()
+
+
+def prepare() -> None:
+    """Begin to load Triton, half a second, while the caller does something else on a machine with a GPU."""
+    card = torch.cuda.current_device()
+
+    def work() -> None:
+        torch.cuda.set_device(card)  # each thread has its own
+        reason()
+
+    threading.Thread(target=work, daemon=True).start()
+
+
 def reason() -> str | None:
     """Why the kernels in Triton cannot be had here; None: they can."""
+    with _ALONE:
+        return _reason()
+
+
+@functools.cache
+def _reason() -> str | None:
     if not torch.cuda.is_available():
         return "no CUDA"
     if torch.cuda.get_device_capability() < OLDEST:
