@@ -17,8 +17,10 @@ from tsirius.models import kernels
 
 Pairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
-CHUNK = 4096
-"""Numbers of a program."""
+CHUNK = 1024
+"""Numbers of a program: with four a thread, enough programs share a processor for loads to overlap."""
+LARGEST = 2**31
+"""Numbers of a parameter: places are 32-bit integers."""
 
 
 def fits(optimiser: Any) -> bool:
@@ -31,7 +33,11 @@ def fits(optimiser: Any) -> bool:
         and not any(group["amsgrad"] or group["maximize"] for group in optimiser.param_groups)
         and all(group["betas"] == first["betas"] and group["eps"] == first["eps"] for group in optimiser.param_groups)
         and all(
-            part.dtype == torch.float32 and part.is_contiguous() and part.grad is not None and part.grad.is_contiguous()
+            part.dtype == torch.float32
+            and part.numel() < LARGEST
+            and part.is_contiguous()
+            and part.grad is not None
+            and part.grad.is_contiguous()
             for group in optimiser.param_groups
             for part in group["params"]
         )

@@ -193,8 +193,8 @@ def _adamw_chunk(
     KIND: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     count = tl.load(layout + 4 * which)
-    columns = tl.load(layout + 4 * which + 1)
-    row = tl.load(layout + 4 * which + 2)
+    columns = tl.load(layout + 4 * which + 1).to(tl.int32)
+    row = tl.load(layout + 4 * which + 2).to(tl.int32)
     group = tl.load(layout + 4 * which + 3)
     param = tl.multiple_of(tl.load(pointers + 5 * which).to(tl.pointer_type(tl.float32)), 16)
     grad = tl.multiple_of(tl.load(pointers + 5 * which + 1).to(tl.pointer_type(tl.float32)), 16)
@@ -227,7 +227,7 @@ def _adamw(
     CHUNK: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
     which = tl.load(chunks + 2 * tl.program_id(0))
-    start = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
+    start = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int32) * CHUNK
     at = start + tl.arange(0, CHUNK)
     if start + CHUNK <= tl.load(layout + 4 * which):
         _adamw_chunk(pointers, layout, which, at, rates, decays, corrections, divisor, beta, beta_squares, epsilon,
