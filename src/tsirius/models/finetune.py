@@ -36,7 +36,6 @@ from tsirius.errors import UserError
 from tsirius.headline import AGREEMENT
 from tsirius.metrics import weighted_f1
 from tsirius.models import (
-    adamw,
     adapters,
     batching,
     checkpoint,
@@ -346,7 +345,6 @@ class Training:
             self.padded = [graphs.bucket(length, longest=longest, least=least) for length in self.lengths]
             self.graphs = graphs.Graphs(plans=graphs.worth_plans(self.padded, epochs=recipe.epochs))
         self._written_out = False
-        self._adamw: adamw.AdamW | None = None
         self._epoch, self._order = -1, list[list[int]]()
 
     def _idle(self) -> int:
@@ -370,14 +368,11 @@ class Training:
             self._written_out = held is not None
             if held is not None and self.graphs is not None:
                 held.gather()
-                self._clear()  # every gradient has its place
-                if self.half == torch.bfloat16 and adamw.fits(self.optimiser):  # fp16's scaler may leave a step out
-                    self._adamw = adamw.AdamW(self.optimiser, held.copies)
             hook = self.optimiser.register_step_post_hook(lambda *_: held.refresh() if held is not None else None)
             try:
                 yield
             finally:
-                self._written_out, self._adamw = False, None
+                self._written_out = False
                 hook.remove()
 
     def rows(self, step: int) -> list[int]:
@@ -421,13 +416,9 @@ class Training:
 
     def _update(self) -> None:
         """Take the step that the gradients say."""
-        most = self.recipe.max_grad_norm
-        if self._adamw is not None:
-            self._adamw.step(adapters.divisor(self.trained.values(), most) if most else None)
-            return
         self.scaler.unscale_(self.optimiser)
-        if most:
-            adapters.clip(self.trained.values(), self.optimiser, most)
+        if self.recipe.max_grad_norm:
+            adapters.clip(self.trained.values(), self.optimiser, self.recipe.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
