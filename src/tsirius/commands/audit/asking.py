@@ -68,11 +68,7 @@ def ask(
     with _reader(keyboard, screen, single=single) as pressed:
         while index < len(ids):
             name = ids[index]
-            put("\n" + f"--- {translate(f'{index + 1:,} of {len(ids):,}')} ".ljust(width, "-"))
-            for paragraph in printable(texts[name]).splitlines():
-                put(textwrap.fill(paragraph, width))
-            if hints.get(name):
-                put(f"[{hints[name]}]")
+            put(_review(texts[name], hints.get(name), place=f"{index + 1:,} of {len(ids):,}", width=width))
             put(f"\n{keys}")
             before = answers.get(name)
             if before:
@@ -108,6 +104,13 @@ def _answer(
             return meaning, chosen
         press = f"Press 1 to {len(names)}, s, b or q." if single else f"Press 1 to {len(names)}, s, b or q, then Enter."
         print(translate(press), file=screen, flush=True)
+
+
+def _review(text: str, hint: str | None, *, place: str, width: int) -> str:
+    """A review as it is shown, under a line that says which one it is."""
+    lines = ["\n" + f"--- {translate(place)} ".ljust(width, "-")]
+    lines += [textwrap.fill(paragraph, width) for paragraph in printable(text).splitlines()]
+    return "\n".join([*lines, f"[{hint}]"] if hint else lines)
 
 
 def _done(meaning: str) -> str:
