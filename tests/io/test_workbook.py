@@ -274,3 +274,12 @@ def test_a_person_reads_a_new_sheet_without_arranging_it(tmp_path: Path) -> None
     assert sheet.column_dimensions["B"].width > len(title)
     assert sheet.page_setup.orientation == "landscape" and sheet.page_setup.fitToHeight == 0
     assert sheet.print_title_rows == "$1:$1"
+
+
+def test_a_row_is_as_high_as_its_longest_text_needs(tmp_path: Path) -> None:
+    rows = [["слово " * 40, 1], ["слово", 2], ["а\nб\nв", 3], ["слово " * 4000, 4]]
+    with workbook.new_sheet(tmp_path / "a.xlsx", ["text", "number"], texts=["text"]) as add:
+        add(rows)
+    sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
+    assert sheet is not None
+    assert [sheet.row_dimensions[row].height for row in range(2, 6)] == [75, None, 45, 405]

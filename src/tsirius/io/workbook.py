@@ -24,6 +24,10 @@ from tsirius.io.names import visible
 
 ROWS, COLUMNS = 1_048_576, 16_384
 """What a sheet holds."""
+LINE, LINES = 15, 27
+"""The height of a line in points, and the lines that a row, of at most 409 points, has room for."""
+BROKEN = 55
+"""Characters after which a line in a wide column is surely broken."""
 LONGEST = 32_767
 """Characters of a cell, in UTF-16 units."""
 ERRORS = frozenset({"#N/A", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#GETTING_DATA"})
@@ -231,6 +235,16 @@ def _damage_named(path: Path) -> Iterator[None]:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+def _lines(cells: Sequence[Cell], wide: Sequence[int]) -> int:
+    """How many lines the longest text of a row is broken into, as many as a row may be high at most.
+
+    Excel finds the height of a row by itself where none is written; LibreOffice prints lines over each other.
+    """
+    texts = (cell for number in wide if isinstance(cell := cells[number], str))
+    longest = max((sum(1 + len(line) // BROKEN for line in text.split("\n")) for text in texts), default=1)
+    return min(longest, LINES)
+
+
 @contextmanager
 def new_sheet(
     path: Path, columns: Sequence[str], *, texts: Sequence[str]
@@ -265,10 +279,10 @@ def new_sheet(
     top, wrapped = book.add_format({"valign": "top"}), book.add_format({"valign": "top", "text_wrap": True})
     formats = {date: book.add_format({"num_format": "yyyy-mm-dd", "valign": "top"}),
                datetime: book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss", "valign": "top"})}  # fmt: skip
+    wide = [number for number, column in enumerate(columns) if column in texts]
     for number, column in enumerate(columns):
-        wide = column in texts
-        width = WIDTHS[True] if wide else min(max(WIDTHS[False], len(column) + FILTER), WIDTHS[True])
-        sheet.set_column(number, number, width, wrapped if wide else top)
+        narrow = min(max(WIDTHS[False], len(column) + FILTER), WIDTHS[True])
+        sheet.set_column(number, number, *((WIDTHS[True], wrapped) if number in wide else (narrow, top)))
     bold, plain = book.add_format({"bold": True}), book.add_format()
     for number, column in enumerate(columns):
         sheet.write_string(0, number, column, bold)
@@ -280,6 +294,8 @@ def new_sheet(
             row += 1
             if row >= ROWS:
                 raise too_many(path, row)
+            if (lines := _lines(cells, wide)) > 1:
+                sheet.set_row(row, LINE * lines)
             for number, cell in enumerate(cells):
                 if isinstance(cell, str):
                     if cell.startswith("<r>") and cell.endswith("</r>"):  # a string like this is taken for XML as it is

@@ -22,7 +22,7 @@ from tsirius.progress import progress, say
 from tsirius.reporting.records import read_columns, read_votes
 from tsirius.section import Section
 
-VERSION = 2
+VERSION = 3
 
 EXPORTS = ("labelled.csv", "labelled.xlsx")
 LABELLED = ("label", "confidence", "reason")
