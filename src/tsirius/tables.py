@@ -161,9 +161,14 @@ def writer(schema: Schema, path: Path) -> Iterator[Callable[[pl.DataFrame], None
             pl.concat(waiting).write_parquet(path, row_group_size=ROW_GROUP)
 
 
+def scan(path: Path) -> pl.LazyFrame:
+    """A table that is read later, or in part; brackets and ``a=b`` in its path are no pattern and no partition."""
+    return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+
+
 def batches(path: Path, *, rows: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """The rows of a table, or some of its columns, at most ``rows`` at a time, in its order."""
-    table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    table = scan(path)
     if columns is not None:
         table = table.select(columns)
     for start in count(0, rows):
@@ -180,8 +185,7 @@ def read(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pl
     Raises:
         ValueError: the file has other columns than ``schema``.
     """
-    wanted = None if columns is None else list(columns)
-    table = pl.read_parquet(path, columns=wanted, glob=False, hive_partitioning=False)
+    table = (scan(path) if columns is None else scan(path).select(columns)).collect()
     check(table.schema, schema if columns is None else {name: schema[name] for name in columns}, path)
     return table
 

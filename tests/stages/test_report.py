@@ -147,6 +147,10 @@ def test_as_many_pairs_and_examples_as_asked_for(finished: dict[str, Path], tmp_
     assert text.count("<blockquote") - by_category.count("<blockquote") == 8
 
 
+def test_brackets_in_the_path_of_a_run_are_no_pattern(tmp_path: Path) -> None:
+    assert "Score against gold" in page(make_run(tmp_path / "[shop] x=1"), tmp_path)
+
+
 def test_the_same_run_gives_the_same_bytes(finished: dict[str, Path], tmp_path: Path) -> None:
     assert page(finished, tmp_path / "a") == page(finished, tmp_path / "b")
 

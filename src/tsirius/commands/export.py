@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tsirius import tables
 from tsirius.errors import UserError, nearest
 from tsirius.models import onnx, probes, saved_encoder
 from tsirius.models.batching import longest_first
@@ -252,7 +253,7 @@ def _texts(run: Path) -> list[str]:
     The order matters: in 8-bit integers a review's scores depend a little on those that share its batch.
     """
     verify(run / REVIEWS)
-    texts = pl.scan_parquet(run / REVIEWS).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
+    texts = tables.scan(run / REVIEWS).select(pl.col("clean").unique(maintain_order=True)).collect()["clean"]
     drawn = texts.gather(np.linspace(0, len(texts) - 1, min(len(texts), ROWS)).astype(int))
     ordered = sorted(drawn)
     return [ordered[row] for row in longest_first([len(text) for text in ordered])]

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import psutil
 
+from tsirius import tables
 from tsirius.errors import UserError
 from tsirius.io.source import open_source, read_batches
 from tsirius.models import onnx
@@ -155,7 +155,7 @@ def _texts(model: Path, reviews: Path | None) -> list[str]:
     own = model / "ingest" / "reviews.parquet"
     if reviews is None and own.is_file():
         verify(own)
-        texts = pl.scan_parquet(own).select("text").collect()["text"].to_list()
+        texts = tables.scan(own).select("text").collect()["text"].to_list()
     else:
         source = open_source(
             SAMPLE if reviews is None else reviews,

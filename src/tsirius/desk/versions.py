@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from tsirius import pipeline
+from tsirius import pipeline, tables
 from tsirius.config import Config
 from tsirius.errors import UserError
 from tsirius.publish import publishing
@@ -53,13 +53,13 @@ class Version:
 
     def learned_from(self, ids: Collection[str]) -> int:
         """How many of the reviews were not kept from it as an exam's: it learned from their labels."""
-        labels = pl.scan_parquet(self.folder / "answers" / "labels.parquet").select("id", "role")
+        labels = tables.scan(self.folder / "answers" / "labels.parquet").select("id", "role")
         learned = labels.filter(pl.col("id").is_in(list(ids)) & pl.col("role").ne_missing("exam"))
         return learned.collect().height
 
     def said(self) -> pl.DataFrame:
         """A table of :data:`SAID`."""
-        return pl.read_parquet(self.folder / "said.parquet")
+        return tables.scan(self.folder / "said.parquet").collect()
 
 
 def outputs(run: Path) -> dict[str, str]:

@@ -70,9 +70,7 @@ def funnel(given: Mapping[str, Path], labelled: pl.DataFrame, counts: Counts) ->
         labelled: ``label`` and ``reason`` of every review.
         counts: see :func:`count_categories`.
     """
-    reviews = pl.scan_parquet(given["ingest"] / "reviews.parquet").select(
-        rows=pl.len(), groups=pl.col("group").n_unique()
-    )
+    reviews = tables.scan(given["ingest"] / "reviews.parquet").select(rows=pl.len(), groups=pl.col("group").n_unique())
     kept, groups = reviews.collect().row(0)
     dropped = height(given["ingest"] / "rejected.parquet")
     total = {step: sum(rows.values()) for step, rows in counts.items()}

@@ -128,7 +128,7 @@ def suspects(given: Mapping[str, Path], votes: pl.DataFrame, *, limit: int) -> l
     doubtful = _doubtful(given, without=contradicted["id"], limit=limit - contradicted.height)
     rows = pl.concat([contradicted, doubtful], how="vertical_relaxed")
     shown_ids = pl.col("id").is_in(rows["id"].to_list())
-    evidence = pl.scan_parquet(given["label"] / "votes.parquet").select("id", "labeller", "evidence").filter(shown_ids)
+    evidence = tables.scan(given["label"] / "votes.parquet").select("id", "labeller", "evidence").filter(shown_ids)
     votes = votes.filter(shown_ids).join(evidence.collect(), on=["id", "labeller"], maintain_order="left")
     shown = []
     for row in rows.iter_rows(named=True):
@@ -151,7 +151,8 @@ def _contradicted(path: Path, *, limit: int) -> pl.DataFrame:
     if not path.is_file():
         return pl.DataFrame(schema=SUSPECT)
     return (
-        pl.read_parquet(path)
+        tables.scan(path)
+        .collect()
         .filter(pl.col("label") != pl.col("predicted"))
         .sort("confidence", "id", descending=[True, False], nulls_last=True)
         .head(limit)
@@ -161,9 +162,9 @@ def _contradicted(path: Path, *, limit: int) -> pl.DataFrame:
 
 def _doubtful(given: Mapping[str, Path], *, without: pl.Series, limit: int) -> pl.DataFrame:
     """The reviews whose label similar reviews contradict, the most confident labels first; none has a prediction."""
-    reviews = pl.scan_parquet(given["ingest"] / "reviews.parquet").select("id", "clean")
+    reviews = tables.scan(given["ingest"] / "reviews.parquet").select("id", "clean")
     return (
-        pl.scan_parquet(given["label"] / "labels.parquet")
+        tables.scan(given["label"] / "labels.parquet")
         .filter(pl.col("doubtful"), ~pl.col("id").is_in(without.to_list()))
         .sort("confidence", "id", descending=[True, False], nulls_last=True)
         .head(limit)
@@ -182,7 +183,7 @@ def least_sure(path: Path, *, limit: int) -> list[dict[str, Any]]:
         limit: the number of reviews at most.
     """
     rows = (
-        pl.scan_parquet(path)
+        tables.scan(path)
         .filter(pl.col("label").is_not_null())
         .select("clean", "label", "confidence", "id")
         .sort("confidence", "id")

@@ -71,7 +71,7 @@ def versions(records: Records) -> list[tuple[str, str]]:
 
 def read_columns(path: Path, schema: tables.Schema, names: Sequence[str]) -> pl.DataFrame:
     """Some columns of a table, without reading the others: a million texts would not fit a small machine."""
-    return pl.scan_parquet(path).select(pl.col(name).cast(schema[name]) for name in names).collect()
+    return tables.scan(path).select(pl.col(name).cast(schema[name]) for name in names).collect()
 
 
 def read_table(path: Path, schema: tables.Schema) -> pl.DataFrame:
@@ -87,12 +87,12 @@ def read_votes(path: Path) -> pl.DataFrame:
     Args:
         path: of the label stage's ``votes.parquet``.
     """
-    return pl.scan_parquet(path).select("id", "labeller", vote="said").collect()
+    return tables.scan(path).select("id", "labeller", vote="said").collect()
 
 
 def height(path: Path, *where: pl.Expr) -> int:
     """The number of rows of a table, or of those that meet ``where``."""
-    return int(pl.scan_parquet(path).filter(*where).select(pl.len()).collect().item())
+    return int(tables.scan(path).filter(*where).select(pl.len()).collect().item())
 
 
 def count_values(values: pl.Series) -> dict[str, int]:

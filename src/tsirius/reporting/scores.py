@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tsirius import calibration, metrics
+from tsirius import calibration, metrics, tables
 from tsirius.headline import NOT_KNOWN, Headline
 from tsirius.reporting import charts, figures
 
@@ -63,7 +63,7 @@ def assess(kind: str, score: Mapping[str, Any], folder: Path, *, pairs: int, exa
     f1, baseline = score.get("weighted_f1"), majority.get("weighted_f1")
     beaten = low is None or baseline is None or low > baseline
     table = folder / KINDS[kind]["table"]
-    predictions = pl.read_parquet(table) if table.is_file() else None
+    predictions = tables.scan(table).collect() if table.is_file() else None
     return {
         **KINDS[kind],
         "kind": kind,

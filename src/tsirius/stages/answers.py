@@ -115,7 +115,7 @@ def read(folder: Path, names: Sequence[str]) -> Labelled:
     return Labelled(
         names=names,
         labels=tables.read(folder / "labels.parquet", tables.LABELS),
-        votes=pl.scan_parquet(folder / "votes.parquet").select("id", "labeller", label="said"),
+        votes=tables.scan(folder / "votes.parquet").select("id", "labeller", label="said"),
         consensus=np.load(folder / CONSENSUS, allow_pickle=False).astype(np.float64),
         mix=json.loads((folder / MIX).read_text(encoding="utf-8")),
         embed=embeddings.published(folder),

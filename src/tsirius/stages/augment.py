@@ -227,7 +227,7 @@ def _rows(accepted: pl.DataFrame, sources: pl.DataFrame, *, weight: float) -> pl
 def _evidence(folder: Path, ids: pl.Series) -> dict[str, frozenset[str]]:
     """Review's id → the lemmas by which the lexicon labelled it."""
     result = (
-        pl.scan_parquet(folder / "votes.parquet")
+        tables.scan(folder / "votes.parquet")
         .filter(
             (pl.col("labeller") == "lexicon") & pl.col("id").is_in(ids.implode()) & (pl.col("evidence").list.len() > 0)
         )

@@ -312,7 +312,7 @@ def draw(
         answered: the table of labels after the answers: what people answered, and copies of it, stay.
         sample: different reviews, of those that have training rows.
     """
-    stay = pl.scan_parquet(answered).filter(pl.col("role").is_in(["lesson", "copy"])).select("id").collect()["id"]
+    stay = tables.scan(answered).filter(pl.col("role").is_in(["lesson", "copy"])).select("id").collect()["id"]
     used = written.filter(pl.col("id").is_in(train["origin"].implode()))
     others = used.filter(~pl.col("id").is_in(stay.implode()))
     drawn = others["id"].filter(pl.Series(sampling.drawn(sampling.numbers(others["clean"]), sample)))
@@ -335,7 +335,7 @@ def _calibrate(config: Config, folder: Path, given: Mapping[str, Path], *, seed:
     if known.is_empty():
         return {}
     known = known.sample(min(known.height, CALIBRATED), seed=seed)
-    reviews = pl.scan_parquet(given["ingest"] / "reviews.parquet").select("id", "clean")
+    reviews = tables.scan(given["ingest"] / "reviews.parquet").select("id", "clean")
     texts = reviews.filter(pl.col("id").is_in(known["id"].implode())).collect()
     known = known.join(texts, on="id", how="left", maintain_order="left")
     model = classifier.Classifier.load(folder, embedded=given["label"])

@@ -239,7 +239,7 @@ class Desk:
 
     @cached_property
     def _votes(self) -> list[NDArray[np.int64]]:
-        votes = pl.read_parquet(self.run / "label" / "votes.parquet", columns=["labeller", "said"])
+        votes = tables.scan(self.run / "label" / "votes.parquet").select(["labeller", "said"]).collect()
         return [self._indices(part["said"]) for part in votes.partition_by("labeller", maintain_order=True)]
 
     @cached_property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tsirius import tables
 from tsirius.answers import standing
 from tsirius.answers.log import Log, text_hash
 from tsirius.answers.standing import Given
@@ -42,7 +43,7 @@ def export(run: Path, path: Path, *, form: str) -> int:
          "kind": one.kind, "who": one.who, "at": one.at, "note": one.note}
         for one in Log(run).standing() if one.text in texts
     ]  # fmt: skip
-    labels = dict(pl.read_parquet(run / "label" / "labels.parquet", columns=["id", "label"]).iter_rows())
+    labels = dict(tables.scan(run / "label" / "labels.parquet").select(["id", "label"]).collect().iter_rows())
     return exchange.write(path, rows, form=form, labels=labels)
 
 
@@ -78,7 +79,7 @@ def _check(form: str) -> None:
 
 def _reviews(run: Path) -> tuple[pl.DataFrame, list[str]]:
     folder = Store(run).read("ingest")
-    reviews = pl.read_parquet(folder / "reviews.parquet", columns=["id", "text", "group"])
+    reviews = tables.scan(folder / "reviews.parquet").select(["id", "text", "group"]).collect()
     hashes = pl.Series("hash", [text_hash(text) for text in reviews["text"]], dtype=pl.String)
     names = Categories.from_json((folder / "categories.json").read_text(encoding="utf-8")).names
     return reviews.with_columns(hashes), list(names)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from tsirius import tables
 from tsirius.categories import Categories
 from tsirius.config import Config
 from tsirius.errors import UserError
@@ -59,7 +60,7 @@ def open_subject(run: Path, of: Of) -> Subject:
     table = store.folder(stage) / ("labels.parquet" if of == "labels" else "predictions.parquet")
     column = "label" if of == "labels" else "category"
     columns = ["id", column, "confidence", *(["labellers"] if of == "labels" else [])]
-    rows = pl.read_parquet(table, columns=columns).rename({column: "label"}, strict=False)
+    rows = tables.scan(table).select(columns).collect().rename({column: "label"}, strict=False)
     if of == "labels":  # those that no labeller was asked about have no label to be right or wrong
         rows = rows.filter(pl.col("labellers").is_not_null()).drop("labellers")
     categories = Categories.from_json((store.folder("ingest") / "categories.json").read_text(encoding="utf-8"))
@@ -85,7 +86,7 @@ def read_texts(subject: Subject, ids: pl.Series) -> dict[str, str]:
         UserError: a review is gone, or the test file has changed.
     """
     if subject.of == "labels":
-        reviews = pl.scan_parquet(subject.run / "ingest" / "reviews.parquet").select("id", "text")
+        reviews = tables.scan(subject.run / "ingest" / "reviews.parquet").select("id", "text")
         texts = dict(reviews.filter(pl.col("id").is_in(ids.implode())).collect().iter_rows())
     else:
         texts = {}
@@ -114,6 +115,6 @@ def _test_file(run: Path) -> Source:
 def also_trained_on(subject: Subject, texts: list[str]) -> int:
     """The number of the texts that also are among the run's training reviews."""
     clean = pl.Series([normalise(text) for text in texts], dtype=pl.String)
-    reviews = pl.scan_parquet(subject.run / "ingest" / "reviews.parquet").select("clean")
+    reviews = tables.scan(subject.run / "ingest" / "reviews.parquet").select("clean")
     known = set(reviews.filter(pl.col("clean").is_in(clean.implode())).collect()["clean"])
     return sum(text in known for text in clean)

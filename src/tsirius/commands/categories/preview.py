@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from tsirius import labellers, pipeline, sampling
+from tsirius import labellers, pipeline, sampling, tables
 from tsirius.categories import Categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
@@ -129,8 +129,8 @@ def preview(run: Path, new: Categories, *, renamed: Mapping[str, str]) -> Previe
         UserError: the run is not finished, or another process is running it.
     """
     config, store, old = configuration(run), Store(run), categories_of(run)
-    before = pl.read_parquet(store.read("label") / "labels.parquet", columns=["id", "label"])
-    reviews = pl.read_parquet(store.read("ingest") / "reviews.parquet", columns=["id", "text", "clean"])
+    before = tables.scan(store.read("label") / "labels.parquet").select(["id", "label"]).collect()
+    reviews = tables.scan(store.read("ingest") / "reviews.parquet").select(["id", "text", "clean"]).collect()
     with store.lock(), tempfile.TemporaryDirectory(dir=run, prefix=".categories-") as made:
         texts = reviews["clean"].unique(maintain_order=True)
         texts = texts.filter(pl.Series(sampling.drawn(sampling.numbers(texts), config.label.sample)))
@@ -143,7 +143,7 @@ def preview(run: Path, new: Categories, *, renamed: Mapping[str, str]) -> Previe
         scratch = run / KEPT / "label"
         scratch.mkdir(parents=True, exist_ok=True)
         label.run(config.label, {"ingest": given}, out, seed=config.seed, scratch=scratch)
-        after = pl.read_parquet(out / "labels.parquet", columns=["id", "label"])
+        after = tables.scan(out / "labels.parquet").select(["id", "label"]).collect()
     words = {one.name: one.plain_description for one in old}
     same = [one for one in new if one.name in words]
     return Preview(
