@@ -4,6 +4,7 @@
     python benchmarks/scale.py predict MODEL FOLDER OUT [--processes 2] [--engine here|ray] [--nodes 0] [--kills 0]
     python benchmarks/scale.py same OUT OTHER_OUT
     python benchmarks/scale.py overhead RUN_OR_MODEL FOLDER SCRATCH [--processes 2]
+    python benchmarks/scale.py ingest CATEGORIES FOLDER SCRATCH
 
 ``make`` writes ROWS reviews as Parquet: those of REVIEWS.csv over and over, each with two letters put in somewhere;
 parts that are there already are left, so that the same command resumes. ``predict`` has them predicted by so many
@@ -12,7 +13,8 @@ at random, is killed with SIGKILL and the command is given again. With NODES, Ra
 worker each (``ray.cluster_utils``), and a raylet may be killed too: its node is lost with its worker, and another one
 joins. The last step checks all parts together. The same command resumes.
 ``same`` compares two folders of outputs byte by byte. ``overhead`` predicts the same parts by so many plain processes
-and by Ray with so many workers, and prints how much of the plain rate is left and the peak of each.
+and by Ray with so many workers, and prints how much of the plain rate is left and the peak of each. ``ingest`` has
+the stage ingest read the reviews in one process, with one thread; its temporary files are in SCRATCH.
 Prints reviews a second, with an interval over stretches of the time, and the peak resident memory of one process.
 """
 
@@ -23,8 +25,10 @@ import csv
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from itertools import cycle, islice, pairwise
@@ -209,6 +213,24 @@ def overhead(given: argparse.Namespace) -> None:
           f" the start on; {memory:.3f} of the plain peak")  # fmt: skip
 
 
+def ingest(given: argparse.Namespace) -> None:
+    """Ingest the reviews, and print the rate and the peak."""
+    from tsirius.stages import ingest as stage
+
+    tempfile.tempdir = str(given.scratch)
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "scratch").mkdir()
+        config = stage.Config(train=given.folder, categories=given.categories)
+        start = time.perf_counter()
+        counts = stage.run(config, {}, Path(name), seed=0, scratch=Path(name) / "scratch")
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of Linux
+    print({key: value for key, value in counts.items() if key != "columns"})
+    print(
+        f"{counts['rows']:,} reviews in {seconds:,.0f} s: {counts['rows'] / seconds:,.0f}/s, peak {peak / MIB:,.0f} MiB"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -235,15 +257,23 @@ def main() -> None:
     measuring.add_argument("folder", type=Path)
     measuring.add_argument("scratch", type=Path)
     measuring.add_argument("--processes", type=int, default=2)
+    ingesting = verbs.add_parser("ingest")
+    ingesting.add_argument("categories", type=Path)
+    ingesting.add_argument("folder", type=Path)
+    ingesting.add_argument("scratch", type=Path)
     measuring.set_defaults(nodes=0, kills=0, every=0.0, seed=0)
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     if given.verb == "make":
         make(given.reviews, given.folder, rows=given.rows, parts=given.parts)
     elif given.verb == "same":
         same(given.out, given.other)
     elif given.verb == "overhead":
         overhead(given)
+    elif given.verb == "ingest":
+        given.scratch.mkdir(parents=True, exist_ok=True)
+        ingest(given)
     else:
         given.out.mkdir(parents=True, exist_ok=True)
         predict(given)

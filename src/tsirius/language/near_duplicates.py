@@ -42,7 +42,7 @@ def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> NDArray
     that similar are missed, 1 in 100 at 0.85. Buckets are sorted arrays: tables of Python sets take 3.7 KB a text.
 
     Args:
-        texts: cleaned texts; about 100 bytes of memory each beside the texts themselves, and 256 bytes in the temporary
+        texts: cleaned texts; about 90 bytes of memory each beside the texts themselves, and 256 bytes in the temporary
             folder.
         similarity: above 0, at most 1.
 
@@ -54,6 +54,7 @@ def near_duplicate_groups(texts: Sequence[str], *, similarity: float) -> NDArray
     first, long = _equal(texts)
     different = np.flatnonzero(long & (first == np.arange(len(first))))
     parent = array("q", first.tobytes())
+    del first, long
     if similarity < 1 and len(different) > 1:
         with tempfile.TemporaryDirectory(prefix="tsirius-") as folder:
             signatures = Signatures(Path(folder) / "signatures", texts, different)
@@ -94,7 +95,7 @@ def _unite(
 ) -> None:
     """Let the parents of similar rows meet; a parent is never a later row."""
     bands, rows_a_band = best_bands(similarity)
-    rows, size = array("q", different.tobytes()), array("l", [1]) * len(parent)
+    size = array("i", [1]) * len(parent)
 
     def find(row: int) -> int:
         while parent[row] != row:
@@ -103,9 +104,9 @@ def _unite(
         return row
 
     @lru_cache(maxsize=1024)
-    def shingles(row: int) -> frozenset[str]:
+    def shingles(row: int) -> set[str]:
         key = _key(texts[row])
-        return frozenset(key[at : at + SHINGLE] for at in range(len(key) - SHINGLE + 1))
+        return {key[at : at + SHINGLE] for at in range(len(key) - SHINGLE + 1)}
 
     def alike(one: int, other: int) -> bool:
         left, right = shingles(one), shingles(other)
@@ -113,15 +114,16 @@ def _unite(
         return shared >= similarity * (len(left) + len(right) - shared)
 
     for start in range(0, bands * rows_a_band, rows_a_band):
-        for leader, member in _candidates(signatures, start, start + rows_a_band, similarity=similarity):
-            one, other = find(rows[leader]), find(rows[member])
-            if one == other or not alike(rows[leader], rows[member]):
-                continue
-            if size[one] + size[other] > LARGE and not alike(one, other):
-                continue
-            one, other = min(one, other), max(one, other)
-            parent[other] = one
-            size[one] += size[other]
+        for pairs in _candidates(signatures, start, start + rows_a_band, similarity=similarity):
+            for leader, member in different[pairs].tolist():
+                one, other = find(leader), find(member)
+                if one == other or not alike(leader, member):
+                    continue
+                if size[one] + size[other] > LARGE and not alike(one, other):
+                    continue
+                one, other = min(one, other), max(one, other)
+                parent[other] = one
+                size[one] += size[other]
 
 
 def best_bands(similarity: float) -> tuple[int, int]:
@@ -177,9 +179,13 @@ class Signatures:
 
     def rows(self, index: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Some signatures, [len(index), PERMUTATIONS]."""
-        # Mapped anew each time: the pages that were read do not stay.
-        shape = (self._count, PERMUTATIONS)
-        return np.array(np.memmap(self._path, dtype=np.uint32, mode="r", shape=shape)[index])
+        # Read, not mapped: pages that are mapped count as the process's memory.
+        found = np.empty((len(index), PERMUTATIONS), dtype=np.uint32)
+        with self._path.open("rb", buffering=0) as file:
+            for at, row in enumerate(index.tolist()):
+                file.seek(row * found.strides[0])
+                file.readinto(found[at])
+        return found
 
 
 def shingle_hashes(keys: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -210,8 +216,8 @@ def _mix(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return mixed
 
 
-def _candidates(signatures: Signatures, start: int, stop: int, *, similarity: float) -> Iterator[tuple[int, int]]:
-    """Pairs of signatures that share a band and look alike, in a fixed order.
+def _candidates(signatures: Signatures, start: int, stop: int, *, similarity: float) -> Iterator[NDArray[np.int64]]:
+    """Pairs of signatures that share a band and look alike, in a fixed order, some at a time, [n, 2].
 
     In each bucket all are compared with the first; those unlike it with the first of themselves, up to four times.
     """
@@ -238,5 +244,5 @@ def _candidates(signatures: Signatures, start: int, stop: int, *, similarity: fl
         some = np.flatnonzero(close)
         for at in range(0, len(some), BATCH):
             pairs = some[at : at + BATCH]
-            yield from zip(leaders[pairs].tolist(), members[pairs].tolist(), strict=True)
+            yield np.stack([leaders[pairs], members[pairs]], axis=1)
         order, bucket = members[~close], bucket[~close]

@@ -8,7 +8,6 @@ from typing import Any
 
 WORD = re.compile(r"[^\W_]+")
 """A run of letters and digits."""
-_FOLD = str.maketrans({"ё": "е", "\u0300": None, "\u0301": None})  # stress marks split no word
 _RUSSIAN = re.compile(r"[а-я]")
 LONGEST_WORD = 40
 """A longer run of letters is no word of a dictionary: it is its own lemma."""
@@ -21,7 +20,7 @@ def words(text: str) -> list[str]:
         >>> words("Ещё одно Wi-Fi реле, 220В!")
         ['еще', 'одно', 'wi', 'fi', 'реле', '220в']
     """
-    return WORD.findall(text.lower().translate(_FOLD))
+    return WORD.findall(_folded(text.lower()))
 
 
 def lemmas(text: str) -> list[str]:
@@ -43,7 +42,12 @@ def lemma(word: str) -> str:
     if len(word) > LONGEST_WORD or not _RUSSIAN.search(word):
         return word
     form: str = analyser().parse(word)[0].normal_form
-    return form.translate(_FOLD)
+    return _folded(form)
+
+
+def _folded(text: str) -> str:
+    """The text with ё as е, without stress marks, which split no word: str.translate takes ten times as long."""
+    return text.replace("ё", "е").replace("\u0300", "").replace("\u0301", "")
 
 
 @cache
