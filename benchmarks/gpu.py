@@ -4,8 +4,9 @@
 
 Each cell is measured once and written as a line of JSON; cells that OUT.jsonl has under the same name are not measured
 again. ``--table`` prints what is there: every name beside the first. Steps are whole ones, from the rows' tokens to the
-optimiser, of random tokens; the figure is the median of 30 after 12 that warm up, which captures count among. MFU is
-floating-point operations (see :mod:`tsirius.models.estimate`) over the card's best, ``--tflops``.
+optimiser, of random tokens; under torchrun each process takes its share of the rows. The figure is the median of 30
+after 12 that warm up, which captures count among. MFU is floating-point operations (see :mod:`tsirius.models.estimate`)
+over the card's best, ``--tflops``.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import numpy as np
 import torch
 
-from tsirius.models import adapters, batching, encode, estimate, finetune, load
+from tsirius.models import adapters, batching, distributed, encode, estimate, finetune, load
 
 SHAPES = {"mini": (2, 64, 128, 2), "base": (12, 768, 3072, 12), "large": (24, 1024, 4096, 16)}
 STEPS = [
     ("base", "lora", 32, 256), ("base", "lora", 16, 24), ("base", "lora", 64, 24), ("base", "lora", 64, 256),
-    ("base", "full", 32, 256), ("large", "lora", 32, 256),
+    ("base", "full", 32, 256), ("large", "lora", 32, 256), ("large", "lora", 64, 256),
 ]  # fmt: skip
 EPOCHS = 100
 """Steps are those of a training that is long enough for what a shape costs once."""
@@ -57,7 +58,7 @@ def folder(size: str, tokenizer: Path, *, labels: int = 3) -> Path:
     from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceClassification
 
     result = Path(tempfile.gettempdir()) / f"xlm-r-{size}"
-    if not (result / "config.json").exists():
+    if not distributed.process() and not (result / "config.json").exists():
         layers, hidden, inner, heads = SHAPES[size]
         torch.manual_seed(0)
         words = AutoTokenizer.from_pretrained(tokenizer)
@@ -72,6 +73,7 @@ def folder(size: str, tokenizer: Path, *, labels: int = 3) -> Path:
             model = XLMRobertaForSequenceClassification(config)
         model.save_pretrained(result)
         words.save_pretrained(result)
+    distributed.meet()
     return result
 
 
@@ -143,12 +145,12 @@ def step_cell(model: Path, method: str, rows: int, length: int, *, tflops: float
     cost = estimate.flops(estimate.shape(str(model)), use) * rows * length
     graphs = getattr(made, "graphs", None)
     return {
-        "ms": flow * 1e3, "ms_waited_for": apart * 1e3, "mfu": cost / flow / (tflops * 1e12),
+        "ms": flow * 1e3, "ms_waited_for": apart * 1e3, "mfu": cost / flow / (distributed.processes() * tflops * 1e12),
         "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "reserved_mib": torch.cuda.max_memory_reserved() / 2**20 if torch.cuda.is_available() else None,
         "graphs": len(graphs) if graphs is not None else 0,
         "capture_s": graphs.seconds if graphs is not None else 0.0,
-        "eager_because": graphs.reason if graphs is not None else None,
+        "eager_because": graphs.reason if graphs is not None else None, "processes": distributed.processes(),
     }  # fmt: skip
 
 
@@ -244,7 +246,7 @@ def label_cell(model: Path, texts: list[str], *, tflops: float) -> dict[str, Any
     of = estimate.shape(str(model))
     cost = (2 * of.linear + of.layers * 4 * tokens / len(texts) / len(ASKED) * of.hidden) * tokens
     return {"reviews_per_second": len(texts) / seconds, "mfu": cost / seconds / (tflops * 1e12), "seconds": seconds,
-            "tokenising_s": tokenising, "budget": scorer.budget.tokens,
+            "tokenising_s": tokenising, "budget": scorer.budget.tokens, "cards": getattr(scorer.budget, "cards", 1),
             "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None}  # fmt: skip
 
 
@@ -372,6 +374,7 @@ def cells(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[st
     yield "epoch lora base", lambda: epoch_cell(at("base"), texts, rows=16)
     yield "trainer lora base", lambda: trainer_cell(at("base"), texts, rows=16)
     yield "label large", lambda: label_cell(at("large"), texts[:1692], tflops=given.tflops)
+    yield "label 8 times as many large", lambda: label_cell(at("large"), 8 * texts[:1692], tflops=given.tflops)
     yield "predict base", lambda: predict_cell(at("base"), texts[:1692])
     yield "classified base 64", lambda: classified_cell(at("base"), texts[:1692], batch=64)
     for size, method, rows, length in (STEPS[1], STEPS[0], STEPS[4]):
@@ -423,6 +426,7 @@ def main() -> None:
     parser.add_argument("--tflops", type=float, default=989.0)
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
+    distributed.join()
     if not given.table:
         done = {(line["cell"], line["name"]) for line in read(given.out)}
         wanted = tuple(given.cells.split(","))
@@ -434,6 +438,8 @@ def main() -> None:
             except Exception as error:
                 figures = {"failed": f"{type(error).__name__}: {error}"[:1500]}
             line = {"cell": cell, "name": given.name, **figures}
+            if distributed.process():
+                continue
             print(json.dumps(line), flush=True)
             if "failed" not in figures:
                 with given.out.open("a", encoding="utf-8") as file:
@@ -442,7 +448,9 @@ def main() -> None:
             if torch.cuda.is_available():
                 batching.attempt(lambda: None)
                 torch.cuda.empty_cache()
-    print(table(read(given.out)))
+    if not distributed.process():
+        print(table(read(given.out)))
+    distributed.part()
 
 
 if __name__ == "__main__":

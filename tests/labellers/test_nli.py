@@ -14,6 +14,7 @@ from tsirius.categories import Categories, Category
 from tsirius.errors import UserError
 from tsirius.labellers import hypotheses, nli
 from tsirius.labellers.pairs import Batch, Scorer
+from tsirius.models import cards, load
 
 CATEGORIES = Categories(
     [
@@ -58,6 +59,39 @@ def teacher(model: Path, *, content_free: Sequence[str] = ()) -> hypotheses.Teac
 
 def probabilities(scorer: Scorer, texts: Sequence[str]) -> Any:
     return hypotheses.probabilities(scorer.logits(texts, HYPOTHESES, advance=None))
+
+
+def test_every_card_takes_batches_and_the_scores_stay(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, seen = scorer(model).logits(TEXTS, HYPOTHESES, advance=None), set()
+    monkeypatch.setattr(cards, "others", lambda device: [device, device])
+    monkeypatch.setattr(cards, "_copied", lambda *_: load.judge(str(model), head=load.CLASSIFIER, precision="fp32"))
+    everywhere = cards.everywhere
+
+    def watched(network: Any) -> list[Any]:
+        made = everywhere(network)
+        for number, one in enumerate(made):
+            one.register_forward_hook(lambda *_, number=number: seen.add(number))
+        return made
+
+    monkeypatch.setattr(cards, "everywhere", watched)
+    found = scorer(model, batch_tokens=60)
+    seen.clear()
+    np.testing.assert_allclose(found.logits(TEXTS, HYPOTHESES, advance=None), alone, atol=1e-5)
+    assert seen == {0, 1, 2}
+
+
+def test_a_card_without_room_is_left_out(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load.judge(str(model), head=load.CLASSIFIER, precision="fp32")
+    assert cards.everywhere(network) == [network]  # no GPU has it, so none beside it is asked
+    monkeypatch.setattr(cards, "others", lambda device: [device])
+    monkeypatch.setattr(cards, "_copied", lambda one, device: one)
+    assert cards.everywhere(network) == [network, network]
+
+    def full(*_: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(cards, "_copied", full)
+    assert cards.everywhere(network) == [network]
 
 
 @pytest.mark.parametrize("multi_label", [True, False])

@@ -104,6 +104,15 @@ def test_a_batch_is_fetched_when_the_next_has_begun() -> None:
     assert log == ["begun [0]", "begun [1]", "fetched [0]", "begun [2]", "fetched [1]", "fetched [2]"]
 
 
+def test_with_two_cards_two_batches_are_under_way_while_one_is_fetched() -> None:
+    log: list[str] = []
+    budget = Budget(3, cards=2)
+    found = batching.filled([3] * 4, lambda rows: Pending(rows, log), width=1, budget=budget, where="model")
+    assert found[:, 0].tolist() == [0, 1, 2, 3]
+    assert log[:5] == ["begun [0]", "begun [1]", "begun [2]", "fetched [0]", "begun [3]"]
+    assert log[5:] == ["fetched [1]", "fetched [2]", "fetched [3]"]
+
+
 def test_a_batch_is_waited_for_while_its_time_is_measured() -> None:
     log: list[str] = []
     budget = Budget(3, probed=True)

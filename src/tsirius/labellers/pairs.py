@@ -6,6 +6,7 @@ longest first within a budget of tokens, see :mod:`tsirius.models.batching`.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ def cross_encoder(
     """A sequence classifier that reads a text and a hypothesis at once, as a scorer of pairs.
 
     Args:
-        network: of transformers, on its device.
+        network: of transformers, on its device; where that is a GPU, all GPUs take part, each with a copy.
         pick: its logits of B pairs, [B, labels] → those against and for the hypothesis, [B, 2].
         model: its folder or hub name.
         text_first: the text comes before the hypothesis, as a premise does; else after it, as a document after a query.
@@ -195,7 +196,7 @@ def cross_encoder(
         UserError: its tokenizer is another model's, or joins pairs in an unknown way; or its scores of a pair depend on
             the pairs beside it.
     """
-    from tsirius.models import encode
+    from tsirius.models import cards, encode
     from tsirius.models.load import settle, tokenizer
 
     words = tokenizer(model)
@@ -204,8 +205,12 @@ def cross_encoder(
     kinds = "token_type_ids" in words.model_input_names
     pad = padding(words, network.config)
 
+    networks = cards.everywhere(network)
+    turns = itertools.cycle(networks)
+
     def forward(batch: Batch) -> NDArray[np.float32] | Later:
-        logits = network(**inputs(batch, pad=pad, kinds=kinds, left=False, device=network.device)).logits
+        own = next(turns)
+        logits = own(**inputs(batch, pad=pad, kinds=kinds, left=False, device=own.device)).logits
         return fetched(pick(logits).float())
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
@@ -216,8 +221,11 @@ def cross_encoder(
 
     one = frame("Отзыв.")
     pairs = [one.before + text[: length // 2] + one.after for text in tokens(encode.NEIGHBOURS)]
-    check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF, where=model)
-    return Scorer(model, tokens, frame, forward, length, budget_on(network.device, batch_tokens))
+    for _ in networks:  # each is then ready: what a GPU does once says nothing of the best batch
+        check_alone(lambda rows: forward(Batch(rows, [[0] * len(row) for row in rows])), pairs, rounding=HALF,
+                    where=model)  # fmt: skip
+    budget = budget_on(network.device, batch_tokens, cards=len(networks))
+    return Scorer(model, tokens, frame, forward, length, budget)
 
 
 def around(

@@ -278,5 +278,10 @@ def clip(trained: Iterable[torch.Tensor], optimiser: torch.optim.Optimizer, most
     if not by_itself:
         torch.nn.utils.clip_grad_norm_(parts, most)
         return
-    norm = torch.nn.utils.get_total_norm([part.grad for part in parts if part.grad is not None])
-    optimiser.grad_scale = ((norm + 1e-6) / most).clamp(min=1.0)  # type: ignore[attr-defined]  # gradients are divided
+    optimiser.grad_scale = divisor(parts, most)  # type: ignore[attr-defined]
+
+
+def divisor(trained: Iterable[torch.Tensor], most: float) -> torch.Tensor:
+    """What gradients are divided by so that their norm is ``most`` at most."""
+    norm = torch.nn.utils.get_total_norm([part.grad for part in trained if part.grad is not None])
+    return ((norm + 1e-6) / most).clamp(min=1.0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,9 +56,11 @@ class Budget:
         probed: as long as a batch of twice the tokens is so much faster (:data:`FASTER`), the budget is doubled: a GPU
             is not busy with less than its own, which hangs on its arithmetic, its memory and the model. See
             :meth:`measured`.
+        cards: GPUs that take batches in turn: so many may be computed while another waits.
     """
 
-    def __init__(self, tokens: int, *, probed: bool = False) -> None:
+    def __init__(self, tokens: int, *, probed: bool = False, cards: int = 1) -> None:
+        self.cards = cards
         self._most = self.tokens = tokens
         self._good, self._patience, self._grown = 0, GOOD_BATCHES, False
         self.probing, self._rate = probed, 0.0
@@ -124,8 +127,9 @@ class Later:
 
     def __init__(self, numbers: torch.Tensor) -> None:
         self._numbers = numbers.to("cpu", non_blocking=True)
-        self._done = sys.modules["torch"].cuda.Event()
-        self._done.record()
+        cuda = sys.modules["torch"].cuda
+        self._done = cuda.Event()
+        self._done.record(cuda.current_stream(numbers.device))
 
     def numpy(self) -> Any:
         """The numbers as an array, once they are there."""
@@ -152,7 +156,8 @@ def in_batches(
 ) -> Iterator[tuple[Rows, T | None]]:
     """Compute something of each row, in batches; a batch that does not fit into memory is tried again in parts.
 
-    Of what comes later (:class:`Later`) one batch is waited for when the next one has begun, once the budget is found.
+    Of what comes later (:class:`Later`) one batch is waited for when each card's next one has begun, once the budget is
+    found.
 
     Args:
         lengths: tokens of each row.
@@ -163,15 +168,14 @@ def in_batches(
         The numbers of a batch's rows with what ``compute`` gives; with None a single row that does not fit.
     """
     order, start = longest_first(lengths), 0
-    waiting: tuple[Rows, Later] | None = None
+    waiting: deque[tuple[Rows, Later]] = deque()
     while start < len(order):
         longest = int(lengths[order[start]])
         rows = order[start : start + budget.rows(longest)]
         begun, work = time.perf_counter(), partial(_waited_for, compute) if budget.probing else compute
         result = attempt(partial(work, rows))
-        if waiting is not None:
-            yield waiting[0], waiting[1].numpy()
-            waiting = None
+        if not isinstance(result, Later) or len(waiting) == budget.cards:
+            yield from _fetched(waiting, 1 if isinstance(result, Later) else len(waiting))
         if result is not None:
             budget.fitted()
             budget.measured(len(rows) * longest, time.perf_counter() - begun)
@@ -181,11 +185,17 @@ def in_batches(
                 continue
         start += len(rows)
         if isinstance(result, Later):
-            waiting = rows, result
+            waiting.append((rows, result))
         else:
             yield rows, result
-    if waiting is not None:
-        yield waiting[0], waiting[1].numpy()
+    yield from _fetched(waiting, len(waiting))
+
+
+def _fetched(waiting: deque[tuple[Rows, Later]], count: int) -> Iterator[tuple[Rows, Any]]:
+    """The first of those that are computed, as soon as they are."""
+    for _ in range(count):
+        rows, result = waiting.popleft()
+        yield rows, result.numpy()
 
 
 def _waited_for(compute: Callable[[U], T | Later], given: U) -> T:
@@ -255,9 +265,12 @@ def batch_size(batch_tokens: int, *, device: torch.device) -> int:
     return batch_tokens * (GPU_TIMES if device.type == "cuda" else 1)
 
 
-def budget_on(device: torch.device, batch_tokens: int) -> Budget:
-    """The budget of a batch on ``device``: ``batch_tokens`` on a CPU; on a GPU more, as many as it gains from."""
-    return Budget(batch_size(batch_tokens, device=device), probed=device.type == "cuda")
+def budget_on(device: torch.device, batch_tokens: int, *, cards: int = 1) -> Budget:
+    """The budget of a batch on ``device``: ``batch_tokens`` on a CPU; on a GPU more, as many as it gains from.
+
+    ``cards`` as of :class:`Budget`.
+    """
+    return Budget(batch_size(batch_tokens, device=device), probed=device.type == "cuda", cards=cards)
 
 
 def padding(tokenizer: Any, config: Any) -> int:

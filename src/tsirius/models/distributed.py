@@ -96,8 +96,8 @@ def add_up(parameters: Iterable[torch.Tensor]) -> None:
     grads = [one.grad for one in parts if one.grad is not None]
     flat = torch.cat([grad.flatten() for grad in grads])
     torch.distributed.all_reduce(flat)
-    for grad, summed in zip(grads, torch.split(flat, [grad.numel() for grad in grads]), strict=True):
-        grad.copy_(summed.view_as(grad))
+    parts_of = torch.split(flat, [grad.numel() for grad in grads])
+    torch._foreach_copy_(grads, [one.view_as(grad) for one, grad in zip(parts_of, grads, strict=True)])
 
 
 def _joined() -> bool:

@@ -36,6 +36,7 @@ from tsirius.errors import UserError
 from tsirius.headline import AGREEMENT
 from tsirius.metrics import weighted_f1
 from tsirius.models import (
+    adamw,
     adapters,
     batching,
     checkpoint,
@@ -345,6 +346,7 @@ class Training:
             self.padded = [graphs.bucket(length, longest=longest, least=least) for length in self.lengths]
             self.graphs = graphs.Graphs(plans=graphs.worth_plans(self.padded, epochs=recipe.epochs))
         self._written_out = False
+        self._adamw: adamw.AdamW | None = None
         self._epoch, self._order = -1, list[list[int]]()
 
     def _idle(self) -> int:
@@ -368,11 +370,14 @@ class Training:
             self._written_out = held is not None
             if held is not None and self.graphs is not None:
                 held.gather()
+                self._clear()  # every gradient has its place
+                if self.half == torch.bfloat16 and adamw.fits(self.optimiser):  # fp16's scaler may leave a step out
+                    self._adamw = adamw.AdamW(self.optimiser, held.copies)
             hook = self.optimiser.register_step_post_hook(lambda *_: held.refresh() if held is not None else None)
             try:
                 yield
             finally:
-                self._written_out = False
+                self._written_out, self._adamw = False, None
                 hook.remove()
 
     def rows(self, step: int) -> list[int]:
@@ -416,9 +421,13 @@ class Training:
 
     def _update(self) -> None:
         """Take the step that the gradients say."""
+        most = self.recipe.max_grad_norm
+        if self._adamw is not None:
+            self._adamw.step(adapters.divisor(self.trained.values(), most) if most else None)
+            return
         self.scaler.unscale_(self.optimiser)
-        if self.recipe.max_grad_norm:
-            adapters.clip(self.trained.values(), self.optimiser, self.recipe.max_grad_norm)
+        if most:
+            adapters.clip(self.trained.values(), self.optimiser, most)
         self.scaler.step(self.optimiser)
         self.scaler.update()
 

@@ -234,6 +234,27 @@ def add_product(grad: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> N
         grad.add_(one @ other)
 
 
+def column_sums(table: torch.Tensor) -> torch.Tensor:
+    """The sum of the rows of a table [N, W]; on a GPU in 32 bits."""
+    if (triton := _there(table)) is not None:
+        return triton.column_sums(table)  # type: ignore[no-any-return]
+    return table.sum(dim=0)
+
+
+def add_rows(table: torch.Tensor, ids: torch.Tensor, grad: torch.Tensor, *, skipped: int | None) -> None:
+    """Add each row of ``grad`` [N, W] to the row of ``table`` [V, W] that ``ids`` [N] names; those of one are summed
+    in their order.
+
+    Args:
+        skipped: rows with this id are not added.
+    """
+    if (triton := _there(table)) is not None:
+        triton.add_rows(table, ids, grad.contiguous(), skipped=skipped)
+        return
+    wanted = slice(None) if skipped is None else ids != skipped
+    table.index_add_(0, ids[wanted], grad[wanted].to(table.dtype))
+
+
 @functools.cache
 def _adds_into_32_bits(kind: torch.dtype) -> bool:
     """Whether products of 16-bit floats can be added to 32-bit ones on this GPU, by this torch."""

@@ -94,6 +94,12 @@ def _trained(layer: torch.nn.Module) -> bool:
     return all(one.requires_grad for one in layer.parameters())
 
 
+def _rows_alone(words: Any) -> bool:
+    """Whether a table of words is trained, and the gradient of its rows is all there is to it."""
+    plain = type(words) is torch.nn.Embedding and words.max_norm is None and not words.scale_grad_by_freq
+    return plain and _trained(words)
+
+
 def _linear(part: Any) -> list[list[Any]]:
     """The linear layers of a layer in the order in which they come, those together that read the same states."""
     own = part.attention.self
@@ -112,6 +118,9 @@ class Layers:
         model: with layers of :data:`KINDS`.
         parts: these layers.
         half: see :func:`shortened`.
+
+    Attributes:
+        copies: parts of the tables that products read, and the parameters that they are copies of.
     """
 
     def __init__(self, model: Any, parts: Sequence[Any], *, half: torch.dtype | None) -> None:
@@ -119,10 +128,11 @@ class Layers:
         self._layers = [Layer(part, self._pass, number, half=half) for number, part in enumerate(parts)]
         for one, following in zip(self._layers, [*self._layers[1:], None], strict=True):
             one.room = 0 if following is None else following.denses[0].ranks
-        pairs = [pair for one in self._layers for dense in one.denses for pair in dense.copies]
+        self._words: Any = model.get_input_embeddings()
+        self.copies = [pair for one in self._layers for dense in one.denses for pair in dense.copies]
         # Many in one kernel, where all of a list lie in one piece each.
-        whole = [[pair for pair in pairs if pair[0].is_contiguous() == kind] for kind in (True, False)]
-        self._copies = [([mine for mine, _ in part], [theirs for _, theirs in part]) for part in whole if part]
+        whole = [[pair for pair in self.copies if pair[0].is_contiguous() == kind] for kind in (True, False)]
+        self._lists = [([mine for mine, _ in part], [theirs for _, theirs in part]) for part in whole if part]
         self._hook = model.register_forward_pre_hook(lambda *_: self._pass.begin(model))
         for part, one in zip(parts, self._layers, strict=True):
             # An attribute goes before the class's method, and is no part of what is saved.
@@ -132,7 +142,7 @@ class Layers:
     def refresh(self) -> None:
         """Copy what is trained into the tables that products read."""
         with torch.no_grad():
-            for mine, theirs in self._copies:
+            for mine, theirs in self._lists:
                 torch._foreach_copy_(mine, theirs)
 
     def gather(self) -> None:
@@ -140,10 +150,15 @@ class Layers:
         for one in self._layers:
             for dense in one.denses:
                 dense.gather()
+        words = self._words
+        if _rows_alone(words):
+            words.weight.grad = torch.zeros_like(words.weight)
+            words.forward = lambda ids: _Words.apply(ids, words.weight, words.padding_idx)  # type: ignore[no-untyped-call]
 
     def release(self) -> None:
         """Leave the model as it was, with what it has learned."""
         self._hook.remove()
+        vars(self._words).pop("forward", None)
         for part, one in zip(self._parts, self._layers, strict=True):
             del part.forward  # the class's own is seen again
             for dense in one.denses:
@@ -264,14 +279,20 @@ class Dense:
         """A table for states and what the first halves make of them, [N, in + R]."""
         return torch.empty(rows, self.width + self.ranks, dtype=self.table.dtype, device=self.table.device)
 
+    def entered(self, states: torch.Tensor, drop: Dropout) -> torch.Tensor:
+        """``states`` [N, in] and what the first halves make of them; without adapters the states themselves."""
+        if not self.ranks:
+            return states.to(self.table.dtype)
+        room = self.room(len(states))
+        self.enter(states, room, drop, how="copy")
+        return room
+
     def enter(self, states: torch.Tensor, room: torch.Tensor, drop: Dropout, *, how: str) -> None:
         """Fill ``room`` from ``states``, see :func:`tsirius.models.kernels.enter`."""
         if self.ranks:
             kernels.enter(states, self.firsts, self.scale, drop, room, how=how)
         elif how == "gelu":
             torch.ops.aten.gelu.out(states, out=room)
-        elif how == "copy":
-            room.copy_(states)
 
     def product(self, room: torch.Tensor) -> torch.Tensor:
         """What the layers make of the states, [N, out]."""
@@ -298,7 +319,7 @@ class Dense:
                 of_states = grad @ self.table if other is None else torch.addmm(other, grad, self.table)
                 if before is not None:
                     of_states = torch.ops.aten.gelu_backward(of_states, before)
-            of_biases = torch.split(grad.sum(dim=0), self.outs)
+            of_biases = torch.split(kernels.column_sums(grad), self.outs)
             if self.grads is None:
                 return of_states, [*torch.split(grad.t() @ room, self.outs), *of_biases]
             kernels.add_product(self.grads, grad.t(), room)
@@ -324,6 +345,20 @@ def _added(trained: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> tor
         return one @ other
     kernels.add_product(trained.grad, one, other)
     return None
+
+
+class _Words(torch.autograd.Function):
+    """Rows of a table of words, whose gradient has one: only the rows that were read are added to."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: torch.Tensor, table: torch.Tensor, skipped: int | None) -> torch.Tensor:
+        ctx.ids, ctx.table, ctx.skipped = ids, table, skipped
+        return functional.embedding(ids, table)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        kernels.add_rows(ctx.table.grad, ctx.ids.flatten(), grad.flatten(0, -2), skipped=ctx.skipped)
+        return None, None, None
 
 
 class Layer:
@@ -409,14 +444,12 @@ def _forward(ctx: Any, states: torch.Tensor, mask: torch.Tensor | None, layer: L
         first = layer.shared.room
         together.enter(first[:, :width], first, drops[0], how="there")
     else:
-        first = together.room(rows)
-        together.enter(states.reshape(rows, width), first, drops[0], how="copy")
+        first = together.entered(states.reshape(rows, width), drops[0])
     needed = any(ctx.needs_input_grad)
     leaves = [part.requires_grad_(needed) for part in layer.apart(together.product(first), shape)]
     with torch.set_grad_enabled(needed):
         seen = layer.attention(leaves, mask)
-    second = attended.room(rows)
-    attended.enter(seen.detach().reshape(rows, width), second, drops[1], how="copy")
+    second = attended.entered(seen.detach().reshape(rows, width), drops[1])
     raw = attended.product(second)
     third = inner.room(rows)
     means = kernels.add_norm(raw, first[:, :width], layer.norm(0), drops[4], third[:, :width])

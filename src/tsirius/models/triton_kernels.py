@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ENTER, FIRSTS, JOIN = (16, 128, 4), (64, 64, 4), (32, 128, 4)
 """Rows and columns of a program's tile, and its warps: the fastest of some on an H200."""
+SUMS, ROWS = (32, 128, 4), (16, 256, 4)
+"""The same of kernels that have not been tried with others."""
 PARTS = 1056
 """Programs that share the sum over the rows."""
 NORM_PROGRAMS = 512
@@ -185,6 +187,92 @@ def _join(
     tl.store(out + row[:, None] * width + column[None, :], total.to(out.dtype.element_ty), mask=inside)
 
 
+@triton.jit
+def _adamw_chunk(
+    pointers, layout, which, at, rates, decays, corrections, divisor, beta, beta_squares, epsilon,
+    KIND: tl.constexpr, MASKED: tl.constexpr,
+):  # fmt: skip
+    count = tl.load(layout + 4 * which)
+    columns = tl.load(layout + 4 * which + 1).to(tl.int32)
+    row = tl.load(layout + 4 * which + 2).to(tl.int32)
+    group = tl.load(layout + 4 * which + 3)
+    param = tl.multiple_of(tl.load(pointers + 5 * which).to(tl.pointer_type(tl.float32)), 16)
+    grad = tl.multiple_of(tl.load(pointers + 5 * which + 1).to(tl.pointer_type(tl.float32)), 16)
+    mean = tl.multiple_of(tl.load(pointers + 5 * which + 2).to(tl.pointer_type(tl.float32)), 16)
+    square = tl.multiple_of(tl.load(pointers + 5 * which + 3).to(tl.pointer_type(tl.float32)), 16)
+    there = tl.load(pointers + 5 * which + 4)
+    inside = at < count if MASKED else None
+    rate = tl.load(rates + group)
+    given = tl.load(grad + at, mask=inside) / tl.load(divisor)
+    old = tl.load(mean + at, mask=inside)
+    first = old + (given - old) * (1.0 - beta)
+    second = tl.load(square + at, mask=inside) * beta_squares + given * given * (1.0 - beta_squares)
+    root = tl.sqrt(second) / tl.sqrt(tl.load(corrections + 1)) + epsilon
+    result = tl.load(param + at, mask=inside) * (1.0 - rate * tl.load(decays + group))
+    result -= rate / tl.load(corrections) * first / root
+    tl.store(mean + at, first, mask=inside)
+    tl.store(square + at, second, mask=inside)
+    tl.store(param + at, result, mask=inside)
+    if there != 0:
+        copy = there.to(tl.pointer_type(KIND))
+        if row == columns:
+            tl.store(copy + at, result.to(KIND), mask=inside)
+        else:
+            tl.store(copy + at // columns * row + at % columns, result.to(KIND), mask=inside)
+
+
+@triton.jit
+def _adamw(
+    pointers, layout, chunks, rates, decays, corrections, divisor, beta, beta_squares, epsilon,
+    CHUNK: tl.constexpr, KIND: tl.constexpr,
+):  # fmt: skip
+    which = tl.load(chunks + 2 * tl.program_id(0))
+    start = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int32) * CHUNK
+    at = start + tl.arange(0, CHUNK)
+    if start + CHUNK <= tl.load(layout + 4 * which):
+        _adamw_chunk(pointers, layout, which, at, rates, decays, corrections, divisor, beta, beta_squares, epsilon,
+                     KIND=KIND, MASKED=False)  # fmt: skip
+    else:
+        _adamw_chunk(pointers, layout, which, at, rates, decays, corrections, divisor, beta, beta_squares, epsilon,
+                     KIND=KIND, MASKED=True)  # fmt: skip
+
+
+@triton.jit
+def _column_sums(
+    table, partial, table_row, rows, width, chunk, BLOCK_ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    column, part = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1)
+    total = tl.zeros([BLOCK_ROWS, BLOCK], dtype=tl.float32)
+    for start in range(part * chunk, tl.minimum((part + 1) * chunk, rows), BLOCK_ROWS):
+        row = start + tl.arange(0, BLOCK_ROWS).to(tl.int64)
+        inside = (row < rows)[:, None] & (column < width)[None, :]
+        total += tl.load(table + row[:, None] * table_row + column[None, :], mask=inside, other=0.0).to(tl.float32)
+    tl.store(partial + part * width + column, tl.sum(total, axis=0), mask=column < width)
+
+
+@triton.jit
+def _add_rows(
+    table, ids, order, grad, rows, width, skipped, BLOCK_ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(0)
+    mine = tl.load(ids + first)
+    before = tl.load(ids + first - 1, mask=first > 0, other=-1)
+    if (mine != before) & (mine != skipped):
+        column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        total = tl.zeros([BLOCK], dtype=tl.float32)
+        at = first + tl.arange(0, BLOCK_ROWS)
+        same = tl.load(ids + at, mask=at < rows, other=-1) == mine
+        while tl.max(same.to(tl.int32), axis=0) > 0:
+            row = tl.load(order + at, mask=same, other=0)
+            inside = same[:, None] & (column < width)[None, :]
+            part = tl.load(grad + row[:, None] * width + column[None, :], mask=inside, other=0.0)
+            total += tl.sum(part.to(tl.float32), axis=0)
+            at += BLOCK_ROWS
+            same = tl.load(ids + at, mask=at < rows, other=-1) == mine
+        there = table + mine * width + column
+        tl.store(there, tl.load(there, mask=column < width, other=0.0) + total, mask=column < width)
+
+
 def _seed(drop: Dropout, instead: torch.Tensor) -> torch.Tensor:
     return instead if drop.seed is None else drop.seed
 
@@ -262,6 +350,37 @@ def join(grad, back, firsts, scale, drop, *, other, before):
         GELU=before is not None, DROP=drop.threshold > 0, num_warps=warps,
     )  # fmt: skip
     return out
+
+
+def adamw(tables, changing, fixed, *, chunk, kind):
+    pointers, layout, chunks = tables
+    _adamw[(len(chunks),)](
+        pointers, layout, chunks, *changing, *fixed, CHUNK=chunk,
+        KIND=tl.float16 if kind == torch.float16 else tl.bfloat16, num_warps=8,
+    )  # fmt: skip
+
+
+def column_sums(table):
+    rows, width = table.shape
+    block_rows, block, warps = SUMS
+    columns = triton.cdiv(width, block)
+    parts = max(1, min(rows // 128, PARTS // columns, 64))
+    chunk = triton.cdiv(triton.cdiv(rows, parts), block_rows) * block_rows
+    partial = torch.empty(parts, width, dtype=torch.float32, device=table.device)
+    _column_sums[(columns, parts)](
+        table, partial, table.stride(0), rows, width, chunk, BLOCK_ROWS=block_rows, BLOCK=block, num_warps=warps
+    )
+    return partial[0] if parts == 1 else partial.sum(dim=0)
+
+
+def add_rows(table, ids, grad, *, skipped):
+    ordered, order = ids.sort(stable=True)
+    rows, width = grad.shape
+    block_rows, block, warps = ROWS
+    _add_rows[(rows, triton.cdiv(width, block))](
+        table, ordered, order, grad, rows, width, -1 if skipped is None else skipped, BLOCK_ROWS=block_rows,
+        BLOCK=block, num_warps=warps,
+    )  # fmt: skip
 
 
 def tried() -> None:
