@@ -264,7 +264,6 @@ def main() -> None:
     measuring.set_defaults(nodes=0, kills=0, every=0.0, seed=0)
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     if given.verb == "make":
         make(given.reviews, given.folder, rows=given.rows, parts=given.parts)
     elif given.verb == "same":
