@@ -60,10 +60,10 @@ OWN = (EMBEDDED, GOODS, PAIR)
 ONNX = "model.onnx"
 SHA256 = {
     EMBEDDED: {
-        WEIGHTS[0]: "c7da31b96ef47efb883b54f8876db5e8c1602998072d7c7185415a28d3939847",
+        WEIGHTS[0]: "6045f5222bef7c1c4d9dec64568809dbca80c22ae5fd4e9fc64c4883453b6e48",
         ONNX: "31d7dddd575afad216d3d3bd2603fb739b103a89a617be981a6507027d872386",
     },
-    GOODS: {ONNX: "c3df9a8141115b02b8ff3609b2a3322cf49675cc14ec728539f60cbebd048c54"},
+    GOODS: {ONNX: "0f3b7f5b59441858bbd61fb10fd62d4c4716d39b6d2e95a011c6cbe864d8849e"},
 }
 """Of the files of their weights."""
 ADAPTER, MERGED = "adapter", "merged"
