@@ -264,9 +264,10 @@ def kept(of: Shape, use: Use, *, newer: bool) -> float:
     """Bytes that one token leaves in one layer for the backward pass; ``newer`` as of :class:`Device`."""
     if newer and written_out(of, use):
         # In 16 bits: what each of the four products takes, beside it what the adapters' first halves give (query, key
-        # and value have three), and what it gives, attention's result; four numbers of normalisation, one a head.
-        ranks = 6 * use.r if use.method == "lora" else 0
-        taken = 2 * of.hidden + of.query + of.inner
+        # and value have three), and what it gives, attention's result, which without adapters is what the second
+        # takes; four numbers of normalisation, one a head.
+        ranks = of.query + 6 * use.r if use.method == "lora" else 0
+        taken = 2 * of.hidden + of.inner
         return 2 * (taken + 2 * of.query + 2 * of.keys + 2 * of.hidden + of.inner + ranks) + 16 + 4 * of.heads
     h, i, s = of.hidden, of.inner, use.length
     # Query, key, value and the result in 16 bits, a number a head, the mask; the inputs of two normalisations in 32
