@@ -11,6 +11,7 @@ from tsirius.answers.log import Answer, Log, text_hash
 from tsirius.categories import Categories, Category
 from tsirius.commands.categories import missing, preview
 from tsirius.errors import UserError
+from tsirius.language.words import lemmas
 from tsirius.store import Store
 
 
@@ -104,7 +105,28 @@ def test_missing_ones_are_groups_with_their_words(run: Path) -> None:
     assert missing.table([]) == "no group of reviews stands out"
 
 
+@pytest.mark.parametrize(
+    ("texts", "elsewhere", "name"),
+    [
+        pytest.param(
+            ["Это очень интересная книга, не скучная", "Не очень книга, страницы рвутся", "Это книга, и страницы белые",
+             "Читали книгу весь вечер, очень интересная"],
+            ["Чашка с трещиной", "Тапки малы", "Товар хороший", "Вечер"],
+            ["книга", "страница", "интересный"], id="Russian",
+        ),
+        pytest.param(
+            ["This is the book that I read", "the pages of this book are torn", "it is a book, the pages are white"],
+            ["A cup with a crack", "Slippers too small", "Goods are white"],
+            ["book", "pages"], id="English",
+        ),
+    ],
+)  # fmt: skip
+def test_content_words_name_a_group_nouns_first(texts: list[str], elsewhere: list[str], name: list[str]) -> None:
+    words = [set(lemmas(text)) for text in texts]
+    everywhere = Counter(word for text in [*texts, *elsewhere * 5] for word in set(lemmas(text)))
+    assert missing.telling(words, everywhere, len(texts) + 5 * len(elsewhere)) == name
+
+
 def test_what_names_a_group_is_rare_elsewhere() -> None:
-    texts = [{"и", "книга"}, {"и", "книга", "страница"}, {"и", "книга"}]
-    assert missing.telling(texts, Counter({"и": 100, "книга": 3, "страница": 1}), 100)[0] == "книга"
-    assert "и" not in missing.telling(texts, Counter({"и": 100, "книга": 3, "страница": 1}), 100)
+    texts = [{"товар", "книга"}, {"товар", "книга", "страница"}, {"товар", "книга"}]
+    assert missing.telling(texts, Counter({"товар": 100, "книга": 3, "страница": 1}), 100) == ["книга"]
