@@ -45,13 +45,16 @@ def test_an_added_category_is_shown_and_changes_nothing(run: Path, tmp_path: Pat
     assert state(run) == before and not list(run.glob(".categories-*"))
 
 
-def test_a_new_name_is_no_change_of_label_and_answers_follow_it(run: Path, tmp_path: Path) -> None:
+def test_a_new_name_is_no_change_of_label_and_answers_follow_it(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old = preview.categories_of(run)
     said = Answer("1", text_hash("x"), "посуда", who="Анна")
     Log(run).add([said, Answer("2", text_hash("y"), "обувь", who="Анна")])
     items = [Category("кухня", one.description) if one.name == "посуда" else one for one in old]
     file = written(tmp_path / "renamed.toml", items)
     found, _, renamed = preview.of_file(run, file, ["посуда=кухня"])
+    assert "not yet: " in (told := capsys.readouterr().err) and "gold.csv: still has the category 'посуда'" in told
     assert renamed == {"посуда": "кухня"} == found.renamed and not found.added and not found.removed
     assert found.counts["кухня"][0] > 0 and "посуда" not in found.counts
     with pytest.raises(UserError, match="unknown category 'посуда'"):
