@@ -62,6 +62,9 @@ def test_a_new_name_is_no_change_of_label_and_answers_follow_it(
     assert {one.category for one in Log(run).standing()} == {"посуда", "обувь"}
     gold = Path("gold.csv")
     gold.write_text(gold.read_text(encoding="utf-8").replace(",посуда", ",кухня"), encoding="utf-8")
+    with Store(run).lock(), pytest.raises(UserError, match="another run"):
+        preview.change(run, file, renamed)
+    assert {one.category for one in Log(run).standing()} == {"посуда", "обувь"}, "it has not begun"
     preview.change(run, file, renamed)
     assert preview.categories_of(run).names == [one.name for one in items]
     assert json.loads((run / "config.json").read_text())["ingest"]["categories"] == str(file)

@@ -90,6 +90,7 @@ def test_accepted_ones_count_and_the_way_back_leads_back(run: Path, board: Board
     old, before = categories_of(run), versions.outputs(run)
     reviews = [str(at["value"]) for at in anna.work("category", category="посуда").all("input", name="review")]
     anna.post("/answer", queue="category", review=reviews[0], category_is="посуда")
+    said = board.desk.log.entries()
     gold = Path("gold.csv")
     gold.write_text(gold.read_text(encoding="utf-8").replace(",посуда", ",кухня"), encoding="utf-8")
     rows = [Row(row.was, "кухня" if row.was == "посуда" else row.name, row.description)
@@ -109,6 +110,12 @@ def test_accepted_ones_count_and_the_way_back_leads_back(run: Path, board: Board
     anna.post("/back", version=seen.all("input", name="version")[0]["value"])
     board.wait()
     assert not board.failed() and categories_of(run) == old and versions.outputs(run) == before
+    assert [one.category for one in board.desk.log.standing()] == ["посуда"] and said == board.desk.log.entries()
+    assert [one.category for one in board.desk.index.last("Анна", 9)] == ["посуда"], "on the page too"
+    board.put_back(board.versions()[0].name)
+    board.wait()
+    assert categories_of(run).names == [row.name for row in rows], "and forward again"
+    assert [one.category for one in board.desk.log.standing()] == ["кухня"] and board.knows_all()
     assert anna.get("/").words and anna.get("/model").words and anna.work("second").words
 
 

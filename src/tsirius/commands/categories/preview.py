@@ -225,20 +225,22 @@ def of_file(run: Path, path: Path, given: Sequence[str]) -> tuple[Preview, Categ
 
 
 def change(run: Path, path: Path, renamed: Mapping[str, str]) -> Path:
-    """Make the categories of a file the run's own, answers on renamed ones too, and run on; returns the run's folder.
+    """Make the categories of a file the run's own, for answers on renamed ones too, and run on; returns its folder.
 
     Raises:
         UserError: the input, the settings or the machine does not allow it; what was published before stays.
     """
-    from dataclasses import replace
-
     from tsirius.answers.log import Log
 
-    config = configuration(run)
+    config, old, new = configuration(run), categories_of(run), category_file.load(path)
     config = config.model_copy(update={"ingest": config.ingest.model_copy(update={"categories": path.resolve()})})
     pipeline.check(config)
-    if renamed:
-        log = Log(run)
-        said = [(one, renamed.get(one.category or "")) for one in log.standing()]
-        log.add([replace(one, category=name) for one, name in said if name is not None])
-    return pipeline.run(config)
+    log, settings = Log(run), Store(run).config()
+    before = log.names()
+    log.rename({name: renamed.get(name, name) for name in old.names if name in new.names or name in renamed})
+    try:
+        return pipeline.run(config)
+    except BaseException:
+        if Store(run).config() == settings:  # it has not begun
+            log.take_back(before)
+        raise
