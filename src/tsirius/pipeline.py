@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -127,6 +127,11 @@ def check(config: Config) -> None:
         raise UserError(
             "cannot be written to", where=folder, remedy="Change its rights, or set runs to another folder."
         )
+
+
+def former(config: Config, *, names: Sequence[str], known: Sequence[str]) -> str | None:
+    """What :func:`tsirius.stages.evaluate.former` finds in the run's gold file."""
+    return evaluate.former(config.evaluate, names=names, known=known, columns=_columns(config.ingest))
 
 
 def show(config: Config) -> None:

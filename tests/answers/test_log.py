@@ -43,9 +43,13 @@ def test_a_later_answer_of_the_same_person_stands_and_undoing_brings_the_earlier
     assert [entry["undoes"] for entry in log.entries()] == [None, None, None, 3, 1]
 
 
-@pytest.mark.parametrize("statement", ["UPDATE log SET category = 'x'", "DELETE FROM log"])
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE log SET category = 'x'", "DELETE FROM log", "UPDATE names SET renamed = '{}'", "DELETE FROM names"],
+)
 def test_the_file_refuses_to_forget(tmp_path: Path, statement: str) -> None:
     Log(tmp_path).add([answer("1")])
+    Log(tmp_path).rename({"обувь": "тапки"})
     connection = sqlite3.connect(tmp_path / FILE)
     with pytest.raises(sqlite3.IntegrityError, match="entries are never"):
         connection.execute(statement)

@@ -11,6 +11,7 @@ from tsirius.answers.log import Answer, Log, text_hash
 from tsirius.categories import Categories, Category
 from tsirius.commands.categories import missing, preview
 from tsirius.errors import UserError
+from tsirius.language.words import lemmas
 from tsirius.store import Store
 
 
@@ -44,13 +45,16 @@ def test_an_added_category_is_shown_and_changes_nothing(run: Path, tmp_path: Pat
     assert state(run) == before and not list(run.glob(".categories-*"))
 
 
-def test_a_new_name_is_no_change_of_label_and_answers_follow_it(run: Path, tmp_path: Path) -> None:
+def test_a_new_name_is_no_change_of_label_and_answers_follow_it(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old = preview.categories_of(run)
     said = Answer("1", text_hash("x"), "посуда", who="Анна")
     Log(run).add([said, Answer("2", text_hash("y"), "обувь", who="Анна")])
     items = [Category("кухня", one.description) if one.name == "посуда" else one for one in old]
     file = written(tmp_path / "renamed.toml", items)
     found, _, renamed = preview.of_file(run, file, ["посуда=кухня"])
+    assert "not yet: " in (told := capsys.readouterr().err) and "gold.csv: still has the category 'посуда'" in told
     assert renamed == {"посуда": "кухня"} == found.renamed and not found.added and not found.removed
     assert found.counts["кухня"][0] > 0 and "посуда" not in found.counts
     with pytest.raises(UserError, match="unknown category 'посуда'"):
@@ -58,6 +62,9 @@ def test_a_new_name_is_no_change_of_label_and_answers_follow_it(run: Path, tmp_p
     assert {one.category for one in Log(run).standing()} == {"посуда", "обувь"}
     gold = Path("gold.csv")
     gold.write_text(gold.read_text(encoding="utf-8").replace(",посуда", ",кухня"), encoding="utf-8")
+    with Store(run).lock(), pytest.raises(UserError, match="another run"):
+        preview.change(run, file, renamed)
+    assert {one.category for one in Log(run).standing()} == {"посуда", "обувь"}, "it has not begun"
     preview.change(run, file, renamed)
     assert preview.categories_of(run).names == [one.name for one in items]
     assert json.loads((run / "config.json").read_text())["ingest"]["categories"] == str(file)
@@ -104,7 +111,28 @@ def test_missing_ones_are_groups_with_their_words(run: Path) -> None:
     assert missing.table([]) == "no group of reviews stands out"
 
 
+@pytest.mark.parametrize(
+    ("texts", "elsewhere", "name"),
+    [
+        pytest.param(
+            ["Это очень интересная книга, не скучная", "Не очень книга, страницы рвутся", "Это книга, и страницы белые",
+             "Читали книгу весь вечер, очень интересная"],
+            ["Чашка с трещиной", "Тапки малы", "Товар хороший", "Вечер"],
+            ["книга", "страница", "интересный"], id="Russian",
+        ),
+        pytest.param(
+            ["This is the book that I read", "the pages of this book are torn", "it is a book, the pages are white"],
+            ["A cup with a crack", "Slippers too small", "Goods are white"],
+            ["book", "pages"], id="English",
+        ),
+    ],
+)  # fmt: skip
+def test_content_words_name_a_group_nouns_first(texts: list[str], elsewhere: list[str], name: list[str]) -> None:
+    words = [set(lemmas(text)) for text in texts]
+    everywhere = Counter(word for text in [*texts, *elsewhere * 5] for word in set(lemmas(text)))
+    assert missing.telling(words, everywhere, len(texts) + 5 * len(elsewhere)) == name
+
+
 def test_what_names_a_group_is_rare_elsewhere() -> None:
-    texts = [{"и", "книга"}, {"и", "книга", "страница"}, {"и", "книга"}]
-    assert missing.telling(texts, Counter({"и": 100, "книга": 3, "страница": 1}), 100)[0] == "книга"
-    assert "и" not in missing.telling(texts, Counter({"и": 100, "книга": 3, "страница": 1}), 100)
+    texts = [{"товар", "книга"}, {"товар", "книга", "страница"}, {"товар", "книга"}]
+    assert missing.telling(texts, Counter({"товар": 100, "книга": 3, "страница": 1}), 100) == ["книга"]

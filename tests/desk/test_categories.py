@@ -90,6 +90,7 @@ def test_accepted_ones_count_and_the_way_back_leads_back(run: Path, board: Board
     old, before = categories_of(run), versions.outputs(run)
     reviews = [str(at["value"]) for at in anna.work("category", category="посуда").all("input", name="review")]
     anna.post("/answer", queue="category", review=reviews[0], category_is="посуда")
+    said = board.desk.log.entries()
     gold = Path("gold.csv")
     gold.write_text(gold.read_text(encoding="utf-8").replace(",посуда", ",кухня"), encoding="utf-8")
     rows = [Row(row.was, "кухня" if row.was == "посуда" else row.name, row.description)
@@ -109,6 +110,12 @@ def test_accepted_ones_count_and_the_way_back_leads_back(run: Path, board: Board
     anna.post("/back", version=seen.all("input", name="version")[0]["value"])
     board.wait()
     assert not board.failed() and categories_of(run) == old and versions.outputs(run) == before
+    assert [one.category for one in board.desk.log.standing()] == ["посуда"] and said == board.desk.log.entries()
+    assert [one.category for one in board.desk.index.last("Анна", 9)] == ["посуда"], "on the page too"
+    board.put_back(board.versions()[0].name)
+    board.wait()
+    assert categories_of(run).names == [row.name for row in rows], "and forward again"
+    assert [one.category for one in board.desk.log.standing()] == ["кухня"] and board.knows_all()
     assert anna.get("/").words and anna.get("/model").words and anna.work("second").words
 
 
@@ -128,16 +135,33 @@ def test_an_exam_scores_across_a_change(run: Path, board: Board, anna: Person) -
     assert "Weighted F1 on the exam" in anna.get("/model").words
 
 
-def test_what_the_settings_do_not_allow_is_told_and_changes_nothing(run: Path, board: Board, anna: Person) -> None:
-    old = categories_of(run)
-    rows = [Row(row.was, "кухня" if row.was == "посуда" else row.name, row.description)
+def test_a_former_name_in_the_file_that_scores_is_told_before_any_labelling(
+    run: Path, board: Board, anna: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, started = categories_of(run), list[str]()
+    rows = [Row(row.was, {"посуда": "кухня", "обувь": ""}.get(row.was, row.name), row.description)
             for row in proposal.rows_of(old)]  # fmt: skip
+    work = board.training.start
+    monkeypatch.setattr(board.training, "start", started.append)  # nothing is labelled yet
+    told = "gold.csv: still has the category &#39;посуда&#39;. Write &#39;кухня&#39; there before these"
     anna.post("/categories", **fields(rows))
-    anna.post("/categories/accept")  # the file of answers that scores still has the former name
-    board.wait()
-    seen = anna.get("/categories")
-    assert "unknown category 'посуда'" in seen.words and "Accept and run on" in seen.words
-    assert categories_of(run) == old
+    assert started == ["preview"] and proposal.shown(run) is None
+    gold = Path("gold.csv")
+    lines = gold.read_text(encoding="utf-8")
+    gold.write_text(lines.replace(",обувь", ","), encoding="utf-8")
+    assert told in anna.client.get("/categories").text
+    work("preview")
+    seen = anna.client.get("/categories")
+    assert told in seen.text and "Accept and run on" in seen.text
+    refused = anna.raw("/categories/accept")
+    assert refused.status_code == 409 and "still has the category" in refused.text
+    assert started == ["preview"] and categories_of(run) == old and board.versions() == []
+    gold.write_text(lines.replace(",посуда", ",кухня"), encoding="utf-8")
+    assert "still has the category &#39;обувь&#39;. Give its rows another" in anna.client.get("/categories").text
+    gold.write_text("text\n", encoding="utf-8")
+    assert "has no column of categories" in anna.client.get("/categories").text, "whatever else is wrong with it"
+    gold.write_text(lines.replace(",посуда", ",кухня").replace(",обувь", ","), encoding="utf-8")
+    assert "still has" not in anna.client.get("/categories").text and proposal.obstacle(run) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Each entry is on the disk before :meth:`Log.add` returns, so that a killed process loses nothing that it confirmed.
 Several processes may write at once: they take turns (SQLite's write-ahead log). The file's own triggers refuse to
-change or remove an entry.
+change or remove an entry. Categories that get other names change no entry either: that is an entry of its own, and
+answers are read under the names that count, see :mod:`tsirius.answers.names`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tsirius.answers.names import Change, Names
 from tsirius.errors import UserError
 
 FILE = "answers.sqlite"
 """In the run's folder."""
 APPLICATION = 0x7473_616E
 """SQLite's ``application_id`` of such a file."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest that is known; 1 has no table of names, and is what a file has until a name changes."""
 WAIT_SECONDS = 60.0
 """For another process that writes."""
 
@@ -49,6 +52,18 @@ _CREATE = (
     "CREATE TRIGGER entries_stay BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END",
     "CREATE TRIGGER entries_are_kept BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'entries are never removed'); END",
     f"PRAGMA application_id = {APPLICATION}",
+    "PRAGMA user_version = 1",
+)
+_CREATE_NAMES = (
+    """CREATE TABLE names (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    after INTEGER NOT NULL,
+    renamed TEXT,
+    back INTEGER CHECK ((back IS NULL) = (renamed IS NOT NULL))
+)""",
+    "CREATE TRIGGER names_stay BEFORE UPDATE ON names BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END",
+    "CREATE TRIGGER names_are_kept BEFORE DELETE ON names BEGIN SELECT RAISE(ABORT, 'entries are never removed'); END",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 _COLUMNS = "number, at, who, kind, review, text, verdict, category, note, shown"
@@ -161,14 +176,50 @@ class Log:
     def standing(self) -> list[Answer]:
         """Every answer that was not undone, the earlier of one person on one review left out, in their order.
 
-        A review may have one of each person and kind.
+        A review may have one of each person and kind. Categories have the names that count now.
         """
         latest: dict[tuple[str, str, str], Answer] = {}
-        for row in self._rows(f"{_STANDING} ORDER BY number"):
-            answer = _answer(row)
+        rows, names = self._read(f"{_STANDING} ORDER BY number")
+        for row in rows:
+            answer = _named(_answer(row), names, names.now)
             latest.pop(key := (answer.who, answer.kind, answer.text), None)
             latest[key] = answer
         return list(latest.values())
+
+    def names(self) -> int:
+        """The number of the names that count now, see :class:`tsirius.answers.names.Names`; 0: the first ones."""
+        return self._known().now
+
+    def rename(self, renamed: Mapping[str, str]) -> int:
+        """Give categories other names; returns the number of these names.
+
+        Args:
+            renamed: each category that goes on, and its name from now on.
+        """
+        return self._change_names(json.dumps(dict(renamed), ensure_ascii=False), None)
+
+    def take_back(self, names: int) -> None:
+        """Have the names of this number count again, where others do.
+
+        A log that never had them, since it was begun anew, stays as it is.
+        """
+        known = self._known()
+        if names in known and known.now != names:
+            self._change_names(None, names)
+
+    def _known(self) -> Names:
+        return self._read("SELECT 1 WHERE 0")[1]
+
+    def _change_names(self, renamed: str | None, back: int | None) -> int:
+        with self._writing() as connection:
+            if _version(connection) < SCHEMA_VERSION:
+                for statement in _CREATE_NAMES:
+                    connection.execute(statement)
+            cursor = connection.execute(
+                "INSERT INTO names (at, after, renamed, back) SELECT ?, COALESCE(MAX(number), 0), ?, ? FROM log",
+                (_now(), renamed, back),
+            )
+            return int(cursor.lastrowid or 0)
 
     def entries(self) -> list[dict[str, Any]]:
         """The whole log, one object an entry in the order of writing; ``undoes`` is the number of an undone one."""
@@ -176,13 +227,16 @@ class Log:
         rows = self._rows(f"SELECT {_COLUMNS}, undoes FROM log ORDER BY number")
         return [{**dict(zip(names, row, strict=True)), "shown": json.loads(row[names.index("shown")])} for row in rows]
 
-    def since(self, number: int) -> list[tuple[Answer, int | None]]:
+    def since(self, number: int, *, names: int | None = None) -> list[tuple[Answer, int | None]]:
         """The entries after ``number`` in the order of writing, each with the number of the one that it undoes.
+
+        Categories have the names of the number ``names``, by default those that count now.
 
         An entry that undoes has the review, text and kind of none: only ``who``, ``at`` and ``number`` say something.
         """
-        rows = self._rows(f"SELECT {_COLUMNS}, undoes FROM log WHERE number > {int(number)} ORDER BY number")
-        return [(_answer(row[:-1]), row[-1]) for row in rows]
+        rows, known = self._read(f"SELECT {_COLUMNS}, undoes FROM log WHERE number > {int(number)} ORDER BY number")
+        under = names if names is not None and names in known else known.now
+        return [(_named(_answer(row[:-1]), known, under), row[-1]) for row in rows]
 
     def last(self) -> int:
         """The number of the last entry, 0 where there is none: whether anything was added since."""
@@ -199,10 +253,17 @@ class Log:
         return int(cursor.lastrowid or 0)
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self._read(query)[0]
+
+    def _read(self, query: str) -> tuple[list[tuple[Any, ...]], Names]:
+        """Rows, and the names as they were at that moment."""
         if not self.path.is_file():
-            return []
-        with self._open() as connection:  # empty: a process was killed before its first entry
-            return [] if _empty(connection) else connection.execute(query).fetchall()
+            return [], Names(())
+        with self._open() as connection:
+            if _empty(connection):  # a process was killed before its first entry
+                return [], Names(())
+            connection.execute("BEGIN")
+            return connection.execute(query).fetchall(), _names(connection)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -234,12 +295,11 @@ class Log:
                 connection.close()  # what was not committed is rolled back
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
         if _empty(connection):
             connection.execute("PRAGMA journal_mode = WAL")
         elif connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise UserError("is no log of answers", where=self.path, remedy="Move it away.")
-        elif version > SCHEMA_VERSION:
+        elif _version(connection) > SCHEMA_VERSION:
             raise UserError("was written by a newer version of tsirius", where=self.path, remedy="Install that one.")
 
     def _failure(self, error: sqlite3.DatabaseError) -> UserError:
@@ -255,6 +315,25 @@ class Log:
 
 def _empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _names(connection: sqlite3.Connection) -> Names:
+    if _version(connection) < SCHEMA_VERSION:
+        return Names(())
+    rows = connection.execute("SELECT number, after, renamed, back FROM names ORDER BY number")
+    return Names([Change(number, after, json.loads(renamed or "null"), back) for number, after, renamed, back in rows])
+
+
+def _named(answer: Answer, names: Names, under: int) -> Answer:
+    """The answer with its category's name among those of the number ``under``."""
+    if answer.category is None:
+        return answer
+    category = names.read(answer.category, answer.number, under=under)
+    return answer if category == answer.category else replace(answer, category=category)
 
 
 def _answer(row: Sequence[Any]) -> Answer:

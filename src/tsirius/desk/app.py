@@ -198,7 +198,8 @@ def categories(site: Site, _request: Request, settings: Settings, _form: Form) -
         "categories.html.j2", settings, counts=[(name, counts.get(name, 0)) for name in board.desk.categories.names],
         at_work=at_work, lines=board.training.lines() if at_work else [], trouble=trouble,
         rows=[*board.rows_of_categories(), *[Row("", "", "")] * EMPTY_ROWS], without=board.desk.categories.none,
-        preview=None if at_work else board.proposed(), clusters=board.clusters(), forms=exchange.FORMATS,
+        preview=None if at_work else board.proposed(), obstacle=board.obstacle(), clusters=board.clusters(),
+        forms=exchange.FORMATS,
     )  # fmt: skip
 
 

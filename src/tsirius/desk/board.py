@@ -469,10 +469,12 @@ class Board:
         """Make the proposed categories the run's own and run on, beside everything else; what it is now is kept.
 
         Raises:
-            UserError: nothing is proposed, or it is being trained.
+            UserError: nothing is proposed, or the file of answers is in the way, or it is being trained.
         """
         if self.proposed() is None:
             raise UserError("nothing is proposed", where="categories", remedy="Show the difference first.")
+        if (error := self.obstacle()) is not None:
+            raise error
         self._begin(lambda: self._train(ACCEPT))
 
     def drop(self) -> None:
@@ -493,6 +495,12 @@ class Board:
     def proposed(self) -> Mapping[str, Any] | None:
         """What the proposed categories would change; None where none are, or it is not worked out."""
         return proposal.shown(self.run)
+
+    def obstacle(self) -> UserError | None:
+        """Why the proposed categories cannot be accepted yet; None where they can, or none are, or the run is being
+        changed."""
+        changing = self.at_work() and self.training.task != PREVIEW
+        return None if changing else proposal.obstacle(self.run)
 
     def failed(self) -> str:
         """Why the last work beside the page did not come about; empty where it did."""

@@ -102,6 +102,16 @@ def shown(run: Path) -> Mapping[str, Any] | None:
     return found["preview"] if found and found["of"] == _state(run) and typed(run) is not None else None
 
 
+def obstacle(run: Path) -> UserError | None:
+    """Why the proposal cannot be accepted yet, as :func:`tsirius.commands.categories.preview.obstacle`; None where
+    nothing is in the way, or nothing is proposed."""
+    rows = typed(run)
+    if rows is None:
+        return None
+    new, renamed = read_rows(rows, previewing.categories_of(run))
+    return previewing.obstacle(run, new, renamed=renamed)
+
+
 def work_out(run: Path) -> None:
     """Find what the proposal would change.
 

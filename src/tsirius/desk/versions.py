@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from tsirius import pipeline, tables
+from tsirius.answers.log import Log
 from tsirius.config import Config
 from tsirius.errors import UserError
 from tsirius.publish import publishing
@@ -39,12 +40,14 @@ class Version:
         folder: where it is.
         outputs: stage → the fingerprint of its output.
         lessons: reviews that it learned from answers of.
+        names: of its categories, see :meth:`tsirius.answers.log.Log.names`.
     """
 
     name: str
     folder: Path
     outputs: Mapping[str, str]
     lessons: int
+    names: int
 
     @property
     def date(self) -> str:
@@ -108,7 +111,7 @@ def keep(run: Path, said: pl.DataFrame) -> Version:
                 if (run / file).is_file():
                     shutil.copyfile(run / file, folder / file)
             said.select(SAID.keys()).write_parquet(folder / "said.parquet")
-            seal(folder, {"outputs": now, "lessons": _lessons(run)})
+            seal(folder, {"outputs": now, "lessons": _lessons(run), "names": Log(run).names()})
         for version in kept(run)[MOST:]:
             shutil.rmtree(version.folder)
         return next(version for version in kept(run) if version.name == name)
@@ -119,12 +122,12 @@ def kept(run: Path) -> list[Version]:
     found = []
     for folder in sorted((run / FOLDER).glob("*Z"), reverse=True):
         if (notes := sealed(folder)) is not None:
-            found.append(Version(folder.name, folder, notes["outputs"], notes["lessons"]))
+            found.append(Version(folder.name, folder, notes["outputs"], notes["lessons"], notes.get("names", 0)))
     return found
 
 
 def put_back(run: Path, name: str) -> None:
-    """Make the run what it was: its stages, settings and exported files.
+    """Make the run what it was: its stages, settings and exported files, and the names that answers are read under.
 
     Raises:
         UserError: there is no such version, or it was damaged, or another process is running the run.
@@ -146,6 +149,7 @@ def put_back(run: Path, name: str) -> None:
                 folder = stack.enter_context(publishing(run / stage))
                 shutil.copytree(version.folder / stage, folder, copy_function=_link, dirs_exist_ok=True)
         _export(store, steps)
+        Log(run).take_back(version.names)
 
 
 def _export(store: Store, steps: Mapping[str, Iterable[str]]) -> None:

@@ -69,6 +69,18 @@ def check(config: Config, *, names: Sequence[str], columns: Mapping[str, Any]) -
         read_gold(_open_gold(config.gold, columns), names=names)
 
 
+def former(config: Config, *, names: Sequence[str], known: Sequence[str], columns: Mapping[str, Any]) -> str | None:
+    """The first category of the gold file that is among ``known`` and not among ``names``; None where there is none.
+
+    Raises:
+        UserError: as :func:`check`, of both.
+    """
+    if config.gold is None:
+        return None
+    labels = read_gold(_open_gold(config.gold, columns), names=list(dict.fromkeys([*known, *names])))["label"]
+    return next((label for label in labels.unique(maintain_order=True) if label not in names), None)
+
+
 def run(
     config: Config, given: Mapping[str, Path], out: Path, *, seed: int, scratch: Path, columns: Mapping[str, Any]
 ) -> dict[str, Any]:

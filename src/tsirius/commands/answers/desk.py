@@ -58,6 +58,7 @@ class Desk:
         self.reviews = reviews.with_columns(hashes)
         self.labels = tables.read(folder / "labels.parquet", tables.TAUGHT).filter(self._sampled)
         self.row_of = {name: row for row, name in enumerate(self.reviews["id"])}
+        self._names = self.log.names()
         self._seen, self._sample_seen = 0, -1
         self._index = self._new_index()
         self._orders: dict[tuple[str, str | None], NDArray[np.int64]] = {}
@@ -174,7 +175,7 @@ class Desk:
             self._index.draw([self.row_of[name] for name, *_ in self.drawn() if name in self.row_of])
             self._sample_seen = drawn
         if last > self._seen:
-            entries = self.log.since(self._seen)
+            entries = self.log.since(self._seen, names=self._names)
             self._index.add(entries)
             self._seen = entries[-1][0].number
         return self._index

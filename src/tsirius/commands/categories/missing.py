@@ -12,6 +12,7 @@ import numpy as np
 from tsirius import tables
 from tsirius.commands.categories.preview import categories_of
 from tsirius.errors import UserError
+from tsirius.language.rarity import is_noun, kind
 from tsirius.language.words import lemmas
 from tsirius.models import embeddings
 from tsirius.reporting.figures import excerpt
@@ -25,6 +26,8 @@ CLUSTERS = 12
 FEWEST = 5
 """Smaller clusters are not shown, and words that fewer of its reviews have do not name it."""
 WORDS = 5
+DESCRIBING = ("ADJF", "INFN")
+"""pymorphy3's parts of speech, beside nouns, that may name a cluster: adjectives and verbs, as lemmas have them."""
 EXAMPLES = 3
 MOST = 5_000
 """Reviews that are looked at, at most: drawn at random."""
@@ -37,7 +40,8 @@ class Cluster:
     Attributes:
         count: how many.
         none: how many of them have the category without a product.
-        words: that they have more often than the run's other reviews, the most telling first.
+        words: that they have more often than the run's other reviews: nouns, then adjectives and verbs, the most
+            telling first.
         texts: the middlemost ones.
     """
 
@@ -50,8 +54,7 @@ class Cluster:
 def clusters(run: Path, *, seed: int = 0) -> list[Cluster]:
     """Clusters of the reviews with the none-category, or an unsure label, the largest first.
 
-    k-means on their embeddings (Lloyd 1982); a cluster is named by the lemmas whose share among its reviews is most
-    above that among all, by log odds with one review more on each side.
+    k-means on their embeddings (Lloyd 1982); a cluster is named by :func:`telling` lemmas.
 
     Raises:
         UserError: the run is not finished, or has no embeddings.
@@ -99,14 +102,19 @@ def clusters(run: Path, *, seed: int = 0) -> list[Cluster]:
 
 
 def telling(texts: Sequence[set[str]], everywhere: Counter[str], rows: int) -> list[str]:
-    """The words that a cluster's texts have more often than all ``rows`` texts, the most telling first."""
-    own = Counter(word for text in texts for word in text)
-    odds = {
-        word: float(np.log((count + 1) / (len(texts) + 2)) - np.log((everywhere[word] + 1) / (rows + 2)))
+    """The words that name a cluster's texts: nouns, then adjectives and verbs, each the most telling first.
+
+    As in c-TF-IDF (Grootendorst 2022) a word weighs how often the cluster has it, times how rare it is elsewhere: here
+    the logarithm of its share among the cluster's texts over that among all ``rows``, with one text more on each side.
+    """
+    own = Counter(word for text in texts for word in text if len(word) > 1)
+    weights = {
+        word: float(np.log((count + 1) / (len(texts) + 2)) - np.log((everywhere[word] + 1) / (rows + 2))) * count
         for word, count in own.items()
-        if count >= max(FEWEST // 2, len(texts) // 20)
+        if count >= max(FEWEST // 2, len(texts) // 20) and (is_noun(word) or kind(word) in DESCRIBING)
     }
-    return sorted((word for word in odds if odds[word] > 0), key=lambda word: (-odds[word] * own[word], word))[:WORDS]
+    telling_ones = (word for word, weight in weights.items() if weight > 0)
+    return sorted(telling_ones, key=lambda word: (not is_noun(word), -weights[word], word))[:WORDS]
 
 
 def table(found: Sequence[Cluster]) -> str:

@@ -16,6 +16,7 @@ from tsirius.categories import Categories
 from tsirius.config import Config
 from tsirius.errors import UserError, nearest
 from tsirius.io import category_file
+from tsirius.progress import say
 from tsirius.reporting.figures import excerpt
 from tsirius.stages import label
 from tsirius.store import KEPT, Store
@@ -120,6 +121,22 @@ def renames(given: Sequence[str], old: Categories, new: Categories) -> dict[str,
     return found
 
 
+def obstacle(run: Path, new: Categories, *, renamed: Mapping[str, str]) -> UserError | None:
+    """Why the categories ``new`` cannot become a run's own yet: its file of answers that scores has a former name, or
+    cannot be read; None where it is in nobody's way."""
+    config, known = configuration(run), categories_of(run).names
+    try:
+        name = pipeline.former(config, names=new.names, known=known)
+    except UserError as error:
+        return error
+    if name is None:
+        return None
+    remedy = "Give its rows another category, or none, before these categories are accepted."
+    if name in renamed:
+        remedy = f"Write {renamed[name]!r} there before these categories are accepted."
+    return UserError(f"still has the category {name!r}", where=config.evaluate.gold, remedy=remedy)
+
+
 def preview(run: Path, new: Categories, *, renamed: Mapping[str, str]) -> Preview:
     """What the categories ``new`` would change in a run, which stays as it is.
 
@@ -202,24 +219,28 @@ def of_file(run: Path, path: Path, given: Sequence[str]) -> tuple[Preview, Categ
     configuration(run)
     new = category_file.load(path)
     renamed = renames(given, categories_of(run), new)
+    if (error := obstacle(run, new, renamed=renamed)) is not None:
+        say(f"not yet: {error}")
     return preview(run, new, renamed=renamed), new, renamed
 
 
 def change(run: Path, path: Path, renamed: Mapping[str, str]) -> Path:
-    """Make the categories of a file the run's own, answers on renamed ones too, and run on; returns the run's folder.
+    """Make the categories of a file the run's own, for answers on renamed ones too, and run on; returns its folder.
 
     Raises:
         UserError: the input, the settings or the machine does not allow it; what was published before stays.
     """
-    from dataclasses import replace
-
     from tsirius.answers.log import Log
 
-    config = configuration(run)
+    config, old, new = configuration(run), categories_of(run), category_file.load(path)
     config = config.model_copy(update={"ingest": config.ingest.model_copy(update={"categories": path.resolve()})})
     pipeline.check(config)
-    if renamed:
-        log = Log(run)
-        said = [(one, renamed.get(one.category or "")) for one in log.standing()]
-        log.add([replace(one, category=name) for one, name in said if name is not None])
-    return pipeline.run(config)
+    log, settings = Log(run), Store(run).config()
+    before = log.names()
+    log.rename({name: renamed.get(name, name) for name in old.names if name in new.names or name in renamed})
+    try:
+        return pipeline.run(config)
+    except BaseException:
+        if Store(run).config() == settings:  # it has not begun
+            log.take_back(before)
+        raise
